@@ -63,7 +63,7 @@ async fn a_typed_submission_that_is_repeated_is_the_same_run() {
 
 #[tokio::test]
 async fn a_stream_with_nothing_to_say_says_that_it_lives() {
-    let plane = Plane::start(Config { say_nothing_every: Duration::from_millis(50), ..Config::default() }).await;
+    let plane = Plane::start(Config { keepalive_every: Duration::from_millis(50), ..Config::default() }).await;
     let mut client = client(&plane).await;
     // No agent works on it.
     let run_id = client.submit_workflow(submission("idle")).await.expect("taken").into_inner().run_id;

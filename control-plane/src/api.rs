@@ -1,10 +1,10 @@
-//! The gRPC API: decode, ask journal or hub, encode. No rules of the domain live here.
+//! The gRPC API: decodes requests, asks the journal or the hub, and encodes the answers. No domain rules live here.
 
 mod batch;
 mod events;
 mod explain;
+mod inspected;
 mod kept;
-mod looked;
 mod outlet;
 mod page;
 mod reflection;
@@ -37,7 +37,7 @@ use tonic::service::Routes;
 use tonic::service::interceptor::{InterceptedService, Interceptor};
 use tonic::{Request, Response, Status};
 
-pub(crate) use crate::api::looked::Looked;
+pub(crate) use crate::api::inspected::InspectedStore;
 use crate::api::outlet::Outlets;
 use crate::api::refusal::Refusals;
 use crate::config::{Config, ReadEnv, Token};
@@ -45,7 +45,7 @@ use crate::connection::Connection;
 use crate::hub::{HubHandle, check_token, token_refusal};
 use crate::journal::{Journal, JournalError, StoreError};
 
-/// What every rpc needs.
+/// What every RPC handler needs. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct State(Arc<Inner>);
 
@@ -55,19 +55,19 @@ struct Inner {
     limits: Limits,
     environment: AllowedEnv,
     token: Option<Token>,
-    /// After which finished runs go; none: never.
+    /// The age after which finished runs are removed; `None` keeps them forever.
     retention: Option<Duration>,
     max_message_bytes: usize,
-    /// For submissions that are being checked and recorded: a permit for each KiB.
+    /// Limits the submissions that are being checked and recorded: one permit per KiB.
     submitting: Semaphore,
     submitting_kib: usize,
-    /// A turn for each large workflow that is being checked aside.
+    /// Limits how many large workflows are checked on blocking threads at the same time.
     checking: Arc<Semaphore>,
     started_at: SystemTime,
     stopping: CancellationToken,
     outlets: Outlets,
-    /// The store, if it is only looked at.
-    looked: Option<Looked>,
+    /// The store, if this process only inspects it.
+    inspected: Option<InspectedStore>,
 }
 
 struct AllowedEnv {
@@ -100,32 +100,32 @@ impl State {
             environment: AllowedEnv { allowed: config.allow_env.clone(), read: config.read_env.clone() },
             token: config.token.clone(),
             retention: config.retention,
-            // A workflow and as much again for its files, inputs and the encoding of both.
+            // Room for a workflow, and as much again for its files, its inputs and the encoding of both.
             max_message_bytes: 2 * config.max_workflow_bytes + 1024 * 1024,
             submitting: Semaphore::new(submitting_kib),
             submitting_kib,
             checking: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from))),
             started_at: SystemTime::now(),
             stopping,
-            outlets: Outlets::new(Duration::from_millis(config.hub.slow_consumer_ms), config.say_nothing_every),
-            looked: None,
+            outlets: Outlets::new(Duration::from_millis(config.hub.slow_consumer_ms), config.keepalive_every),
+            inspected: None,
         }
     }
 }
 
-/// The service of workflows, for whoever has the token.
+/// The workflow service, for callers that present the token.
 pub(crate) type Workflows = InterceptedService<Refusals<WorkflowServiceServer<State>>, Authorize>;
 
 pub(crate) fn workflows(state: State) -> Workflows {
     let limit = state.0.max_message_bytes;
-    // Answers are not compressed: nearly all are smaller than what that would cost.
+    // Answers are not compressed: nearly all of them are too small for compression to pay off.
     let workflows = WorkflowServiceServer::new(state.clone())
         .max_decoding_message_size(limit)
         .accept_compressed(CompressionEncoding::Gzip);
     InterceptedService::new(Refusals(workflows), Authorize(state))
 }
 
-/// All gRPC services: ours, health and reflection.
+/// All gRPC services: the workflow service, health and reflection.
 pub(crate) fn routes(state: State, allow_origins: &[String]) -> Router {
     let authorize = Authorize(state.clone());
     let systems = SystemServiceServer::new(state.clone()).accept_compressed(CompressionEncoding::Gzip);
@@ -134,7 +134,7 @@ pub(crate) fn routes(state: State, allow_origins: &[String]) -> Router {
         .add_service(InterceptedService::new(Refusals(systems), authorize.clone()))
         .add_service(health_service);
     let routes = reflection::added_to(routes, &authorize);
-    // Ready as soon as it is served: the store is open by then.
+    // The service is ready as soon as it is served: the store is open by then.
     tokio::spawn(async move {
         health.set_serving::<WorkflowServiceServer<State>>().await;
         health.set_serving::<SystemServiceServer<State>>().await;
@@ -142,7 +142,7 @@ pub(crate) fn routes(state: State, allow_origins: &[String]) -> Router {
     web::for_pages(routes.into_axum_router(), allow_origins)
 }
 
-/// Lets whoever has the token call, or everybody if none is set.
+/// Admits callers that present the token, or every caller if no token is set.
 #[derive(Clone)]
 pub(crate) struct Authorize(State);
 
@@ -158,7 +158,7 @@ impl Interceptor for Authorize {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
-/// Messages of one answer, as they come.
+/// The messages of a streaming answer.
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -220,12 +220,12 @@ impl WorkflowService for State {
     }
 }
 
-/// What a request came over.
+/// The connection over which a request arrived.
 fn connection_of<T>(request: &Request<T>) -> Option<Connection> {
     request.extensions().get::<Connection>().cloned()
 }
 
-/// The id in a request.
+/// Parses the run id of a request.
 fn run_id(text: &str) -> Result<RunId, Status> {
     text.parse().map_err(|_| status::malformed("run_id", "expected a run's full id, such as `0198…-…`, a UUID"))
 }
@@ -252,12 +252,12 @@ fn journal_status(error: &JournalError) -> Status {
     }
 }
 
-/// The hub's task has ended, or is too busy to answer.
+/// The error for a hub task that has ended or is too busy to answer.
 fn no_hub() -> Status {
     status::to_status(&Failure::new(ErrorCode::SystemShutdown, "the control plane is shutting down"))
 }
 
-/// A caller's W3C trace context, if it sent a valid one: the trace id, and the header as it was.
+/// The caller's W3C trace context, if it sent a valid one: the trace id, and the header unchanged.
 fn trace_context(metadata: &MetadataMap) -> Option<(String, String)> {
     let header = metadata.get("traceparent")?.to_str().ok()?;
     let mut parts = header.split('-');

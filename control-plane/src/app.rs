@@ -1,4 +1,4 @@
-//! A control plane from its configuration to its end: journal, hub, API and health on one port.
+//! A control plane from configuration to shutdown: journal, hub, API and health checks on one port.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::config::{Config, StoreConfig};
-use crate::connection::{Cuttable, Limits};
+use crate::connection::{CuttableListener, Limits};
 use crate::front::{self, Fronts};
 use crate::http::{self, Readiness};
 use crate::hub::{self, Admission, HubTask};
@@ -32,17 +32,18 @@ use crate::journal::{
 use crate::metrics::Metrics;
 use crate::trace::{Cursor, Exporter};
 
-/// Engine.IO's own ping, for sockets that never answer heartbeats, and by which components notice that the hub is out of
-/// reach: together with the time that they work alone it must not be much longer than an engine is waited for.
+/// Engine.IO's own pings. They detect sockets that never answer heartbeats, and components notice by them that the hub
+/// is unreachable. Together with the time that components work alone, the sum must not be much longer than the time the
+/// hub waits for an engine.
 const PINGS: hub::Pings = hub::Pings { interval: Duration::from_secs(5), timeout: Duration::from_secs(10) };
 
-/// How often it is looked at what is there, for whoever is sent metrics.
-const FRESH: Duration = Duration::from_secs(10);
+/// How often gauges are refreshed when metrics are pushed.
+const REFRESH_METRICS_EVERY: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether the store is still there while nothing is recorded.
-const STORE_LOOK: Duration = Duration::from_secs(5);
+/// How often to check that the store is still in place while nothing is recorded.
+const CHECK_STORE_EVERY: Duration = Duration::from_secs(5);
 
-/// Why a control plane could not start or go on.
+/// Why a control plane could not start or continue.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The configuration is not valid.
@@ -51,24 +52,24 @@ pub enum Error {
     /// The store cannot be used.
     #[error("the journal in {store} cannot be used")]
     Store {
-        /// Which.
+        /// The store.
         store: StoreConfig,
-        /// Why.
+        /// What went wrong.
         #[source]
         source: StoreError,
     },
     /// The journal's writer has stopped.
     #[error("the journal has stopped")]
     Journal(#[from] JournalError),
-    /// The journal's writer could not go on.
+    /// The journal's writer failed.
     #[error("the journal cannot be written")]
     Writer(#[source] WriterError),
-    /// The address cannot be listened on.
+    /// The control plane cannot listen on the address.
     #[error("cannot listen on {address}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -77,7 +78,7 @@ pub enum Error {
     Serve(#[source] io::Error),
 }
 
-/// A control plane that is bound to its address and has read its journal.
+/// A control plane that is bound to its address and has replayed its journal.
 #[derive(Debug)]
 pub struct App {
     config: Config,
@@ -92,7 +93,7 @@ pub struct App {
     readiness: Readiness,
 }
 
-/// How it is with a control plane that runs.
+/// Health checks for a running control plane.
 #[derive(Clone, Debug)]
 pub struct Liveness {
     readiness: Readiness,
@@ -101,7 +102,7 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Has `/readyz` say from now on that it cannot be used: it goes on only for as long as its workers drain.
+    /// Makes `/readyz` report from now on that the control plane is not usable: it only waits for its workers to drain.
     pub fn leave(&self) {
         self.readiness.set(false);
     }
@@ -111,17 +112,17 @@ impl Liveness {
         self.readiness.wait().await;
     }
 
-    /// Whether journal and hub go on working; waits until they answer.
+    /// Whether the journal and the hub are still working; waits until both answer.
     pub async fn is_alive(&self) -> bool {
         let (journal, hub) = join(self.journal.answers(), self.hub.served()).await;
         journal.is_ok() && hub.is_some()
     }
 }
 
-/// Checks the configuration, listens, opens the store and replays what is not finished.
+/// Validates the configuration, binds the port, opens the store and replays all unfinished runs.
 ///
 /// # Errors
-/// If any of that is not possible; nothing is left behind.
+/// If any of these fails; nothing is left behind.
 pub async fn build(config: Config) -> Result<App, Error> {
     let problems = config.validate();
     if !problems.is_empty() {
@@ -140,7 +141,7 @@ pub async fn build(config: Config) -> Result<App, Error> {
         ..WriterConfig::default()
     };
     let store = config.store.clone();
-    // Opening and replaying read files: not on the runtime's own threads.
+    // Opening and replaying read files, so this must not run on the runtime's worker threads.
     let started = tokio::task::spawn_blocking(move || {
         let store: Box<dyn Store> = match store {
             StoreConfig::Sqlite(path) => Box::new(SqliteStore::open(&path)?),
@@ -158,7 +159,7 @@ pub async fn build(config: Config) -> Result<App, Error> {
     Ok(App { config, address, listener, journal, writer, hub, hub_handle, entrance, metrics, readiness })
 }
 
-/// Makes the protocols known that come with the configuration: all together, so that they share a commit.
+/// Registers the protocols from the configuration, all together so that they share one commit.
 async fn register_protocols(config: &Config, journal: &Journal) -> Result<(), Error> {
     let proposals = config.registry.definitions().map(|definition| {
         let is_shipped = Registry::ships(definition);
@@ -180,7 +181,7 @@ async fn register_protocols(config: &Config, journal: &Journal) -> Result<(), Er
     Ok(())
 }
 
-/// Removes finished runs again and again once they are old enough, until it is told to stop.
+/// Periodically removes finished runs that are old enough, until `stop` is cancelled.
 async fn retain(journal: Journal, hub: hub::HubHandle, age: Duration, every: Duration, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -193,11 +194,11 @@ async fn retain(journal: Journal, hub: hub::HubHandle, age: Duration, every: Dur
         };
         match removed {
             Ok(()) => {}
-            // There may be room the next time.
+            // The next attempt may find room.
             Err(JournalError::Store(error)) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "old runs could not be removed");
             }
-            // The writer has ended, and its error is told.
+            // The writer has ended; its error is reported elsewhere.
             Err(_) => return,
         }
     }
@@ -214,7 +215,7 @@ async fn remove_old(
     if runs > 0 {
         tracing::info!(runs, entries, "removed old runs");
     }
-    // A hub that does not answer is going down.
+    // A hub that does not answer is shutting down.
     let Some(served) = hub.served().await else { return Ok(()) };
     let PrunedProtocols { protocols, entries, .. } = journal.prune_protocols(age, &served, time).await?;
     if protocols > 0 || entries > 0 {
@@ -223,11 +224,11 @@ async fn remove_old(
     Ok(())
 }
 
-/// Has the writer end soon after its store was taken away, rather than at the next submission.
-async fn look_after_store(journal: Journal) {
+/// Makes the writer notice soon that its store was taken away, rather than at the next submission.
+async fn watch_store(journal: Journal) {
     loop {
-        tokio::time::sleep(STORE_LOOK).await;
-        // The writer has ended, and its error is told.
+        tokio::time::sleep(CHECK_STORE_EVERY).await;
+        // The writer has ended; its error is reported elsewhere.
         if journal.confirm().await.is_err() {
             return;
         }
@@ -235,12 +236,12 @@ async fn look_after_store(journal: Journal) {
 }
 
 impl App {
-    /// Where it listens.
+    /// The address on which the control plane listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// For whoever looks after it while it runs.
+    /// Health checks, for code that supervises the running control plane.
     pub fn liveness(&self) -> Liveness {
         let (readiness, journal, hub) = (self.readiness.clone(), self.journal.clone(), self.hub_handle.clone());
         Liveness { readiness, journal, hub }
@@ -251,14 +252,14 @@ impl App {
         Arc::new(hub::Local(self.entrance.clone()))
     }
 
-    /// Serves until it is told to stop; then answers what is being asked, closes the journal and returns.
+    /// Serves until `stop` is cancelled; then finishes the requests in progress, closes the journal and returns.
     ///
     /// # Errors
-    /// If the journal's writer or the listener failed: nothing was acknowledged that is not in the journal.
+    /// If the journal's writer or the listener failed. Everything that was acknowledged is in the journal.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let Self { config, address, listener, journal, mut writer, hub, hub_handle, entrance, metrics, readiness } =
             self;
-        // After everything that can still end a run.
+        // Cancelled only after everything that can still end a run.
         let stop_traces = CancellationToken::new();
         let admission = Arc::new(Admission {
             token: config.token.clone(),
@@ -269,7 +270,7 @@ impl App {
         let stopping = stop.child_token();
         let measured = metrics.zip(config.metrics.clone()).map(|(metrics, source)| {
             let (journal, hub, admission) = (journal.clone(), hub_handle.clone(), admission.clone());
-            http::Measured { metrics, source, journal, hub, admission }
+            http::MetricsEndpoint { metrics, source, journal, hub, admission }
         });
         let hub_for_retention = hub_handle.clone();
         let state = api::State::new(&config, journal.clone(), hub_handle, stopping.clone());
@@ -280,7 +281,7 @@ impl App {
         let router = api::routes(state, &config.allow_origins)
             .merge(http::routes(readiness.clone()))
             .merge(measured.clone().map(http::metrics).unwrap_or_default())
-            .fallback(http::nothing_here)
+            .fallback(http::answer_unknown_path)
             .layer(socket_layer)
             .layer(from_fn(hub::check_upgrade))
             .layer(from_fn(handshakes))
@@ -291,12 +292,12 @@ impl App {
         if let Some(measured) = measured.filter(|measured| measured.source.is_pushed) {
             let stop = stopping.clone();
             tasks.spawn(async move {
-                stop.run_until_cancelled(measured.keep_fresh(FRESH)).await;
+                stop.run_until_cancelled(measured.refresh_periodically(REFRESH_METRICS_EVERY)).await;
             });
         }
         let (looked_after, stop_looking) = (journal.clone(), stopping.clone());
         tasks.spawn(async move {
-            stop_looking.run_until_cancelled(look_after_store(looked_after)).await;
+            stop_looking.run_until_cancelled(watch_store(looked_after)).await;
         });
         if let Some(age) = config.retention {
             let hub = hub_for_retention;
@@ -312,7 +313,7 @@ impl App {
         };
         let limits = Limits { all: config.max_connections, of_address: config.connections_of_address() };
         let hosts = hub::Hosts::new(address.ip(), &config.allow_hosts, config.token.is_some());
-        let listener = Cuttable::new(listener, limits);
+        let listener = CuttableListener::new(listener, limits);
         let connections = listener.cut_all.clone();
         let fronts = Fronts::new(workflows, router, hosts);
         let mut serve = tokio::spawn(front::serve(listener, fronts, stopping.clone()));
@@ -322,7 +323,7 @@ impl App {
         let ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
             ended = writer.ended() => ended.map_err(Error::Writer).and(Err(Error::Journal(JournalError::Closed))),
-            // It ends by itself only once it is told to.
+            // Serving ends by itself only after it was told to stop.
             served = &mut serve => served.map_err(|error| Error::Serve(io::Error::other(error))),
         };
         readiness.set(false);
@@ -334,7 +335,8 @@ impl App {
             tracing::info!("open connections were closed");
             serve.abort();
         }
-        // Those of the mesh have no end of their own; their components come back when somebody listens here again.
+        // Mesh connections have no end of their own; their components reconnect once a control plane listens here
+        // again.
         connections.cancel();
         stop_traces.cancel();
         if let Some(traces) = traces {

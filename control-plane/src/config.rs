@@ -1,4 +1,4 @@
-//! What a control plane is set to.
+//! The configuration of a control plane.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,20 +12,20 @@ use crate::journal::WriterConfig;
 use crate::metrics::MetricsSource;
 use crate::trace::SpanSink;
 
-/// Whoever waits for a run must find it once it has ended.
-const LEAST_RETENTION: Duration = Duration::from_secs(60);
+/// The shortest retention: a client that waits for a run must still find it after it has ended.
+const MIN_RETENTION: Duration = Duration::from_secs(60);
 
-/// Where the journal is kept.
+/// Where the journal is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreConfig {
-    /// In one SQLite file, created with its folder if it is not there.
+    /// In one SQLite file; the file and its folder are created if missing.
     Sqlite(PathBuf),
     /// In memory only: everything is lost when the process ends. For tests.
     Memory,
 }
 
 impl StoreConfig {
-    /// The file, if it is one.
+    /// The path of the store file; `None` for a store in memory.
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::Sqlite(path) => Some(path),
@@ -43,26 +43,27 @@ impl fmt::Display for StoreConfig {
     }
 }
 
-/// Reads one environment variable of the control plane.
+/// Reads one environment variable of the control plane's process.
 pub type ReadEnv = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// What everybody who connects must show. It may change while the control plane runs: those who are connected stay.
+/// The token that every client must present. It may change while the control plane runs: connected clients stay
+/// connected.
 #[derive(Clone)]
 pub struct Token(Arc<dyn Fn() -> Arc<str> + Send + Sync>);
 
 impl Token {
-    /// One that is asked for whenever somebody shows a token.
+    /// A token that is read again each time a client presents one.
     pub fn read_by(read: impl Fn() -> Arc<str> + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
 
-    /// The token as it is now.
+    /// The current token.
     pub fn current(&self) -> Arc<str> {
         (self.0)()
     }
 }
 
-/// One that stays.
+/// A token that never changes.
 impl From<&str> for Token {
     fn from(token: &str) -> Self {
         let token: Arc<str> = token.into();
@@ -70,68 +71,68 @@ impl From<&str> for Token {
     }
 }
 
-/// Never shows it.
+/// Never prints the token.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")
     }
 }
 
-/// Everything a control plane is set to.
+/// The complete configuration of a control plane.
 #[derive(Clone)]
 pub struct Config {
-    /// The address to listen on (default 127.0.0.1). Beyond loopback it needs a token or `insecure`.
+    /// The address to listen on (default 127.0.0.1). An address other than loopback needs a token or `insecure`.
     pub host: IpAddr,
-    /// The port for gRPC, mesh and health (default 8000); 0 lets the system choose.
+    /// The port for gRPC, mesh and health checks (default 8000); 0 lets the system choose.
     pub port: u16,
-    /// Where the journal is kept.
+    /// Where the journal is stored.
     pub store: StoreConfig,
-    /// Required on mesh and gRPC if set.
+    /// The token that mesh and gRPC clients must present, if set.
     pub token: Option<Token>,
     /// Allows listening beyond loopback without a token.
     pub insecure: bool,
-    /// Names by which it may be called besides its address and `localhost`; none by default. Beyond loopback and with a
-    /// token any name will do unless some are listed.
+    /// Host names under which clients may call, besides the address and `localhost` (default none). If the address is
+    /// not loopback and a token is set, any name is accepted unless some are listed here.
     pub allow_hosts: Vec<String>,
     /// Origins of web pages that may connect; none by default.
     pub allow_origins: Vec<String>,
-    /// Environment variables that workflows may refer to; they are journaled, so never secrets.
+    /// Environment variables that workflows may refer to. Their values are journaled, so they must not be secrets.
     pub allow_env: Vec<String>,
-    /// How those variables are read.
+    /// How these variables are read.
     pub read_env: ReadEnv,
-    /// The protocols that are known from the start.
+    /// The protocols that are registered at startup.
     pub registry: Arc<Registry>,
-    /// The largest workflow with its files, in bytes (default 8 MiB).
+    /// The largest workflow including its files, in bytes (default 8 MiB).
     pub max_workflow_bytes: usize,
-    /// The most tasks of a workflow (default 200,000).
+    /// The largest number of tasks in a workflow (default 200,000).
     pub max_tasks: usize,
-    /// The largest parameter set or result in bytes (default 1 MiB, at most 8 MiB).
+    /// The largest parameter set or result of a task, in bytes (default 1 MiB, at most 8 MiB).
     pub max_payload_bytes: usize,
-    /// How many bytes of entries a start takes of one unfinished run (default 2 GiB); one with more is set aside.
+    /// How many bytes of entries of one unfinished run a start replays (default 2 GiB); a run with more is set aside.
     pub max_replay_bytes: usize,
-    /// So many bytes of submissions are checked and recorded at the same time (default 256 MiB); one is always let in.
-    /// Others are told to come again.
+    /// How many bytes of submissions may be checked and recorded at the same time (default 256 MiB). One submission is
+    /// always admitted; when there is no room, others are told to retry.
     pub max_submitting_bytes: usize,
-    /// The most connections at a time, of gRPC and mesh together (default 10,000).
+    /// The largest number of open connections, gRPC and mesh together (default 10,000).
     pub max_connections: usize,
-    /// The most connections at a time from one address, all of this machine's own as one; none: half of
-    /// `max_connections`, so that one address leaves room for others.
+    /// The largest number of open connections from one address; all addresses of this machine count as one. `None`
+    /// means half of `max_connections`, so that one address leaves room for others.
     pub max_connections_per_address: Option<usize>,
-    /// A stream of events that has nothing to say for so long says that (default 20 s): proxies cut what is silent for 60 s,
-    /// and not all count what keeps HTTP/2 itself alive.
-    pub say_nothing_every: Duration,
-    /// Times and limits of the hub.
+    /// After this much silence an event stream sends a keepalive message (default 20 s): proxies close streams that are
+    /// silent for 60 s, and not all of them count HTTP/2 pings.
+    pub keepalive_every: Duration,
+    /// Timeouts and limits of the hub.
     pub hub: gleitzeit_mesh::hub::Config,
-    /// After this time finished runs are removed (default 30 days); none: they are kept for ever.
+    /// Finished runs are removed after this time (default 30 days); `None` keeps them forever.
     pub retention: Option<Duration>,
-    /// How often it is looked for finished runs to remove (default 10 min). The first time comes as late, so that whoever
-    /// starts with a clock that is set wrong can still stop.
+    /// How often to look for finished runs to remove (default 10 min). The first removal also waits this long, so that
+    /// an operator who starts with a wrong clock can still stop.
     pub retention_every: Duration,
-    /// Where metrics go, and how they are read at `/metrics`; none: nothing is counted.
+    /// Where metrics go and how `/metrics` renders them; `None` disables metrics.
     pub metrics: Option<MetricsSource>,
-    /// Where the traces of runs go; none: nowhere.
+    /// Where the traces of runs are exported to; `None` disables the export.
     pub traces: Option<Arc<dyn SpanSink>>,
-    /// How long a stop waits for requests that are being answered (default 5 s).
+    /// How long a shutdown waits for requests in progress (default 5 s).
     pub stop_grace: Duration,
 }
 
@@ -155,7 +156,7 @@ impl Default for Config {
             max_submitting_bytes: 256 * 1024 * 1024,
             max_connections: 10_000,
             max_connections_per_address: None,
-            say_nothing_every: Duration::from_secs(20),
+            keepalive_every: Duration::from_secs(20),
             hub: gleitzeit_mesh::hub::Config::default(),
             retention: Some(Duration::from_secs(30 * 24 * 3_600)),
             retention_every: Duration::from_secs(600),
@@ -167,7 +168,7 @@ impl Default for Config {
 }
 
 impl fmt::Debug for Config {
-    /// Without the token.
+    /// Leaves out the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("address", &SocketAddr::new(self.host, self.port))
@@ -179,12 +180,12 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
-    /// The most connections at a time from one address.
+    /// The largest number of open connections from one address.
     pub(crate) fn connections_of_address(&self) -> usize {
         self.max_connections_per_address.unwrap_or(self.max_connections.div_ceil(2))
     }
 
-    /// Everything that is wrong, each with what to do; empty if nothing is.
+    /// Every problem with the configuration, each with its remedy; empty if there is none.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !self.host.is_loopback() && self.token.is_none() && !self.insecure {
@@ -202,7 +203,7 @@ impl Config {
         if !(1_024..=64 * 1024 * 1024).contains(&self.max_workflow_bytes) {
             problems.push(format!("the workflow limit is {} bytes; give 1 KiB to 64 MiB", self.max_workflow_bytes));
         }
-        if self.retention.is_some_and(|age| age < LEAST_RETENTION) {
+        if self.retention.is_some_and(|age| age < MIN_RETENTION) {
             problems.push(
                 "finished runs would be removed before anybody reads them; give a retention of at least 1m, or off"
                     .to_owned(),

@@ -1,10 +1,10 @@
-//! Connections: how many there may be, also of one address, how long they may say nothing, and how the server drops them.
-//! A Socket.IO client that is told to disconnect stays away for good; one that loses its connection comes back. So whoever
-//! may return loses its connection.
+//! Connections: how many may be open in all and from one address, how long they may stay silent, and how the server
+//! drops them. A Socket.IO client that is told to disconnect stays away for good; one whose connection is dropped
+//! reconnects. So the server drops the connection of a client that may return.
 //!
-//! Connections are in one of two states: with a request that is being answered, as the socket of somebody who was let in
-//! always is, or without. One without a request gives way to a new connection when there are as many as there may be; one
-//! with a request never does. So connections that say nothing shut nobody out.
+//! A connection is busy while one of its requests is being answered, as the socket of an admitted component always is;
+//! otherwise it is idle. When the limit is reached, an idle connection is dropped for a new one; a busy connection
+//! never is. So silent connections cannot lock anyone out.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -21,29 +21,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Within this time the first request must have come; an HTTP/2 connection must have begun by then.
+/// The time within which the first request must arrive; an HTTP/2 connection must have begun within it.
 const FIRST_REQUEST: Duration = Duration::from_secs(20);
-/// How HTTP/2 begins.
+/// The first bytes of an HTTP/2 connection.
 const HTTP_2: &[u8] = b"PRI ";
-/// The preface of HTTP/2 and the shortest frame of settings behind it (RFC 9113, 3.4): who has sent both answers pings
-/// from then on, or is dropped for it.
+/// The length of the HTTP/2 preface and the shortest settings frame after it (RFC 9113, 3.4). A client that has sent
+/// both must answer pings from then on, or its connection is dropped.
 const HTTP_2_BEGUN: usize = 24 + 9;
-/// Refused connections are told of at most as often.
-const TELL_EVERY: Duration = Duration::from_secs(10);
-/// So long no connection is accepted after one could not be, unless another could be dropped for it.
+/// Refused connections are logged at most this often.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+/// How long to wait after a failed accept, unless another connection could be dropped to make room.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How many connections there may be.
+/// How many connections may be open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// At a time.
+    /// In all.
     pub(crate) all: usize,
-    /// At a time from one [`Address`].
+    /// From one [`Address`].
     pub(crate) of_address: usize,
 }
 
-/// Who counts as one caller: a network address, all of this machine's own as one, and of IPv6 the first half, which is
-/// what a single host is given.
+/// What counts as one caller: a network address. All loopback addresses are one caller, and so is each IPv6 /64, which
+/// a single host is usually given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Address(IpAddr);
 
@@ -58,7 +58,7 @@ impl From<IpAddr> for Address {
     }
 }
 
-/// What handlers know of the connection that a request came over.
+/// The connection over which a request arrived, as handlers see it.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection(Arc<Inner>);
 
@@ -67,38 +67,39 @@ struct Inner {
     id: u64,
     address: Address,
     cut: CancellationToken,
-    /// Requests that are being answered.
+    /// How many requests are being answered.
     requests: AtomicUsize,
     has_served: AtomicBool,
     since: Instant,
-    /// When it was last without a request, in milliseconds from `since`.
+    /// When it last became idle, in milliseconds after `since`.
     idle_since_ms: AtomicU64,
 }
 
 impl Connection {
-    /// Notes that it has brought a request, which lasts until what is returned is dropped.
+    /// Counts a request as being answered until the returned guard is dropped.
     pub(crate) fn begin_request(&self) -> OpenRequest {
         self.0.requests.fetch_add(1, Ordering::Relaxed);
         self.0.has_served.store(true, Ordering::Relaxed);
         OpenRequest(self.clone())
     }
 
-    /// From now on it gives way to no other: it became the socket of somebody who was let in.
+    /// Makes the connection never give way to another: it became the socket of an admitted component.
     pub(crate) fn keep(&self) {
         self.0.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Drops it; whatever was not sent yet is lost.
+    /// Drops the connection; whatever was not sent yet is lost.
     pub(crate) fn cut(&self) {
         self.0.cut.cancel();
     }
 
-    /// Whom it comes from.
+    /// The caller's address.
     pub(crate) fn address(&self) -> Address {
         self.0.address
     }
 
-    /// How soon it has to give way, if at all: whoever has never asked for anything first, then who was idle for longest.
+    /// The order in which idle connections give way, lowest first: those that never sent a request, then the longest
+    /// idle. `None` if the connection is busy.
     fn idle(&self) -> Option<(bool, Instant)> {
         let inner = &self.0;
         let is_idle = inner.requests.load(Ordering::Relaxed) == 0;
@@ -120,7 +121,7 @@ impl Drop for OpenRequest {
     }
 }
 
-/// The connections there are.
+/// The open connections and their limits.
 #[derive(Debug)]
 struct Room {
     limits: Limits,
@@ -136,11 +137,11 @@ struct Places {
 
 impl Room {
     fn places(&self) -> MutexGuard<'_, Places> {
-        // What is changed under the lock is changed as a whole.
+        // A panicking thread cannot have left a change half done: each one is complete before the lock is released.
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection; another may be dropped for it. None if all have something to do.
+    /// Registers a new connection, dropping an idle one if a limit is reached. `None` if all connections are busy.
     fn enter(&self, ip: IpAddr, cut_all: &CancellationToken) -> Option<Connection> {
         let address = Address::from(ip);
         let mut places = self.places();
@@ -167,7 +168,7 @@ impl Room {
 }
 
 impl Places {
-    /// Drops the connection that is idle and can best be done without, of this address if one is given.
+    /// Drops the idle connection that is first to give way; only one from the address `of`, if given.
     fn drop_one(&mut self, of: Option<Address>) -> Option<()> {
         let candidates = self.all.values().filter(|connection| of.is_none_or(|of| of == connection.address()));
         let idle = candidates.filter_map(|connection| Some((connection.idle()?, connection)));
@@ -179,7 +180,7 @@ impl Places {
         Some(())
     }
 
-    /// Its place is free; it may have left before.
+    /// Frees the place of a connection, which may have left before.
     fn leave(&mut self, connection: &Connection) {
         if self.all.remove(&connection.0.id).is_none() {
             return;
@@ -193,48 +194,50 @@ impl Places {
     }
 }
 
-/// Accepts such connections.
-pub(crate) struct Cuttable {
+/// A listener whose connections can be dropped.
+pub(crate) struct CuttableListener {
     listener: TcpListener,
-    /// Drops all of them.
+    /// Cancelling it drops all connections.
     pub(crate) cut_all: CancellationToken,
     room: Arc<Room>,
-    told: Option<Instant>,
+    last_logged: Option<Instant>,
 }
 
-impl Cuttable {
-    /// Accepts no more than these; others are dropped at once.
+impl CuttableListener {
+    /// Accepts connections within these limits; others are dropped at once.
     pub(crate) fn new(listener: TcpListener, limits: Limits) -> Self {
         let room = Arc::new(Room { limits, places: Mutex::default() });
-        Self { listener, cut_all: CancellationToken::new(), room, told: None }
+        Self { listener, cut_all: CancellationToken::new(), room, last_logged: None }
     }
 
-    /// The next connection. Cancel-safe.
+    /// Waits for the next connection. Cancel-safe.
     pub(crate) async fn accept(&mut self) -> (CuttableStream, Connection) {
         let (stream, connection) = loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => match self.room.enter(address.ip(), &self.cut_all) {
                     Some(connection) => break (stream, connection),
-                    None => self.tell(
+                    None => self.log_at_intervals(
                         "there are as many connections as `--max-connections` or \
                                        `--max-connections-per-address` allows, all in use: others are refused",
                     ),
                 },
-                // The connection's own end, not the listener's.
+                // The peer closed this connection; the listener is fine.
                 Err(error) if is_of_connection(&error) => {}
                 Err(error) => {
                     tracing::debug!(%error, "a connection could not be accepted");
-                    self.tell("connections cannot be accepted: this process may have too few open files (`ulimit -n`)");
+                    self.log_at_intervals(
+                        "connections cannot be accepted: this process may have too few open files (`ulimit -n`)",
+                    );
                     if self.room.places().drop_one(None).is_none() {
                         sleep(PAUSE).await;
                     } else {
-                        // What was dropped is closed by its own task.
+                        // The dropped connection is closed by its own task.
                         tokio::task::yield_now().await;
                     }
                 }
             }
         };
-        // Without it small messages wait for the acknowledgement of the one before.
+        // Otherwise small messages wait for the acknowledgement of the previous one.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection could not be set to send at once");
         }
@@ -248,9 +251,9 @@ impl Cuttable {
         (stream, connection)
     }
 
-    fn tell(&mut self, message: &'static str) {
-        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
+    fn log_at_intervals(&mut self, message: &'static str) {
+        if self.last_logged.is_none_or(|last_logged| last_logged.elapsed() >= LOG_EVERY) {
+            self.last_logged = Some(Instant::now());
             tracing::warn!("{message}");
         }
     }
@@ -261,27 +264,27 @@ fn is_of_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// A connection until it is cut.
+/// The stream of a connection, until it is dropped.
 pub(crate) struct CuttableStream {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Until the first request has come.
+    /// Set until the first request has arrived.
     first: Option<First>,
     connection: Connection,
     room: Arc<Room>,
 }
 
-/// The wait for a first request.
+/// The wait for the first request.
 struct First {
     late: Pin<Box<Sleep>>,
-    /// As far as it was told.
+    /// Whether the client speaks HTTP/2; `None` until it has sent something.
     is_http_2: Option<bool>,
-    /// How many it has sent.
+    /// How many bytes the client has sent.
     bytes: usize,
 }
 
 impl CuttableStream {
-    /// Also wakes the caller once it is cut.
+    /// Fails once the connection is cut or the first request is late. Registers the caller's waker for both.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if let Some(first) = &mut self.first {
             if self.connection.0.has_served.load(Ordering::Relaxed) {
@@ -296,8 +299,9 @@ impl CuttableStream {
         }
     }
 
-    /// HTTP/2 that has begun waits for its first request as long as it likes, and answers pings meanwhile.
-    fn hear(&mut self, bytes: &[u8]) {
+    /// An HTTP/2 connection that has begun may wait for its first request as long as it likes: it answers pings
+    /// meanwhile.
+    fn note_first_bytes(&mut self, bytes: &[u8]) {
         let Some(first) = &mut self.first else { return };
         first.bytes += bytes.len();
         if first.is_http_2.is_none() && !bytes.is_empty() {
@@ -320,7 +324,7 @@ impl AsyncRead for CuttableStream {
         self.check(context)?;
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, into);
-        self.hear(&into.filled()[before..]);
+        self.note_first_bytes(&into.filled()[before..]);
         read
     }
 }
@@ -361,10 +365,10 @@ mod tests {
 
     use super::*;
 
-    async fn listening(most: usize) -> (Cuttable, SocketAddr) {
+    async fn listening(most: usize) -> (CuttableListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        (Cuttable::new(listener, Limits { all: most, of_address: most }), address)
+        (CuttableListener::new(listener, Limits { all: most, of_address: most }), address)
     }
 
     #[tokio::test]
@@ -393,14 +397,14 @@ mod tests {
             clients.push(TcpStream::connect(address).await.expect("it listens"));
             accepted.push(listener.accept().await);
         }
-        // The first is at work, the second has been, the third was silent.
+        // The first is busy, the second was busy before, and the third never sent a request.
         let _at_work = accepted[0].1.begin_request();
         drop(accepted[1].1.begin_request());
         for gone in [2, 1] {
             clients.push(TcpStream::connect(address).await.expect("it listens"));
             let (stream, connection) = listener.accept().await;
             accepted.push((stream, connection.clone()));
-            // It stays.
+            // It stays busy.
             std::mem::forget(connection.begin_request());
             assert!(accepted[gone].0.read(&mut [0; 8]).await.is_err(), "{gone} was dropped");
         }
@@ -414,7 +418,7 @@ mod tests {
         let cut_all = CancellationToken::new();
         let enter = |ip: &str| room.enter(ip.parse().expect("an address"), &cut_all);
         let at_work = |ip: &str| enter(ip).map(|connection| std::mem::forget(connection.begin_request())).is_some();
-        // All of these are one caller each.
+        // The addresses of each line count as one caller.
         assert!(at_work("127.0.0.1") && at_work("127.9.9.9") && !at_work("::1"));
         assert!(at_work("2001:db8::1") && at_work("2001:db8::2") && !at_work("2001:db8::3"));
         assert!(!at_work("10.0.0.1"), "there is no room at all");

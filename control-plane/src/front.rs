@@ -1,7 +1,7 @@
-//! What stands behind the port: each connection's requests go to the service that they are for.
+//! What stands behind the port: passes the requests of each connection to the right service.
 //!
-//! Calls of workflows are by far the most, and go straight there. All else, and whatever a web page asks, goes through the
-//! router with everything that is laid around it.
+//! Workflow calls are by far the most frequent and go straight to their service. Everything else, and every request of
+//! a web page, goes through the router with all its layers.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,33 +25,33 @@ use tower::Service;
 use tower_http::timeout::TimeoutBody;
 
 use crate::api::{State, Workflows};
-use crate::connection::{Connection, Cuttable, OpenRequest};
+use crate::connection::{Connection, CuttableListener, OpenRequest};
 use crate::hub::Hosts;
 
-/// Within this time the head of a request over HTTP/1 must have come, and so long such a connection may be idle.
-const HEAD: Duration = Duration::from_secs(30);
-/// Within this time the next piece of a request's body must have come.
-const BODY: Duration = Duration::from_secs(20);
-/// A connection of HTTP/2 that brings nothing for so long is asked for a sign of life.
+/// How long an HTTP/1 client may take to send the head of a request, and how long its connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to send the next piece of a request body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// A ping is sent on an HTTP/2 connection that was silent for this long.
 const PING_EVERY: Duration = Duration::from_secs(20);
-/// Who gives none within this time is dropped.
-const PONG: Duration = Duration::from_secs(20);
-/// How many requests of one HTTP/2 connection are answered at a time; others wait for their turn at the client, which knows
-/// no reason. So a caller reaches the bound of its streams first (`STREAMS_OF_CALLER`), and is told, and has room left for
-/// other calls.
+/// An HTTP/2 connection is dropped if a ping is not answered within this time.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// The most requests of one HTTP/2 connection that are answered at a time; further ones wait in the client, which does
+/// not know why. Because it is higher than `STREAMS_OF_CALLER`, a caller reaches that limit first, gets an error that
+/// says so, and has room left for other calls.
 const STREAMS: u32 = 2_500;
-/// The largest head of a request.
+/// The largest head of an HTTP/2 request, in bytes.
 const HEAD_BYTES: u32 = 32 * 1024;
-/// What is read of HTTP/1 before it is understood; the head must fit.
+/// How many bytes of HTTP/1 are buffered before they are parsed; the head of a request must fit.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// How many headers a request over HTTP/1 may have.
+/// The most headers of an HTTP/1 request.
 const HEADERS: usize = 100;
-/// What waits in one answer for an HTTP/2 client that does not read.
+/// How many bytes of an answer are buffered for an HTTP/2 client that does not read.
 const UNREAD_BYTES: usize = 128 * 1024;
 
-/// Serves connections until it is told to stop, and then until all that was asked is answered. Upgraded connections are
-/// left to their own ends.
-pub(crate) async fn serve(mut listener: Cuttable, fronts: Fronts, stop: CancellationToken) {
+/// Serves connections until `stop` is cancelled, and then until all requests in progress are answered. Upgraded
+/// connections end on their own.
+pub(crate) async fn serve(mut listener: CuttableListener, fronts: Fronts, stop: CancellationToken) {
     let server = server();
     let open = GracefulShutdown::new();
     while let Some((stream, connection)) = stop.run_until_cancelled(listener.accept()).await {
@@ -70,12 +70,17 @@ pub(crate) async fn serve(mut listener: Cuttable, fronts: Fronts, stop: Cancella
 
 fn server() -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BUFFER_BYTES).max_headers(HEADERS);
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES)
+        .max_headers(HEADERS);
     server
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PONG)
+        .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEAD_BYTES)
         .max_send_buf_size(UNREAD_BYTES)
@@ -84,7 +89,7 @@ fn server() -> auto::Builder<TokioExecutor> {
     server
 }
 
-/// The services behind every connection.
+/// The services that every connection shares.
 #[derive(Clone)]
 pub(crate) struct Fronts {
     workflows: Workflows,
@@ -94,8 +99,8 @@ pub(crate) struct Fronts {
 
 impl Fronts {
     pub(crate) fn new(workflows: Workflows, rest: Router, hosts: Hosts) -> Self {
-        // Finished here, once: a router that is not builds its layers anew for each request, and sessions of Socket.IO
-        // live in a layer.
+        // Finished once, here: an unfinished router rebuilds its layers for each request, and one of them holds the
+        // Socket.IO sessions.
         Self { workflows, rest: rest.with_state(()), hosts: Arc::new(hosts) }
     }
 }
@@ -116,22 +121,22 @@ impl hyper::service::Service<Request<Incoming>> for Front {
         if let Some(refusal) = self.services.hosts.refusal(&request) {
             return Box::pin(async move { Ok(refusal) });
         }
-        let mut request = request.map(|body| Body::new(TimeoutBody::new(BODY, body)));
-        // Both are always ready.
+        let mut request = request.map(|body| Body::new(TimeoutBody::new(BODY_TIMEOUT, body)));
+        // Both services are always ready.
         if is_workflow_call(&request) {
             request.extensions_mut().insert(self.connection.clone());
             let answer = self.services.workflows.clone().call(request);
-            return Box::pin(async move { answer.await.map(|answer| answer.map(|body| during(open, body))) });
+            return Box::pin(async move { answer.await.map(|answer| answer.map(|body| hold_open(open, body))) });
         }
         request.extensions_mut().insert(self.connection.clone());
         request.extensions_mut().insert(ConnectInfo(self.connection.clone()));
         let answer = self.services.rest.clone().call(request);
-        Box::pin(async move { answer.await.map(|answer| answer.map(|body| during(open, body))) })
+        Box::pin(async move { answer.await.map(|answer| answer.map(|body| hold_open(open, body))) })
     }
 }
 
-/// A request lasts until its answer was handed over.
-fn during<B>(open: OpenRequest, body: B) -> Body
+/// Keeps a request open until its answer has been handed over.
+fn hold_open<B>(open: OpenRequest, body: B) -> Body
 where
     B: hyper::body::Body<Data = tonic::codegen::Bytes, Error: Into<axum::BoxError>> + Send + Unpin + 'static,
 {
@@ -163,7 +168,8 @@ impl<B: hyper::body::Body + Unpin> hyper::body::Body for During<B> {
     }
 }
 
-/// Whether it is a call of gRPC to our main service, and no page's: those may be refused, or speak gRPC-Web.
+/// Whether a request is a gRPC call of the workflow service that does not come from a web page. Requests of pages may
+/// be refused, or use gRPC-Web.
 fn is_workflow_call<B>(request: &Request<B>) -> bool {
     let of_service = (request.uri().path().strip_prefix('/'))
         .and_then(|path| path.strip_prefix(WorkflowServiceServer::<State>::NAME))

@@ -1,4 +1,4 @@
-//! Health and metrics over plain HTTP.
+//! Health checks and metrics over plain HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::hub::{Admission, HubHandle, token_refusal};
 use crate::journal::Journal;
 use crate::metrics::{Metrics, MetricsSource};
 
-/// Whether the control plane can do its work.
+/// Whether the control plane is ready to work.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Readiness(watch::Sender<bool>);
 
@@ -23,15 +23,15 @@ impl Readiness {
         self.0.send_replace(ready);
     }
 
-    /// Waits until it can.
+    /// Waits until the control plane is ready.
     pub(crate) async fn wait(&self) {
-        // The sender is `self`, and so is there.
+        // `self` holds the sender, so the channel cannot be closed.
         let _ = self.0.subscribe().wait_for(|ready| *ready).await;
     }
 }
 
-/// What is served under no path of ours: gRPC clients are answered as gRPC says, everybody else with 404.
-pub(crate) async fn nothing_here(request: Request) -> Response {
+/// Answers unknown paths: gRPC clients as gRPC requires, everyone else with 404.
+pub(crate) async fn answer_unknown_path(request: Request) -> Response {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if content_type.is_some_and(|value| value.starts_with("application/grpc")) {
         return tonic::Status::unimplemented("there is no such method").into_http::<axum::body::Body>();
@@ -40,7 +40,7 @@ pub(crate) async fn nothing_here(request: Request) -> Response {
         .into_response()
 }
 
-/// `/healthz`: the process lives. `/readyz`: the store is open and gRPC and mesh are served, whatever is connected.
+/// `/healthz`: the process is alive. `/readyz`: the store is open, and gRPC and mesh are served, whatever is connected.
 pub(crate) fn routes(readiness: Readiness) -> Router {
     let ready = |State(readiness): State<Readiness>| async move {
         if *readiness.0.borrow() {
@@ -52,9 +52,9 @@ pub(crate) fn routes(readiness: Readiness) -> Router {
     Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(readiness)
 }
 
-/// What answers `/metrics`.
+/// What `/metrics` is answered from.
 #[derive(Clone)]
-pub(crate) struct Measured {
+pub(crate) struct MetricsEndpoint {
     pub(crate) metrics: Metrics,
     pub(crate) source: MetricsSource,
     pub(crate) journal: Journal,
@@ -62,8 +62,8 @@ pub(crate) struct Measured {
     pub(crate) admission: Arc<Admission>,
 }
 
-impl Measured {
-    /// Looks at what is there now. What cannot be asked, because the control plane ends, is left as it was.
+impl MetricsEndpoint {
+    /// Refreshes the gauges. If the control plane is shutting down and does not answer, they keep their values.
     pub(crate) async fn refresh(&self) {
         let (Ok(backlog), Some(components)) = (self.journal.backlog().await, self.hub.components().await) else {
             return;
@@ -71,8 +71,8 @@ impl Measured {
         self.metrics.now().set(self.journal.counts(), &backlog, &components);
     }
 
-    /// Again and again, for whoever is sent metrics without asking.
-    pub(crate) async fn keep_fresh(self, every: Duration) {
+    /// Refreshes the gauges periodically, for metrics that are pushed.
+    pub(crate) async fn refresh_periodically(self, every: Duration) {
         loop {
             self.refresh().await;
             tokio::time::sleep(every).await;
@@ -80,9 +80,9 @@ impl Measured {
     }
 }
 
-/// `/metrics`: in the text format of Prometheus, for whoever has the token, if there is one.
-pub(crate) fn metrics(measured: Measured) -> Router {
-    let show = |State(measured): State<Measured>, headers: HeaderMap| async move {
+/// `/metrics` in Prometheus text format; requires the token, if one is set.
+pub(crate) fn metrics(measured: MetricsEndpoint) -> Router {
+    let show = |State(measured): State<MetricsEndpoint>, headers: HeaderMap| async move {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.strip_prefix("Bearer "));
         if !measured.admission.admits_token(given) {

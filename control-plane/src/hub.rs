@@ -1,7 +1,7 @@
-//! The hub's shell: sockets and the journal on one side, the pure machine (`gleitzeit_mesh::hub`) on the other.
+//! The hub's shell: it connects sockets and the journal to the pure state machine (`gleitzeit_mesh::hub`).
 //!
-//! One task owns the machine. Sockets hand it decoded events through one ordered channel; it writes to sockets and to the
-//! journal's writer. No rule of the domain lives here.
+//! One task owns the machine. Sockets send it decoded events through one ordered channel; it writes to the sockets and
+//! to the journal's writer. No domain rules live here.
 
 mod admit;
 mod compile;
@@ -11,7 +11,7 @@ mod local;
 mod machine;
 mod packet;
 mod peer;
-mod said;
+mod so_far;
 mod socket;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -32,52 +32,52 @@ pub(crate) use inbox::Entrance;
 pub(crate) use local::Local;
 pub(crate) use machine::HubTask;
 use machine::ToMachine;
-use said::Said;
+use so_far::ProgressSoFar;
 pub(crate) use socket::{Pings, layer};
 
-/// How long an answer of the hub's task may take.
+/// How long to wait for an answer of the hub's task.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// So many pieces of progress are kept for slow watchers.
+/// How many pieces of progress are buffered for slow watchers.
 const PROGRESS_KEPT: usize = 1_024;
 
-/// What a provider said while an attempt runs.
+/// Progress that a provider sent while an attempt runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) at: AttemptRef,
-    /// By this machine's clock.
-    pub(crate) heard_at: Timestamp,
+    /// When it was received, by this machine's clock.
+    pub(crate) received_at: Timestamp,
     pub(crate) data: Payload,
 }
 
-/// How the API asks the hub.
+/// A handle by which the API queries the hub.
 #[derive(Clone, Debug)]
 pub(crate) struct HubHandle {
     machine: mpsc::UnboundedSender<ToMachine>,
     progress: broadcast::Sender<Arc<Progress>>,
-    /// Locked for moments only. What is added is told to `progress` under the same lock.
-    said: Arc<Mutex<Said>>,
+    /// Locked only for moments. A piece of progress is added here and sent to `progress` under the same lock.
+    so_far: Arc<Mutex<ProgressSoFar>>,
     registry: Arc<RwLock<Registry>>,
-    /// There is no hub, and so nobody is connected.
+    /// Whether there is no hub, so that nothing can be connected.
     is_none: bool,
 }
 
 impl HubHandle {
-    /// Where there is no hub: nobody is connected.
+    /// The handle of a process without a hub: nothing is connected.
     pub(crate) fn none() -> Self {
         #[expect(clippy::disallowed_methods, reason = "nothing is ever sent")]
         let (machine, _) = mpsc::unbounded_channel();
         let (progress, _) = broadcast::channel(1);
-        Self { machine, progress, said: Arc::default(), registry: Arc::default(), is_none: true }
+        Self { machine, progress, so_far: Arc::default(), registry: Arc::default(), is_none: true }
     }
 
-    /// Everyone who is connected or silent; `None` if the hub is going down.
+    /// All components that are connected or silent; `None` if the hub is shutting down.
     pub(crate) async fn components(&self) -> Option<Vec<ComponentView>> {
         let (reply, answer) = oneshot::channel();
         self.machine.send(ToMachine::Components(reply)).ok()?;
         timeout(ANSWER_TIMEOUT, answer).await.ok()?.ok()
     }
 
-    /// Who is there, and where these attempts are; `None` if the hub is going down.
+    /// Which components are present, and where these attempts are; `None` if the hub is shutting down.
     pub(crate) async fn present(&self, attempts: Vec<AttemptRef>) -> Option<Present> {
         if self.is_none {
             return Some(Present::default());
@@ -87,25 +87,25 @@ impl HubHandle {
         timeout(ANSWER_TIMEOUT, answer).await.ok()?.ok()
     }
 
-    /// When components served which protocols; `None` if the hub is going down.
+    /// When components served which protocols; `None` if the hub is shutting down.
     pub(crate) async fn served(&self) -> Option<Vec<ProtocolUse>> {
         let (reply, answer) = oneshot::channel();
         self.machine.send(ToMachine::Served(reply)).ok()?;
         timeout(ANSWER_TIMEOUT, answer).await.ok()?.ok()
     }
 
-    /// Output of running attempts from now on.
+    /// Subscribes to the progress of running attempts from now on.
     pub(crate) fn progress(&self) -> broadcast::Receiver<Arc<Progress>> {
         self.progress.subscribe()
     }
 
-    /// What the open attempts of a run have said so far, and what all attempts say after that.
+    /// The progress of a run's open attempts so far, and a subscription to all later progress.
     pub(crate) fn progress_so_far(&self, run_id: RunId) -> (Vec<Arc<Progress>>, broadcast::Receiver<Arc<Progress>>) {
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        (said.of(run_id), self.progress.subscribe())
+        let so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        (so_far.of(run_id), self.progress.subscribe())
     }
 
-    /// Every protocol that is registered.
+    /// All registered protocols.
     pub(crate) fn registry(&self) -> &RwLock<Registry> {
         &self.registry
     }

@@ -1,12 +1,12 @@
-//! The journal: one writer, its storage, and the handle through which everybody else reads and proposes. Never here:
-//! decisions about what may be recorded, which are the ledger's. Whatever leaves this module was committed before.
+//! The journal: one writer, its store, and the handle through which everything else reads and proposes. What may be
+//! recorded is decided by the ledger, not here. Everything that leaves this module has been committed.
 
 mod clock;
 mod feed;
 mod fold;
 mod guard;
-mod looking;
 mod memory;
+mod read_only;
 mod readers;
 mod recent;
 mod runs;
@@ -36,8 +36,10 @@ pub use clock::Clocks;
 pub use feed::{RunWatch, Subscription};
 pub use memory::MemoryStore;
 pub use runs::{RunCounts, RunFilter, RunRow};
-pub use sqlite::{Alone, Checked, Copied, Holder, Look, SqliteStore, Wrong, backup, check, repair, restore};
-pub use store::{FORMAT_VERSION, Most, Pruned, PrunedProtocols, Reader, Replay, Store, StoreError, Tail, Unreadable};
+pub use sqlite::{Checked, Copied, Holder, Look, SqliteStore, StoreLock, Wrong, backup, check, repair, restore};
+pub use store::{
+    FORMAT_VERSION, Pruned, PrunedProtocols, ReadLimit, Reader, Replay, Store, StoreError, Tail, Unreadable,
+};
 pub use work::Work;
 pub use writer::{WriterConfig, WriterError, WriterHandle};
 
@@ -45,18 +47,18 @@ use clock::RunIds;
 use readers::Readers;
 use runs::ending;
 
-/// What a caller is told to wait when too much is waiting already: a batch takes a few milliseconds.
+/// How long a caller is told to wait when too many are waiting already: a batch takes a few milliseconds.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// A random name for a term.
+/// A new random term id.
 fn new_term() -> TermId {
-    // The last half of it is random, the first is the time.
+    // A UUIDv7 begins with the time; only its second half is random.
     let id = Uuid::now_v7().simple().to_string();
     TermId::from(&id[id.len() / 2..])
 }
 
 /// The longest pause between two steps of pruning.
-const MOST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the journal did not answer.
 #[derive(Debug, Error)]
@@ -67,7 +69,7 @@ pub enum JournalError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// The writer has stopped. Whether a proposal was recorded is not known.
+    /// The writer has stopped. It is unknown whether a proposal was recorded.
     #[error("the journal is closed")]
     Closed,
     /// The store could not be read.
@@ -75,41 +77,41 @@ pub enum JournalError {
     Store(#[from] StoreError),
 }
 
-/// Where the journal stands after a batch.
+/// The state of the journal after a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// The last committed entry's place.
+    /// The position of the last committed entry.
     pub position: Position,
-    /// Its time.
+    /// The time of that entry.
     pub recorded_at: Timestamp,
-    /// All runs, by status.
+    /// All runs, counted by status.
     pub counts: RunCounts,
-    /// Entries up to here may be gone with their runs.
+    /// Entries up to this position may have been pruned with their runs.
     pub pruned: Position,
 }
 
-/// What pruning has removed.
+/// What a pruning call has removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// How many finished runs.
+    /// The number of finished runs.
     pub runs: u64,
-    /// How many entries.
+    /// The number of entries.
     pub entries: u64,
-    /// Whether the time was over before everything was done.
+    /// Whether time ran out before everything was removed.
     pub more: bool,
 }
 
-/// What the hub is given of the journal.
+/// The hub's connection to the journal.
 ///
-/// The writer waits while `inputs` is full, and then takes no `work`: whoever waits to send `work` must go on taking
-/// `inputs` meanwhile, or both wait forever.
+/// While `inputs` is full the writer waits and takes no `work`. So a task that waits to send `work` must keep receiving
+/// `inputs`; otherwise the two deadlock.
 #[derive(Debug)]
 pub struct HubPort {
     /// To the writer.
     pub work: mpsc::Sender<Work>,
     /// From the writer: `Committed`, `SliceState` and `EngineState`, in order.
     pub inputs: mpsc::Receiver<hub::Input>,
-    /// Where the hub starts; `inputs` goes on from there.
+    /// The state in which the hub starts; `inputs` continues from there.
     pub start: hub::Start,
 }
 
@@ -121,16 +123,17 @@ pub struct Journal {
 
 #[derive(Debug)]
 struct Shared {
-    /// None: the store is another process's, or nobody's.
+    /// `None` if another process, or none, writes the store.
     work: Option<mpsc::Sender<Work>>,
-    /// Whose it is then.
+    /// In that case, the process that writes it.
     holder: Option<Holder>,
     readers: Readers,
-    /// Callers who wait for a verdict.
+    /// Limits the callers that wait for a verdict.
     proposing: Semaphore,
-    /// Who watches runs.
+    /// Limits the watchers of runs.
     watching: Arc<Semaphore>,
-    /// Who waits for the end of runs: whoever watches many keeps nobody from it.
+    /// Limits the callers that wait for the end of a run. Separate from `watching`, so that many watchers cannot block
+    /// them.
     awaiting: Semaphore,
     run_ids: RunIds,
     summary: watch::Receiver<Summary>,
@@ -139,7 +142,7 @@ struct Shared {
 }
 
 impl Journal {
-    /// Replays what is unfinished and starts the writer's thread.
+    /// Replays all unfinished runs and starts the writer's thread.
     ///
     /// # Errors
     /// If the store cannot be read, or contradicts itself.
@@ -161,8 +164,8 @@ impl Journal {
         Ok((Self { shared: Arc::new(shared) }, started.port, started.handle))
     }
 
-    /// Asks for something to be recorded and waits until it is durable. A submission's `known` is filled in on the way.
-    /// If the caller stops waiting, it may be recorded all the same.
+    /// Proposes a request and waits until it is durable. A submission's `known` is filled in on the way. If the caller
+    /// stops waiting, the request may still be recorded.
     ///
     /// # Errors
     /// `Busy` at once if too many are waiting; `Closed` if the writer has stopped.
@@ -174,17 +177,18 @@ impl Journal {
         verdict.await.map_err(|_| JournalError::Closed)
     }
 
-    /// An id for a new run, greater than those before.
+    /// A new run id, greater than all earlier ones.
     pub fn new_run_id(&self) -> RunId {
         self.shared.run_ids.next()
     }
 
-    /// A run as it stands, with every entry that was committed before this call; none if it is not known.
+    /// The current state of a run, including every entry that was committed before this call; `None` if there is no
+    /// such run.
     ///
     /// # Errors
     /// `Closed` if the writer has stopped; `Store` if the run had to be read and cannot be.
     pub async fn run(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
-        if self.is_looked_at() {
+        if self.is_read_only() {
             return self.stored(run_id).await;
         }
         let (reply, held) = oneshot::channel();
@@ -195,21 +199,21 @@ impl Journal {
         }
     }
 
-    /// A run that the writer does not hold.
+    /// Reads a run that the writer no longer holds.
     async fn stored(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
         let folded = self.shared.readers.read(move |reader| fold::fold(reader, run_id)).await?;
         Ok(folded.map(Arc::new))
     }
 
-    /// Waits until a run has ended, without reading what happens meanwhile; none if it is not known. Cancel-safe.
+    /// Waits until a run has ended, without reading its entries meanwhile; `None` if there is no such run. Cancel-safe.
     ///
     /// # Errors
-    /// `Busy` if too many wait; else as for [`Journal::run`].
+    /// `Busy` if too many callers wait; otherwise as for [`Journal::run`].
     pub async fn ended(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
         let busy = |_| JournalError::Busy { retry_after: RETRY_AFTER };
         let _permit = self.shared.awaiting.try_acquire().map_err(busy)?;
-        if self.is_looked_at() {
-            return self.look_for_end(run_id).await;
+        if self.is_read_only() {
+            return self.poll_for_end(run_id).await;
         }
         let (reply, ended) = oneshot::channel();
         self.send(Work::AwaitEnd { run_id, reply }).await?;
@@ -219,7 +223,7 @@ impl Journal {
         }
     }
 
-    /// At most `limit` runs that pass the filter, newest first, beginning after the run `after`.
+    /// The first `limit` runs after the run `after` that pass the filter, newest first.
     ///
     /// # Errors
     /// `Store` if they cannot be read.
@@ -232,7 +236,7 @@ impl Journal {
         self.shared.readers.read(move |reader| reader.list_runs(&filter, after, limit)).await
     }
 
-    /// The run submitted under a request id, with the hash of that request's body.
+    /// The run that was submitted under a request id, with the hash of the request body.
     ///
     /// # Errors
     /// `Store` if it cannot be read.
@@ -240,7 +244,7 @@ impl Journal {
         self.shared.readers.read(move |reader| reader.find_request(&request_id)).await
     }
 
-    /// Consecutive entries from a position on: at most `limit`, fewer if they are large, none only at the end.
+    /// Consecutive entries from a position on: at most `limit`, fewer if they are large, and none only at the end.
     ///
     /// # Errors
     /// `Store` if they cannot be read.
@@ -249,29 +253,35 @@ impl Journal {
         Ok(entries.into_iter().map(Arc::new).collect())
     }
 
-    /// The same for one of many who follow all that is recorded: they share a part of the readers.
+    /// Like [`Journal::entries`], for the many callers that follow the whole journal: they share some of the readers.
     ///
     /// # Errors
     /// As for [`Journal::entries`].
-    pub async fn follow(&self, from: Position, most: Most) -> Result<Vec<Arc<Entry>>, JournalError> {
-        let entries = self.shared.readers.read_behind(move |reader| reader.read_from(from, most)).await?;
+    pub async fn follow(&self, from: Position, most: ReadLimit) -> Result<Vec<Arc<Entry>>, JournalError> {
+        let entries = self.shared.readers.read_for_follower(move |reader| reader.read_from(from, most)).await?;
         Ok(entries.into_iter().map(Arc::new).collect())
     }
 
-    /// Entries of a run from `from` on, for one of many who follow runs: at most `most`, none only at their end.
+    /// Entries of a run from `from` on, for the many callers that follow runs: at most `most`, and none only at their
+    /// end.
     ///
     /// # Errors
     /// `Store` if they cannot be read.
-    pub async fn run_entries(&self, run_id: RunId, from: Seq, most: Most) -> Result<Vec<Arc<Entry>>, JournalError> {
-        let entries = self.shared.readers.read_behind(move |reader| reader.read_run(run_id, from, most)).await?;
+    pub async fn run_entries(
+        &self,
+        run_id: RunId,
+        from: Seq,
+        most: ReadLimit,
+    ) -> Result<Vec<Arc<Entry>>, JournalError> {
+        let entries = self.shared.readers.read_for_follower(move |reader| reader.read_run(run_id, from, most)).await?;
         Ok(entries.into_iter().map(Arc::new).collect())
     }
 
-    /// Removes finished runs that ended at least so long ago, in small steps between which the writer does other work; no
-    /// new step begins after `time`. If the caller stops waiting, it can be gone on with at any time.
+    /// Removes finished runs that ended at least `older_than` ago, in small steps between which the writer does other
+    /// work. No new step begins after `time`. If the caller stops waiting, a later call continues the work.
     ///
     /// # Errors
-    /// `Closed` if the writer has stopped; `Store` if there is no room to remove anything, and everything else goes on.
+    /// `Closed` if the writer has stopped; `Store` if there is no room to remove anything: everything else continues.
     pub async fn prune(&self, older_than: Duration, time: Duration) -> Result<Removed, JournalError> {
         let mut removed = Removed::default();
         let end = tokio::time::Instant::now() + time;
@@ -286,13 +296,13 @@ impl Journal {
             if !step.more || tokio::time::Instant::now() >= end {
                 return Ok(removed);
             }
-            // At least half of the time is for others.
-            tokio::time::sleep(begun.elapsed().min(MOST_PAUSE)).await;
+            // Leaves at least half of the writer's time to other work.
+            tokio::time::sleep(begun.elapsed().min(MAX_PAUSE)).await;
         }
     }
 
-    /// Removes registered protocols that no provider serves, no unfinished run needs and nobody has used for so long, as
-    /// far as that can be said of `served`, and entries about them that no longer matter; no new step begins after `time`.
+    /// Removes registered protocols that no provider serves, no unfinished run needs and nobody has used for `unused`,
+    /// as far as `served` tells, and entries about protocols that no longer matter. No new step begins after `time`.
     ///
     /// # Errors
     /// As for [`Journal::prune`].
@@ -315,11 +325,11 @@ impl Journal {
             if !step.more || tokio::time::Instant::now() >= end {
                 return Ok(removed);
             }
-            tokio::time::sleep(begun.elapsed().min(MOST_PAUSE)).await;
+            tokio::time::sleep(begun.elapsed().min(MAX_PAUSE)).await;
         }
     }
 
-    /// Has these protocols never be removed.
+    /// Protects these protocols from being removed.
     ///
     /// # Errors
     /// `Closed` if the writer has stopped.
@@ -327,30 +337,32 @@ impl Journal {
         self.send(Work::KeepProtocols(names)).await
     }
 
-    /// Has the writer see whether the store is still there; if not, it ends.
+    /// Makes the writer check that its store is still in place; the writer ends if it is not.
     ///
     /// # Errors
-    /// `Closed` if it has ended.
+    /// `Closed` if the writer has ended.
     pub async fn confirm(&self) -> Result<(), JournalError> {
         self.send(Work::Confirm).await
     }
 
-    /// Waits until the writer has come to this: it goes on.
+    /// Waits until the writer reaches this request, which shows that it is still working.
     ///
     /// # Errors
-    /// `Closed` if it has ended.
+    /// `Closed` if the writer has ended.
     pub async fn answers(&self) -> Result<(), JournalError> {
         let (reply, answer) = oneshot::channel();
         self.send(Work::Answer(reply)).await?;
         answer.await.map_err(|_| JournalError::Closed)
     }
 
-    /// Follows a run: every entry with `seq` of at least `from` once, in order, those to come as they are committed.
+    /// Follows a run: yields each entry with a `seq` of at least `from` once, in order, and new ones as they are
+    /// committed.
     pub fn watch(&self, run_id: RunId, from: Seq) -> RunWatch {
         RunWatch::new(self.clone(), run_id, from)
     }
 
-    /// A reader of the caller's own, for a thread that may block. There are few: for one long user.
+    /// Gives the caller a reader of its own, for a thread that may block. There are only a few, so use it for one
+    /// long-running task.
     ///
     /// # Errors
     /// `Closed` if the journal is.
@@ -358,27 +370,27 @@ impl Journal {
         self.shared.readers.take().await
     }
 
-    /// Where the journal stands, and whenever that changes.
+    /// Subscribes to the journal's summary.
     pub fn changes(&self) -> watch::Receiver<Summary> {
         self.shared.summary.clone()
     }
 
-    /// Where the journal stands.
+    /// The current summary of the journal.
     pub fn summary(&self) -> Summary {
         *self.shared.summary.borrow()
     }
 
-    /// The last committed entry's place.
+    /// The position of the last committed entry.
     pub fn position(&self) -> Position {
         self.summary().position
     }
 
-    /// How many runs there are, by status.
+    /// The number of runs by status.
     pub fn counts(&self) -> RunCounts {
         self.summary().counts
     }
 
-    /// What waits in each queue now.
+    /// The tasks that wait in each queue now.
     ///
     /// # Errors
     /// `Closed` if the writer has stopped.
@@ -388,12 +400,12 @@ impl Journal {
         backlog.await.map_err(|_| JournalError::Closed)
     }
 
-    /// The runs that could not be replayed at the start, and why; those that were ended since are left out.
+    /// The runs that could not be replayed at startup, with the reason; without those that have been ended since.
     pub fn aside(&self) -> Arc<BTreeMap<RunId, String>> {
         self.shared.aside.borrow().clone()
     }
 
-    /// A run as it is listed; none if it is not known.
+    /// The row of a run; `None` if there is no such run.
     ///
     /// # Errors
     /// `Store` if it cannot be read.
@@ -406,10 +418,10 @@ impl Journal {
         self.shared.protocols.borrow().clone()
     }
 
-    /// A place among those who follow something.
+    /// Reserves a place among the watchers.
     ///
     /// # Errors
-    /// `Busy` if there is none.
+    /// `Busy` if all places are taken.
     pub(crate) fn permit_watch(&self) -> Result<OwnedSemaphorePermit, JournalError> {
         let busy = |_| JournalError::Busy { retry_after: RETRY_AFTER };
         self.shared.watching.clone().try_acquire_owned().map_err(busy)

@@ -1,5 +1,6 @@
-//! Runs in stores that no control plane serves now: those that `gleitzeit run` leaves behind, one folder each, and the
-//! one of a control plane that does not run. They are looked at and never changed; only [`prune`] removes folders.
+//! Read-only access to the runs in stores that no control plane is serving: those that `gleitzeit run` leaves behind,
+//! one folder each, and the one of a control plane that is not running. The stores are inspected and never changed;
+//! only [`prune`] removes folders.
 
 mod places;
 mod prune;
@@ -16,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::DuplexStream;
 use tower::Service as _;
 
-use crate::api::{Looked, State};
+use crate::api::{InspectedStore, State};
 use crate::config::Config;
 use crate::journal::{Holder, Look, RunFilter, RunRow, StoreError};
 
@@ -25,14 +26,14 @@ pub use prune::{Effort, Keep, Removed, prune};
 
 use places::{Place, places};
 
-/// What may wait in a stream to whoever asks.
+/// The buffer of the in-process connection in bytes, in each direction.
 const STREAM_BYTES: usize = 64 * 1024;
-/// So many stores are kept open for runs that were asked for.
-const OPEN: usize = 4;
-/// Of so many runs it is remembered where they are.
-const REMEMBERED: usize = 10_000;
+/// How many stores are kept open for runs that were read.
+const MAX_OPEN_STORES: usize = 4;
+/// For how many runs the location is remembered.
+const MAX_REMEMBERED_RUNS: usize = 10_000;
 
-/// The stores, and who answers for the runs in them. Cheap to clone.
+/// The stores and the runs in them. Cheap to clone.
 #[derive(Clone)]
 pub struct Kept(Arc<Inner>);
 
@@ -44,25 +45,25 @@ struct Inner {
     trouble: Mutex<Vec<Trouble>>,
 }
 
-/// Where a run is that was found.
+/// Where a run was found.
 #[derive(Clone, Debug)]
 pub struct Whereabouts {
-    /// The file of its store.
+    /// The path of its store.
     pub store: PathBuf,
-    /// Whose store it is.
+    /// What kind of store it is.
     pub kind: Kind,
-    /// Whether it was being written when the run was found.
+    /// Whether a process was writing the store when the run was found.
     pub is_held: bool,
 }
 
 /// A store that could not be read.
 #[derive(Debug)]
 pub struct Trouble {
-    /// Its file.
+    /// The path of the store.
     pub store: PathBuf,
-    /// Whose store it is.
+    /// What kind of store it is.
     pub kind: Kind,
-    /// Why not.
+    /// Why it could not be read.
     pub why: StoreError,
 }
 
@@ -73,7 +74,7 @@ impl std::fmt::Debug for Kept {
 }
 
 impl Kept {
-    /// The runs in the folders of a folder, and in the store of a control plane that does not serve it.
+    /// The runs in the folders below `folder`, and in the store of a control plane that is not running.
     pub fn new(folder: PathBuf, control_plane: Option<PathBuf>) -> Self {
         Self(Arc::new(Inner {
             folder,
@@ -84,7 +85,8 @@ impl Kept {
         }))
     }
 
-    /// A connection over which the runs are read as from a control plane, by gRPC. It ends with the returned stream.
+    /// An in-process gRPC connection that answers reads as a control plane does. It ends when the returned stream is
+    /// dropped.
     pub fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(STREAM_BYTES);
         let service = WorkflowServiceServer::new(self.clone());
@@ -106,26 +108,26 @@ impl Kept {
         locked(&self.0.whereabouts).get(&run_id).cloned()
     }
 
-    /// The stores that could not be read since this was last asked.
+    /// The stores that could not be read since the last call.
     pub fn take_trouble(&self) -> Vec<Trouble> {
         std::mem::take(&mut *locked(&self.0.trouble))
     }
 
-    /// At most `limit` runs that pass the filter, newest first, beginning after the run `after`. May block.
+    /// The first `limit` runs after the run `after` that pass the filter, newest first. May block.
     pub(crate) fn list(&self, filter: &RunFilter, after: Option<RunId>, limit: usize) -> Vec<RunRow> {
         let Some((first, last)) = filter.id_range() else { return Vec::new() };
         let last = after.map_or(last, |after| last.min(after));
         let (near, far): (Vec<Place>, Vec<Place>) =
             self.places().into_iter().partition(|place| place.may_hold(first, last));
         let mut rows = self.list_in(&near, filter, after, limit);
-        // A clock that was set back has misled: before a run counts as unknown, all stores are looked at.
+        // The times may mislead if a clock was set back, so all stores are searched before a run counts as unknown.
         if rows.is_empty() && !filter.id_prefix.is_empty() {
             rows = self.list_in(&far, filter, after, limit);
         }
         rows
     }
 
-    /// The same in some places, those that may hold the newest runs first.
+    /// The same for some stores; those that may contain the newest runs must come first.
     fn list_in(&self, places: &[Place], filter: &RunFilter, after: Option<RunId>, limit: usize) -> Vec<RunRow> {
         let mut rows: Vec<RunRow> = Vec::new();
         for place in places {
@@ -144,21 +146,21 @@ impl Kept {
         rows
     }
 
-    /// Remembers where a run is, and says if nobody works on it.
+    /// Remembers where a run is, and marks it as interrupted if no process works on it.
     fn noted(&self, mut row: RunRow, place: &Place, holder: &Holder) -> RunRow {
         let is_held = holder.is_there();
         if row.status == RunStatus::Running && !is_held {
-            row.error = Some(place.looked().interrupted());
+            row.error = Some(place.inspected().interrupted());
         }
         let mut whereabouts = locked(&self.0.whereabouts);
-        if whereabouts.len() >= REMEMBERED {
+        if whereabouts.len() >= MAX_REMEMBERED_RUNS {
             whereabouts.clear();
         }
         whereabouts.insert(row.run_id, Whereabouts { store: place.store.clone(), kind: place.kind, is_held });
         row
     }
 
-    /// What answers for a run; none if it is in no store. May block.
+    /// The API state that answers for a run; `None` if the run is in no store. May block.
     pub(crate) fn state_of(&self, run_id: RunId) -> Option<State> {
         let is_it = |(of, _): &&(RunId, State)| *of == run_id;
         if let Some((_, state)) = locked(&self.0.open).iter().find(is_it) {
@@ -171,16 +173,16 @@ impl Kept {
         })?;
         let place = Place { store: known.store, kind: known.kind, from_ms: 0, upto_ms: u64::MAX };
         let look = self.look_at(&place)?;
-        let state = State::looked_at(&Config::default(), look, place.looked());
+        let state = State::read_only(&Config::default(), look, place.inspected());
         let mut open = locked(&self.0.open);
-        if open.len() >= OPEN {
+        if open.len() >= MAX_OPEN_STORES {
             open.remove(0);
         }
         open.push((run_id, state.clone()));
         Some(state)
     }
 
-    /// Every store there is, with the one of the control plane.
+    /// All stores, including the one of the control plane.
     fn places(&self) -> Vec<Place> {
         let control_plane = self.0.control_plane.as_deref().and_then(Place::of_control_plane);
         let mut places: Vec<Place> = places(&self.0.folder).into_iter().chain(control_plane).collect();
@@ -188,7 +190,7 @@ impl Kept {
         places
     }
 
-    /// A store; none if nothing was stored there, or it cannot be read, which is noted.
+    /// Opens a store for inspection; `None` if nothing was ever stored there, or if it cannot be read, which is noted.
     fn look_at(&self, place: &Place) -> Option<Look> {
         match Look::open(&place.store) {
             Ok(look) => look,
@@ -210,12 +212,12 @@ impl Kept {
 }
 
 impl Place {
-    fn looked(&self) -> Looked {
-        Looked { store: self.store.clone(), kind: self.kind }
+    fn inspected(&self) -> InspectedStore {
+        InspectedStore { store: self.store.clone(), kind: self.kind }
     }
 }
 
-/// Whoever panicked while it held one of them left nothing half done.
+/// Locks a mutex, even if a thread panicked while holding it: no change is left half done.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

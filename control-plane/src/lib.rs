@@ -1,7 +1,7 @@
 //! The control plane: gRPC API, Socket.IO hub and journal behind one port.
 //!
-//! [`build`] makes one from a [`Config`], [`App::run`] serves it until it is told to stop. Rules of the domain live in
-//! `gleitzeit-mesh`; here are their shells.
+//! [`build`] creates a control plane from a [`Config`], and [`App::run`] serves it until it is told to stop. The domain
+//! rules live in `gleitzeit-mesh`; this crate contains their shells.
 
 mod api;
 mod app;

@@ -1,5 +1,5 @@
-//! What a control plane counts and measures. What is committed is counted by the writer once it has answered; what is
-//! there now is asked for when somebody wants to know.
+//! The metrics of a control plane. The writer counts commits after it has answered; gauges are refreshed when they are
+//! read.
 
 mod now;
 
@@ -16,18 +16,18 @@ use now::Now;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter};
 
-/// Where measurements go, and how they are read as text.
+/// Where measurements go, and how they are rendered as text.
 #[derive(Clone)]
 pub struct MetricsSource {
-    /// Makes the instruments.
+    /// Creates the instruments.
     pub meter: Meter,
-    /// All of the process's metrics in the text format of Prometheus.
+    /// Renders all metrics of the process in Prometheus text format.
     pub render: Arc<dyn Fn() -> Result<String, String> + Send + Sync>,
-    /// Whether they are also sent somewhere, without being asked for.
+    /// Whether metrics are also pushed somewhere without being asked for.
     pub is_pushed: bool,
 }
 
-/// Boundaries for seconds, from what a busy disk needs to what a model needs.
+/// Histogram boundaries in seconds, from the latency of a busy disk to that of a language model.
 const SECONDS: [f64; 17] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 const ENTRIES: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
@@ -54,7 +54,7 @@ struct Instruments {
     now: Arc<Now>,
 }
 
-/// Which way something went on the mesh, seen from the hub.
+/// The direction of an event on the mesh, seen from the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     In,
@@ -109,12 +109,12 @@ impl Metrics {
         }))
     }
 
-    /// What is there now, to be kept up to date.
+    /// The gauges, to be kept up to date.
     pub(crate) fn now(&self) -> &Now {
         &self.0.now
     }
 
-    /// A batch was committed, which took so long; `ledger` still has the runs that ended with it.
+    /// Counts a committed batch that took `took`; `ledger` must still hold the runs that ended with it.
     pub(crate) fn committed(&self, batch: &Batch, ledger: &Ledger, took: Duration) {
         self.0.commit_duration.record(took.as_secs_f64(), &[]);
         self.0.batch_entries.record(batch.entries.len() as u64, &[]);
@@ -183,19 +183,19 @@ impl Metrics {
         }
     }
 
-    /// An event passed on the mesh.
+    /// Counts an event on the mesh.
     pub(crate) fn message(&self, way: Way, bytes: usize) {
         let way = [KeyValue::new("direction", if way == Way::In { "in" } else { "out" })];
         self.0.messages.add(1, &way);
         self.0.transferred.add(bytes as u64, &way);
     }
 
-    /// An owner is given the last page of the state of what it owns.
+    /// Counts an owner that is sent the last page of the state of what it owns.
     pub(crate) fn resync(&self) {
         self.0.resyncs.add(1, &[]);
     }
 
-    /// A component asks to be registered.
+    /// Counts a component that asks to be registered.
     pub(crate) fn registration(&self, role: Role) {
         self.0.registrations.add(1, &[KeyValue::new("role", role.to_string())]);
     }

@@ -1,5 +1,5 @@
-//! What differs between systems, for all of this crate: locks of open files, the priority of a thread, which file stands at a
-//! path. `linux` holds what only Linux has, `portable` does as much as there is elsewhere.
+//! What differs between operating systems, for this whole crate: locks of open files, thread priorities and file
+//! identities. `linux` contains what only Linux has, `portable` comes as close as other systems allow.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,7 +14,7 @@ pub(crate) use linux::*;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use portable::*;
 
-/// A file under whatever name.
+/// The identity of a file, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     device: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Of a file that was looked at.
+    /// The identity in a file's metadata.
     pub(crate) fn of(file: &Metadata) -> Self {
         Self { device: file.dev(), inode: file.ino() }
     }

@@ -1,5 +1,5 @@
-//! Exporting the trace of every run once it has ended. What is exported follows from the journal, so a control plane
-//! that was killed goes on where it stood, and a receiver that is away misses nothing while the journal has it.
+//! Exports the trace of every run once it has ended. Traces are derived from the journal, so a restarted control plane
+//! continues where it stopped, and a receiver that is away misses nothing as long as the journal keeps the runs.
 
 mod cursor;
 
@@ -22,41 +22,41 @@ pub(crate) use cursor::Cursor;
 
 /// Runs that end within this time are exported together.
 const LINGER: Duration = Duration::from_millis(100);
-/// So many runs are looked for at once.
+/// How many ended runs are looked up at once.
 const RUNS: usize = 500;
-/// So many entries of a run are read at once.
+/// How many entries of a run are read at once.
 const PAGE: usize = 1_000;
-/// So many spans travel together.
+/// How many spans are sent together.
 const SPANS: usize = 512;
-/// Pauses while the receiver refuses.
+/// The first pause after the receiver has refused; doubled each time up to `MAX_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// Of what ended before the start, no more than this is made good.
+/// How far before the start the export goes back at most, in milliseconds.
 const LOOK_BACK_MS: u64 = 3_600_000;
-/// Spans that are refused for longer are left out: others may be taken.
+/// Spans that the receiver refuses for this long are skipped, since it may accept others.
 const GIVE_UP: Duration = Duration::from_secs(3_600);
 
-/// Where spans go.
+/// Receives spans.
 #[async_trait]
 pub trait SpanSink: Send + Sync {
-    /// Whether a trace is kept. `is_sampled` is what its caller wants; none if it did not say.
+    /// Whether to export a trace. `is_sampled` is the caller's choice; `None` if it made none.
     fn wants(&self, trace_id: TraceId, is_sampled: Option<bool>) -> bool;
 
-    /// Hands spans over.
+    /// Exports spans.
     ///
     /// # Errors
-    /// If they did not arrive, with a text for people. They are handed over again.
+    /// If they did not arrive, with a message for people. The same spans are then exported again.
     async fn export(&self, spans: Vec<Span>) -> Result<(), String>;
 }
 
-/// The thread that exports.
+/// The thread that exports traces.
 #[derive(Debug)]
 pub(crate) struct Exporter {
     thread: std::thread::JoinHandle<()>,
 }
 
 impl Exporter {
-    /// Starts it; it ends once everything is exported that ended before `stop`, or when that takes longer than `grace`.
+    /// Starts the thread. It ends once everything that ended before `stop` is exported, or `grace` after `stop`.
     pub(crate) async fn start(
         journal: Journal,
         mut cursor: Cursor,
@@ -67,11 +67,11 @@ impl Exporter {
         let reader = journal.reader().await?;
         let mut changes = journal.changes();
         drop(journal);
-        // From now on: the thread may get its first turn when the first run has long ended.
+        // Read here and not in the thread, which may first run long after the first run has ended.
         let now = changes.borrow_and_update().recorded_at;
         cursor.begin(now, now.minus_ms(LOOK_BACK_MS));
         let work = move || {
-            // Runs go before.
+            // Exporting must not slow down runs.
             if let Err(error) = platform::yield_to_others() {
                 tracing::debug!(%error, "traces are exported at the same priority as runs are worked on");
             }
@@ -84,7 +84,7 @@ impl Exporter {
         thread.map(|thread| Self { thread }).map_err(|error| StoreError::Thread(error).into())
     }
 
-    /// Waits for its end.
+    /// Waits until the thread has ended.
     pub(crate) async fn ended(self) {
         let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
@@ -98,7 +98,7 @@ struct Follower {
     cursor: Cursor,
     sink: Arc<dyn SpanSink>,
     stop: CancellationToken,
-    /// The runs that ended at the cursor's time and are exported.
+    /// The exported runs that ended exactly at the cursor's time.
     at_cursor: HashSet<RunId>,
     is_refused: bool,
 }
@@ -110,7 +110,7 @@ impl Follower {
             stop.cancelled().await;
             sleep(grace).await;
         };
-        // What is on its way when the stop comes is waited for: sent again, it would be there twice.
+        // An export in progress when the stop comes is awaited: if it were repeated, its spans would arrive twice.
         let until_stopped = async {
             loop {
                 let is_last = stop.is_cancelled();
@@ -137,7 +137,7 @@ impl Follower {
         }
     }
 
-    /// Everything that has ended and is not exported yet.
+    /// Exports all ended runs that are not exported yet.
     async fn export_all(&mut self) {
         loop {
             let limit = RUNS + self.at_cursor.len();
@@ -170,7 +170,7 @@ impl Follower {
         self.cursor.advance(last);
     }
 
-    /// Adds a run's spans, and sends what is enough for a batch.
+    /// Adds the spans of a run, and sends them when there are enough for a batch.
     async fn export_run(&mut self, run_id: RunId, spans: &mut Vec<Span>) -> Result<(), StoreError> {
         let (mut recorder, mut next) = (None::<Recorder>, Seq(1));
         loop {
@@ -197,7 +197,7 @@ impl Follower {
         }
     }
 
-    /// Until it is taken.
+    /// Sends all spans, retrying until the receiver takes them.
     async fn send(&mut self, spans: &mut Vec<Span>) {
         while !spans.is_empty() {
             let some: Vec<Span> = spans.drain(..spans.len().min(SPANS)).collect();
@@ -220,7 +220,7 @@ impl Follower {
         }
     }
 
-    /// Waits before it tries again; a stop that comes meanwhile wants one more try at once.
+    /// Waits before the next try. If a stop comes meanwhile, the next try happens at once.
     async fn rest(&self, pause: Duration) {
         if self.stop.is_cancelled() {
             sleep(pause).await;

@@ -1,5 +1,5 @@
-//! An answer of an HTTP server: whatever its headers say and its bytes are, it becomes a result that the journal can carry
-//! or an error, and is never larger than its limit allows.
+//! An answer of an HTTP server: whatever its headers and bytes are, it becomes an error or a result that the journal
+//! can carry, which never exceeds its limit.
 
 #![no_main]
 
@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use gleitzeit_workflow::json;
 
 const LIMIT: usize = 100_000;
-/// A byte takes six at most as text in JSON, and four thirds in base64; headers stand beside it.
+/// One byte may take six as JSON text, and four thirds in base64; headers are extra.
 const MOST: usize = 10 * LIMIT;
 
 fuzz_target!(|input: (&str, &[u8])| {

@@ -1,4 +1,5 @@
-//! A frame of the mesh, from either side: it is an event or it is not, and an event that was read is written as the same.
+//! A frame of the mesh, from either side: a valid event stays the same when it is written and read again; anything
+//! else is refused.
 
 #![no_main]
 
@@ -8,7 +9,7 @@ use gleitzeit_mesh::wire::{FromHub, ToHub};
 fuzz_target!(|text: &str| {
     let (name, body) = match gleitzeit_link::read_frame(text) {
         Some(event) => event,
-        // Also what no frame holds, by name and body alone.
+        // Events that no frame contains, given by name and body alone.
         None => match text.split_once('\n') {
             Some((name, body)) => (name.into(), body),
             None => return,

@@ -1,4 +1,4 @@
-//! A schema from anybody, and a value checked against it: both end soon.
+//! A schema from anyone, and a value checked against it: compiling and checking must end soon.
 
 #![no_main]
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gleitzeit_protocols::Schema;
 use libfuzzer_sys::fuzz_target;
 
-/// Far over what either may take, with sanitizers and on a busy machine.
+/// Far above what either may take, even with sanitizers on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fuzz_target!(|input: (&str, &str)| {

@@ -1,4 +1,4 @@
-//! A template, filled in: what is built stays within its budget, and program text within a few times that.
+//! Filling in a template: the result stays within its budget, and program text within a few times that.
 
 #![no_main]
 
@@ -42,7 +42,7 @@ fuzz_target!(|input: (String, String)| {
         Ok(pieces) => {
             for piece in &pieces {
                 let Piece::Reference(reference) = piece else { continue };
-                // What is shown of it reads as the same.
+                // A reference that is printed parses as the same reference.
                 let again = parse(&reference.to_string()).expect("it was read before");
                 assert!(matches!(&again[..], [Piece::Reference(same)] if same.path == reference.path));
             }

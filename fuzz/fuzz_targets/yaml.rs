@@ -1,4 +1,4 @@
-//! A workflow file: it is a workflow or has problems with places, and is never larger than its bounds allow.
+//! Parsing a workflow file: the outcome is a workflow, or problems with places, and never exceeds its bounds.
 
 #![no_main]
 
@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(workflow) => {
             let made: usize = workflow.tasks.iter().map(|task| nodes(&task.parameters)).sum();
             assert!(made <= 100_000.max(10 * bytes.len()) + bytes.len(), "{made} values");
-            // What a run keeps can be read again.
+            // The snapshot that a run keeps can be parsed again.
             let text = serde_json::to_string(&workflow).expect("a workflow is JSON");
             let again = serde_json::from_str(&text).expect("it is a workflow");
             assert_eq!(workflow, again);
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         Err(problems) => {
             assert!(!problems.is_empty() && problems.len() <= 200, "{} problems", problems.len());
-            // Either ends a line (YAML 1.2.2, section 5.4).
+            // Either character ends a line (YAML 1.2.2, section 5.4).
             let ends = bytes.iter().filter(|byte| matches!(**byte, b'\n' | b'\r')).count();
             let lines = u32::try_from(ends).expect("short") + 2;
             for problem in problems {

@@ -1,4 +1,4 @@
-//! Wire messages to domain types and back. Each thing is translated in one place.
+//! Converts wire messages to domain types and back. Each type is converted in one place.
 
 mod event;
 mod names;
@@ -37,7 +37,7 @@ pub fn timestamp_from(at: &prost_types::Timestamp) -> Option<Timestamp> {
     Some(Timestamp(ms))
 }
 
-/// A duration in milliseconds, a smaller rest rounded up; `None` if it is negative or too long.
+/// A duration in milliseconds, with fractions rounded up; `None` if it is negative or too long.
 pub fn duration_ms(duration: &prost_types::Duration) -> Option<u64> {
     let duration = Duration::try_from(*duration).ok()?;
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).ok()
@@ -62,12 +62,13 @@ pub fn failure(error: &v1::Error) -> Failure {
     failure
 }
 
-/// Data of an error from the wire. It may be older than the check of what comes in; what is no JSON at all is text.
+/// Error data from the wire. It may predate the validation of incoming data: text that is not JSON becomes a JSON
+/// string.
 pub(crate) fn data(text: &str) -> Payload {
     Payload::grammatical(text.to_owned()).unwrap_or_else(|_| Payload::from_value(&text.into()))
 }
 
-/// What something waits for.
+/// What a task waits for.
 pub fn waiting(waiting: &Waiting) -> v1::Waiting {
     v1::Waiting {
         reason: waiting.reason.clone(),
@@ -77,7 +78,7 @@ pub fn waiting(waiting: &Waiting) -> v1::Waiting {
     }
 }
 
-/// A problem of a workflow.
+/// A problem of a workflow on the wire.
 pub fn problem(problem: &Problem) -> v1::Problem {
     v1::Problem {
         file: problem.file.clone(),
@@ -91,7 +92,7 @@ pub fn problem(problem: &Problem) -> v1::Problem {
     }
 }
 
-/// A problem from the wire; a code that this version does not know becomes the general one.
+/// A problem from the wire; an unknown code becomes the general one.
 pub fn problem_from(problem: &v1::Problem) -> Problem {
     let code = ErrorCode::from_code(problem.code).unwrap_or(ErrorCode::WorkflowValidationFailed);
     Problem {
@@ -103,7 +104,7 @@ pub fn problem_from(problem: &v1::Problem) -> Problem {
     }
 }
 
-/// A note on a workflow.
+/// A note on a workflow, on the wire.
 pub fn note(note: &Note) -> v1::Note {
     v1::Note {
         file: note.file.clone(),

@@ -1,13 +1,14 @@
-//! The gRPC contract of Gleitzeit: code generated from `gleitzeit/v1/*.proto` (by `tests/generated.rs`), and its two translations.
+//! The gRPC contract of Gleitzeit: code generated from `gleitzeit/v1/*.proto` (by `tests/generated.rs`), and its
+//! conversions.
 //!
-//! [`v1`] is generated and nothing else lives in it; [`convert`] turns wire messages into domain types and back;
-//! [`status`] does the same for errors. No server and no client policy lives here. The `.proto` files are the
-//! reference: what a message means stands there.
+//! [`v1`] contains only generated code; [`convert`] converts wire messages to domain types and back; [`status`] does
+//! the same for errors. No server and no client policy lives here. The `.proto` files are the reference for what a
+//! message means.
 
 pub mod convert;
 pub mod status;
 
-/// Messages, clients and servers of the package `gleitzeit.v1`.
+/// The messages, clients and servers of the package `gleitzeit.v1`.
 #[allow(clippy::allow_attributes, reason = "whether generated code needs the next line depends on its generator")]
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, reason = "generated code")]
 pub mod v1 {

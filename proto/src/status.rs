@@ -1,7 +1,7 @@
 //! Errors on the wire: the domain's failures as `tonic::Status` with `google.rpc` details, and back.
 //!
-//! `ErrorInfo` carries our code, `BadRequest` one violation per problem, `RetryInfo` a delay. A problem's place travels
-//! in its description as `line:column: `, so that clients that only know `google.rpc` can show it as it is.
+//! `ErrorInfo` carries our code, `BadRequest` one violation per problem, `RetryInfo` a delay. The place of a problem is
+//! sent in its description as `line:column: `, so that clients that know only `google.rpc` can show it as it is.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,22 +17,22 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::convert;
 
-/// The domain of our `ErrorInfo`.
+/// The domain in our `ErrorInfo`.
 pub const DOMAIN: &str = "gleitzeit";
 
-/// Details travel in a header, and peers accept 8 KiB of headers: so much of it may be violations, before base64.
+/// The most bytes of violations, before base64: details are sent in a header, and peers accept 8 KiB of headers.
 const VIOLATION_BYTES: usize = 5 * 1024;
 const MESSAGE_CHARS: usize = 1_000;
 const DATA: &str = "data";
 
-/// Where `google.rpc` and its files are published.
+/// The folder under which the files of `google.rpc` are published.
 const PUBLISHED: &str = "google/rpc/";
 
-/// The descriptors of `google.rpc` for server reflection, so that tools can print details: under the names that its
-/// files have wherever they are published, since a tool may know one of them already.
+/// The descriptors of `google.rpc` for server reflection, so that tools can print details. They have the published file
+/// names, since a tool may already know one of the files.
 ///
 /// # Errors
-/// If the descriptors of the crate that encodes the details cannot be read; a test does so.
+/// If the descriptors of the crate that encodes the details cannot be read; a test rules this out.
 pub fn descriptors() -> Result<FileDescriptorSet, prost::DecodeError> {
     let mut set = FileDescriptorSet::decode(tonic_types::pb::FILE_DESCRIPTOR_SET)?;
     let short: Vec<String> = set.file.iter().map(|file| file.name().to_owned()).collect();
@@ -91,7 +91,7 @@ pub fn to_status(failure: &Failure) -> Status {
     status(failure, details(failure))
 }
 
-/// `RESOURCE_EXHAUSTED`, to be tried again after a delay.
+/// `RESOURCE_EXHAUSTED`, with the delay before a retry.
 pub fn busy(retry_after: Duration) -> Status {
     let failure = Failure::new(ErrorCode::ResourceExhausted, "the control plane has too much to do; try again shortly");
     let mut details = details(&failure);
@@ -142,7 +142,8 @@ pub fn invalid_workflow(problems: &[Problem], total: usize) -> Status {
     }
     let mut details = ErrorDetails::with_error_info(failure.name(), DOMAIN, metadata);
     details.set_bad_request(violations);
-    // Whatever the first problem is: a method that nobody knows is no request for something that is not there.
+    // The status is the same whatever the first problem is: an unknown method in a workflow is not a request for
+    // something missing.
     Status::with_error_details(Code::InvalidArgument, shorten(&failure.message), details)
 }
 
@@ -162,17 +163,17 @@ fn violation(problem: &Problem) -> FieldViolation {
 /// What a client learns from a status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refused {
-    /// Our code, or the one that fits the status best.
+    /// Our code, or the closest one to the status.
     pub failure: Failure,
     /// The problems of a workflow or request, as many as the server could send.
     pub problems: Vec<Problem>,
-    /// How many there are.
+    /// The total number of problems.
     pub problem_count: usize,
-    /// When to try again.
+    /// The delay before a retry.
     pub retry_after: Option<Duration>,
 }
 
-/// Reads a status, ours or anybody's.
+/// Reads a status, from our server or any other.
 pub fn from_status(status: &Status) -> Refused {
     let details = status.get_error_details();
     let info = details.error_info().filter(|info| info.domain == DOMAIN);
@@ -213,7 +214,7 @@ fn place(text: &str) -> (Option<(u32, u32)>, &str) {
     parse().map_or((None, text), |(place, message)| (Some(place), message))
 }
 
-/// For a status that is not ours.
+/// The closest code for a status that is not ours.
 fn closest(code: Code) -> ErrorCode {
     match code {
         Code::InvalidArgument | Code::OutOfRange => ErrorCode::InvalidRequest,

@@ -1,6 +1,6 @@
-//! What a schema may cost: when it is compiled, and each time that a value is checked against it. Validators follow
-//! `$ref` and every branch of `anyOf`, so a small schema can take time without end; here the steps are counted before,
-//! and to count them never takes more steps than are allowed.
+//! Bounds the cost of a schema: of compiling it, and of each check of a value. Validators follow `$ref` and every
+//! branch of `anyOf`, so even a small schema can take unlimited time. The steps are therefore counted beforehand, and
+//! counting never takes more steps than are allowed.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,26 +9,26 @@ use serde_json::{Map, Value};
 
 use crate::pattern;
 
-/// Subschemas with everything that `$ref` puts in their place.
+/// The most subschemas of a schema, with every `$ref` expanded.
 const MAX_EXPANDED: u64 = 20_000;
-/// How many schemas may be inside each other, `$ref`s followed.
+/// The longest chain of nested schemas, following `$ref`s.
 const MAX_CHAIN: usize = 256;
-/// How many schemas may be inside each other on the way through a value.
+/// The deepest nesting of schemas on the way through a value.
 const MAX_DEPTH: usize = 400;
-/// Of all patterns of one schema together; one of [`pattern::cost`] is about 50 bytes of a compiled pattern.
+/// The highest cost of all patterns of one schema; one unit of [`pattern::cost`] is about 50 bytes of compiled pattern.
 const MAX_PATTERNS: u64 = 20_000;
-/// Steps that one check may take: about a second.
+/// The most steps of one check: about a second.
 const MAX_STEPS: u64 = 10_000_000;
-/// What one step reads of a text that is matched against a pattern of cost 1.
+/// How many bytes of text one step matches against a pattern of cost 1.
 const PATTERN_BYTES: u64 = 16;
-/// What a reference to the language's own schemas counts: they are known, and recursive.
+/// The steps that a reference to the JSON Schema meta-schemas counts; they are known and recursive.
 const META_STEPS: u64 = 50;
 
-/// Keywords whose value is a schema for the same value, …
-const HERE: [&str; 4] = ["not", "if", "then", "else"];
-/// … a list of such, …
-const HERE_LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
-/// … a schema for parts of the value, …
+/// Keywords whose value is a schema for the same value.
+const SAME_VALUE: [&str; 4] = ["not", "if", "then", "else"];
+/// Keywords whose value is a list of schemas for the same value.
+const SAME_VALUE_LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+/// Keywords whose value is a schema for parts of the value.
 const PARTS: [&str; 8] = [
     "items",
     "contains",
@@ -39,15 +39,15 @@ const PARTS: [&str; 8] = [
     "additionalItems",
     "contentSchema",
 ];
-/// … or schemas for parts by name.
+/// Keywords whose value is a map of schemas for named parts of the value.
 const PART_MAPS: [&str; 2] = ["properties", "patternProperties"];
 
-/// What is known of a schema's cost.
+/// The cost of a schema, as far as it does not depend on the value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
-    /// Steps for each part of a value; none if it refers to itself, so that only a value tells.
+    /// The steps for each part of a value; `None` if the schema is recursive, so that they depend on the value.
     each: Option<u64>,
-    /// Of its patterns.
+    /// The cost of all its patterns.
     patterns: u64,
 }
 
@@ -55,7 +55,7 @@ impl Cost {
     /// Measures a schema.
     ///
     /// # Errors
-    /// If it is too large, with what to do.
+    /// If it is too large, with the remedy.
     pub(crate) fn measure(schema: &Value) -> Result<Self, (String, Option<&'static str>)> {
         let patterns = pattern::of_schema(schema);
         if patterns > MAX_PATTERNS {
@@ -75,10 +75,9 @@ impl Cost {
         Ok(Self { each: (!measure.recursive).then_some(size), patterns })
     }
 
-    /// Whether a value can be checked in the steps that there are, and whether it takes few: then all that is wrong with
-    /// it can be listed.
+    /// How many steps checking a value takes. If they are few, the check may list every violation.
     pub(crate) fn allows(&self, schema: &Value, value: &Value) -> Allowed {
-        // Nearly always a look at the value's size tells.
+        // The size of the value nearly always answers that.
         let (parts, bytes) = extent(value);
         let matching = (self.patterns * bytes).div_ceil(PATTERN_BYTES);
         let most = self.each.map(|each| each.saturating_mul(parts).saturating_add(matching));
@@ -93,22 +92,22 @@ impl Cost {
     }
 }
 
-/// What checking a value takes.
+/// The steps that checking a value takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Allowed {
-    /// At most so many steps.
+    /// At most this many steps.
     Steps(u64),
-    /// More than there are.
+    /// More steps than are allowed.
     TooMany,
 }
 
-/// For messages.
+/// The message and the remedy for a check with too many steps.
 pub(crate) fn too_many() -> (String, String) {
     let message = format!("to check it against the schema would take more than {MAX_STEPS} steps");
     (message, "send less at once, or give the schema fewer alternatives".to_owned())
 }
 
-/// How many values a value holds with itself, and how many bytes of text.
+/// How many values a value contains, including itself, and how many bytes of text.
 fn extent(value: &Value) -> (u64, u64) {
     let bytes = |text: &str| u64::try_from(text.len()).unwrap_or(u64::MAX);
     match value {
@@ -122,7 +121,7 @@ fn extent(value: &Value) -> (u64, u64) {
     }
 }
 
-/// Where references lead.
+/// Resolves the references of a schema.
 struct Places<'s> {
     root: &'s Value,
     anchors: BTreeMap<&'s str, &'s Value>,
@@ -130,9 +129,9 @@ struct Places<'s> {
 
 enum Target<'s> {
     Here(&'s Value),
-    /// In the schemas of the language itself.
+    /// In the JSON Schema meta-schemas.
     Meta,
-    /// Nowhere that is known: the validator refuses it.
+    /// Unknown: the validator refuses it.
     Unknown,
 }
 
@@ -159,7 +158,8 @@ impl<'s> Places<'s> {
         found.map_or(Target::Unknown, Target::Here)
     }
 
-    /// Each schema that stands directly in another, and whether it is for the same value.
+    /// Calls `each` with every schema directly inside another, and with whether it applies to the same value. Returns
+    /// the steps that the other keywords count.
     fn children(
         &self,
         schema: &'s Map<String, Value>,
@@ -174,7 +174,7 @@ impl<'s> Places<'s> {
                     Target::Meta => others += META_STEPS,
                     Target::Unknown => return Err(unknown(reference)),
                 },
-                Value::Array(branches) if HERE_LISTS.contains(&word) => {
+                Value::Array(branches) if SAME_VALUE_LISTS.contains(&word) => {
                     branches.iter().try_for_each(|branch| each(branch, true))?;
                 }
                 Value::Array(items) if word == "prefixItems" || word == "items" => {
@@ -186,7 +186,7 @@ impl<'s> Places<'s> {
                 Value::Object(named) if word == "dependentSchemas" || word == "dependencies" => {
                     named.values().filter(|inner| inner.is_object()).try_for_each(|inner| each(inner, true))?;
                 }
-                Value::Object(_) if HERE.contains(&word) => each(inner, true)?,
+                Value::Object(_) if SAME_VALUE.contains(&word) => each(inner, true)?,
                 Value::Object(_) if PARTS.contains(&word) => each(inner, false)?,
                 Value::Array(values) if word == "enum" => others += u64::try_from(values.len()).unwrap_or(u64::MAX) / 8,
                 _ => {}
@@ -224,7 +224,7 @@ fn collect_anchors<'s>(schema: &'s Value, anchors: &mut BTreeMap<&'s str, &'s Va
     }
 }
 
-/// A fragment of an address, as it was before it was made one.
+/// Decodes the percent-encoding in the fragment of a URI.
 fn percent_decoded(fragment: &str) -> String {
     let mut bytes = Vec::with_capacity(fragment.len());
     let mut rest = fragment.as_bytes();
@@ -243,7 +243,7 @@ fn fragment_code(digits: &[u8]) -> Option<u8> {
 /// Counts the schemas that a schema expands to.
 struct Measure<'s> {
     places: Places<'s>,
-    /// By address; 0 while it is being counted.
+    /// Sizes by the address of the schema; 0 while one is being counted.
     sizes: BTreeMap<*const Value, u64>,
     recursive: bool,
 }
@@ -277,9 +277,9 @@ impl<'s> Measure<'s> {
         Ok(size)
     }
 
-    /// A schema that applies itself to the same value again never comes to an end.
+    /// Refuses a schema that applies itself to the same value again, because checking it would never end.
     fn check_loops(&self) -> Result<(), Problem> {
-        // Addresses of what was measured lead back to it only through the tree: it is walked once more.
+        // The map has only addresses, which cannot be turned back into schemas, so the tree is walked once more.
         let mut done = BTreeMap::new();
         let mut open = vec![self.places.root];
         let mut seen = BTreeSet::new();
@@ -289,7 +289,7 @@ impl<'s> Measure<'s> {
             if !seen.insert(at) {
                 continue;
             }
-            self.goes_round(schema, &mut done, 0)?;
+            self.check_loop_from(schema, &mut done, 0)?;
             self.places.children(fields, &mut |child, _| {
                 open.push(child);
                 Ok(())
@@ -298,7 +298,7 @@ impl<'s> Measure<'s> {
         Ok(())
     }
 
-    fn goes_round(
+    fn check_loop_from(
         &self,
         schema: &'s Value,
         done: &mut BTreeMap<*const Value, bool>,
@@ -319,14 +319,14 @@ impl<'s> Measure<'s> {
         }
         done.insert(at, false);
         self.places.children(fields, &mut |child, here| {
-            if here { self.goes_round(child, done, chain + 1) } else { Ok(()) }
+            if here { self.check_loop_from(child, done, chain + 1) } else { Ok(()) }
         })?;
         done.insert(at, true);
         Ok(())
     }
 }
 
-/// Goes where a validator goes at most, until no steps are left.
+/// Follows the longest path that a validator can take, until no steps are left.
 struct Walk<'s> {
     places: Places<'s>,
     left: Cell<u64>,
@@ -341,7 +341,7 @@ impl Walk<'_> {
     fn at(&self, schema: &Value, value: &Value, depth: usize) -> Option<()> {
         self.take(1)?;
         let Value::Object(fields) = schema else { return Some(()) };
-        // As deep as values and the chains of schemas for each of their parts can be.
+        // The deepest combination of values and of the schema chains for each of their parts.
         let depth = depth.checked_add(1).filter(|depth| *depth <= MAX_DEPTH)?;
         for (word, inner) in fields {
             self.word(fields, (word, inner), value, depth)?;
@@ -480,7 +480,7 @@ mod tests {
         assert_eq!(steps(&list, &json!(vec![1; 500_000])), Allowed::Steps(1_000_002));
         let wide = json!({"items": {"anyOf": vec![json!({"type": "string"}); 500]}});
         assert_eq!(steps(&wide, &json!(vec![1; 100_000])), Allowed::TooMany);
-        // Each level asks twice for the next: a small value takes 2^n.
+        // Each level refers to the next one twice, so a small value takes 2^n steps.
         let branch = json!({"type": "array", "items": {"$ref": "#"}});
         let twice = json!({"anyOf": [branch, branch, {"type": "string"}]});
         let deep = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));

@@ -1,5 +1,5 @@
-//! One protocol of a registry, with its schemas. What is shipped is read when somebody needs more of it than its names:
-//! most processes have to do with one or two protocols.
+//! One protocol of a registry, with its schemas. A shipped protocol is parsed only when more of it is needed than its
+//! names: most processes use one or two protocols.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -12,11 +12,11 @@ use crate::protocol::{Method, Protocol};
 use crate::registry::Conflict;
 use crate::schema::Schema;
 
-/// A protocol that was read.
+/// A parsed protocol.
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) protocol: Protocol,
-    /// As it is handed around.
+    /// The form in which it is sent over the mesh and journaled.
     pub(crate) definition: ProtocolDefinition,
     pub(crate) schemas: BTreeMap<String, Schemas>,
 }
@@ -29,10 +29,10 @@ pub(crate) struct Schemas {
 }
 
 impl Known {
-    /// Compiles the schemas.
+    /// Compiles the schemas now.
     ///
     /// # Errors
-    /// If one does not compile.
+    /// If a schema does not compile.
     pub(crate) fn compiled(protocol: Protocol) -> Result<Self, Conflict> {
         let mut schemas = BTreeMap::new();
         for (name, method) in &protocol.methods {
@@ -62,18 +62,18 @@ impl Known {
     }
 }
 
-/// What is shipped, each read at most once in a process.
+/// The shipped protocols, each parsed at most once per process.
 pub(crate) static SHIPPED: LazyLock<[Unread; load::SHIPPED.len()]> =
     LazyLock::new(|| load::SHIPPED.map(|shipped| Unread { shipped, known: OnceLock::new() }));
 
-/// A shipped protocol that may not be read yet.
+/// A shipped protocol that may not have been parsed yet.
 #[derive(Debug)]
 pub(crate) struct Unread {
     shipped: Shipped,
     known: OnceLock<Arc<Known>>,
 }
 
-/// A protocol under its name and version.
+/// A protocol of a registry.
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
     Read(Arc<Known>),
@@ -95,7 +95,7 @@ impl Entry {
         }
     }
 
-    /// Its methods by full name, in the order of the protocol.
+    /// The full names of its methods, in the order of the protocol.
     pub(crate) fn methods(&self) -> impl Iterator<Item = &str> {
         let (read, shipped) = match self {
             Self::Read(known) => (Some(known.protocol.methods.keys()), None),
@@ -104,7 +104,7 @@ impl Entry {
         read.into_iter().flatten().map(String::as_str).chain(shipped.into_iter().flatten())
     }
 
-    /// All of it; a shipped one is read now if it was not.
+    /// The complete protocol; parses a shipped one if necessary.
     pub(crate) fn known(&self) -> &Arc<Known> {
         match self {
             Self::Read(known) => known,

@@ -1,10 +1,11 @@
-//! Protocols: the contracts between tasks and providers. A protocol is a YAML file that names methods and gives the JSON
-//! Schemas (2020-12) of their parameters and results. Lives here: reading and checking them, the registry, validation.
-//! Never here: I/O other than reading protocol files, clocks, knowledge of who serves a method.
+//! Protocols are the contracts between tasks and providers. A protocol is a YAML file that names methods and gives the
+//! JSON Schemas (2020-12) of their parameters and results. This crate reads and checks protocols, keeps the registry,
+//! and validates values. It does no I/O other than reading protocol files, and it knows neither the time nor who serves
+//! a method.
 //!
-//! A parameter that is program text carries the annotation `language: python` (or `shell`) beside its `type`; JSON
-//! Schema ignores unknown keywords, so the mark changes nothing about validation, and references inside such a
-//! parameter are inserted as data.
+//! A parameter that is program text carries the annotation `language: python` (or `shell`) beside its `type`. JSON
+//! Schema ignores unknown keywords, so the mark does not affect validation. References inside such a parameter are
+//! inserted as data.
 
 mod cost;
 mod known;

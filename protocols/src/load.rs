@@ -1,12 +1,12 @@
-//! Where protocols come from: those embedded in the binary, and folders of YAML files.
+//! The sources of protocols: those embedded in the binary, and folders of YAML files.
 
 use std::path::Path;
 
 use crate::protocol::Protocol;
 use crate::yaml::{MAX_FILE_BYTES, Place, Problem};
 
-/// A protocol that is embedded in the binary. What it is called and which methods it has is said here too, so that it is
-/// read only by a process that has to do with it.
+/// A protocol that is embedded in the binary. Its name and methods are repeated here, so that only a process that uses
+/// it has to parse it.
 #[derive(Debug)]
 pub(crate) struct Shipped {
     pub(crate) name: &'static str,
@@ -80,7 +80,7 @@ pub fn yaml_files(folder: &Path) -> Result<Vec<std::path::PathBuf>, Problem> {
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        // Opening a pipe would wait for whoever writes into it. What is gone is an error of its own.
+        // Opening a pipe would wait for a writer. A file that was removed is a separate error.
         if is_yaml && (path.is_file() || !path.exists()) {
             files.push(path);
         }
@@ -89,7 +89,7 @@ pub fn yaml_files(folder: &Path) -> Result<Vec<std::path::PathBuf>, Problem> {
     Ok(files)
 }
 
-/// A file's text, if it is UTF-8 and not too large.
+/// The text of a file that is UTF-8. Reads at most one byte more than [`MAX_FILE_BYTES`].
 ///
 /// # Errors
 /// If it cannot be read or is not UTF-8.
@@ -97,7 +97,7 @@ pub fn read_file(path: &Path) -> Result<String, Problem> {
     use std::io::Read;
     let file = std::fs::File::open(path).map_err(|error| problem(path, format!("cannot be read: {error}")))?;
     let mut bytes = Vec::new();
-    // One byte more than allowed, so that the reader of the text sees that it is too large.
+    // One byte more than allowed, so that the parser notices that the file is too large.
     let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     file.take(limit).read_to_end(&mut bytes).map_err(|error| problem(path, format!("cannot be read: {error}")))?;
     String::from_utf8(bytes).map_err(|error| {

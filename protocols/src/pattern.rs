@@ -1,10 +1,10 @@
-//! What a pattern of a schema costs when it is compiled and matched, told from its text alone.
+//! Estimates the cost of compiling and matching a pattern of a schema, from its text alone.
 
 use serde_json::Value;
 
-/// One character of any kind.
+/// The cost of a wildcard for one character.
 const ANY: u64 = 8;
-/// A class of all of Unicode.
+/// The cost of a character class that covers all of Unicode.
 const UNICODE_CLASS: u64 = 500;
 
 /// The cost of everything in a schema that may be a pattern.
@@ -25,8 +25,8 @@ pub(crate) fn of_schema(schema: &Value) -> u64 {
     }
 }
 
-/// About how large a pattern becomes when it is compiled, in the characters that it distinguishes: repetitions multiply
-/// what they repeat, and classes of all of Unicode are large.
+/// The approximate size of a compiled pattern, in the characters that it distinguishes: repetitions multiply what they
+/// repeat, and Unicode classes are large.
 pub(crate) fn cost(pattern: &str) -> u64 {
     // For each open group: the cost of what is before it, and where the last part in it begins.
     let mut groups: Vec<u64> = Vec::new();
@@ -83,7 +83,7 @@ pub(crate) fn cost(pattern: &str) -> u64 {
     groups.into_iter().fold(sum.saturating_add(last), u64::saturating_add)
 }
 
-/// What stands behind a backslash, with its braces.
+/// The cost of an escape; consumes what follows the backslash, including braces.
 fn escape(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> u64 {
     let Some(letter) = characters.next() else { return 1 };
     if matches!(letter, 'p' | 'P' | 'u' | 'x') && characters.peek() == Some(&'{') {

@@ -1,4 +1,4 @@
-//! A protocol as written in YAML or sent over the mesh, checked. The invariant: the schemas of a [`Protocol`] compile.
+//! A checked protocol, from YAML or from the mesh. The invariant: the schemas of a [`Protocol`] compile.
 
 use gleitzeit_mesh::wire::ProtocolDefinition;
 use gleitzeit_run::event::ProtocolRegistered;
@@ -15,33 +15,33 @@ use crate::yaml::{Kind, Node, Place, Problem, Reader};
 /// A contract: named methods with the schemas of their parameters and results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Protocol {
-    /// Such as `python`.
+    /// The name, such as `python`.
     pub name: String,
-    /// Such as `v1`.
+    /// The version, such as `v1`.
     pub version: String,
-    /// One sentence.
+    /// A description of one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// By full name, such as `python/execute`.
+    /// Methods by their full names, such as `python/execute`.
     pub methods: IndexMap<String, Method>,
 }
 
 /// One method of a protocol.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Method {
-    /// One sentence.
+    /// A description of one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// JSON Schema of the parameters; absent: any object.
+    /// The JSON Schema of the parameters; `None` accepts any object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Value>,
-    /// JSON Schema of the result; absent: any value.
+    /// The JSON Schema of the result; `None` accepts any value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returns: Option<Value>,
-    /// How long an attempt may take if the task does not say.
+    /// How long an attempt may take if the task does not say, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// Parameters that fit.
+    /// Examples of valid parameters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<Value>,
 }
@@ -49,16 +49,16 @@ pub struct Method {
 const PROTOCOL_FIELDS: &[&str] = &["name", "version", "description", "methods"];
 const METHOD_FIELDS: &[&str] = &["description", "parameters", "returns", "timeout", "timeout_ms", "examples"];
 
-/// Whether schemas and examples are tried while they are read.
+/// Whether schemas and examples are checked while they are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trial {
     Yes,
-    /// A test has tried them.
+    /// Not checked here, because a test has checked them.
     Done,
 }
 
 impl Protocol {
-    /// Reads protocol YAML; `file` is named in problems.
+    /// Parses protocol YAML; problems refer to it as `file`.
     ///
     /// # Errors
     /// All problems, each with its place.
@@ -69,8 +69,8 @@ impl Protocol {
         reader.finish(protocol)
     }
 
-    /// Reads protocol YAML that is shipped, without places. `None` for nothing that [`Protocol::parse`] can read, which a
-    /// test has done.
+    /// Parses shipped protocol YAML, without places. `None` for a text that [`Protocol::parse`] would refuse, which a
+    /// test rules out.
     pub(crate) fn parse_shipped(text: &str) -> Option<Self> {
         let value: Value = serde_yaml::from_str(text).ok()?;
         let mut reader = Reader::new("shipped");
@@ -78,7 +78,7 @@ impl Protocol {
         reader.finish(protocol).ok()
     }
 
-    /// Reads a definition as it came over the mesh or from the journal.
+    /// Checks a definition from the mesh or the journal.
     ///
     /// # Errors
     /// All problems; their places are unknown.
@@ -86,7 +86,7 @@ impl Protocol {
         Self::from_parts(&definition.name, &definition.version, &definition.methods)
     }
 
-    /// Reads a registration of the journal.
+    /// Checks a registration from the journal.
     ///
     /// # Errors
     /// All problems; their places are unknown.
@@ -105,12 +105,12 @@ impl Protocol {
         reader.finish(protocol)
     }
 
-    /// For the mesh.
+    /// The definition for the mesh.
     pub fn to_definition(&self) -> ProtocolDefinition {
         ProtocolDefinition { name: self.name.clone(), version: self.version.clone(), methods: self.methods_payload() }
     }
 
-    /// For the journal.
+    /// The registration for the journal.
     pub fn to_registered(&self) -> ProtocolRegistered {
         ProtocolRegistered { name: self.name.clone(), version: self.version.clone(), methods: self.methods_payload() }
     }
@@ -119,14 +119,14 @@ impl Protocol {
         Payload::from_value(&serde_json::json!(self.methods))
     }
 
-    /// Such as `python/v1`.
+    /// The name and version, such as `python/v1`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.name, self.version)
     }
 }
 
 impl Method {
-    /// Top-level parameters that are program text or addresses.
+    /// The top-level parameters that are program text or addresses, with their languages.
     pub fn code(&self) -> IndexMap<String, Language> {
         let properties = self.parameters.as_ref().and_then(|schema| schema.get("properties")?.as_object());
         properties
@@ -146,16 +146,16 @@ fn language(value: &Value) -> Option<Language> {
     }
 }
 
-/// Whether a text may name a protocol or the part of a method after the slash.
+/// Whether a text is a valid name for a protocol, or for the part of a method after the slash.
 fn is_name(text: &str) -> bool {
     text.len() <= 128
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
 
-/// A protocol may not have more methods.
+/// The most methods of a protocol.
 const MAX_METHODS: usize = 1_000;
-/// The patterns of all its schemas may not cost more together, as [`pattern::cost`] counts.
+/// The highest cost of all patterns in its schemas together, as [`pattern::cost`] counts.
 const MAX_PATTERNS: u64 = 100_000;
 
 fn read(reader: &mut Reader, node: &Node, trial: Trial) -> Option<Protocol> {
@@ -261,8 +261,8 @@ fn read_method(reader: &mut Reader, name: &str, node: &Node, trial: Trial) -> Op
     Some(Method { description, parameters, returns, timeout_ms, examples })
 }
 
-/// An example that does not fit would teach how to fail. What came over the mesh is taken as it is: it was recorded, and
-/// nobody would see the problem.
+/// Checks the examples, because an invalid one would teach mistakes. Examples from the mesh are not checked: they are
+/// recorded already, and nobody would see the problem.
 fn check_examples(reader: &mut Reader, what: &str, parameters: Option<&Value>, examples: &[Node]) {
     let schema = parameters.and_then(|schema| Schema::compile(schema).ok());
     for example in examples.iter().filter(|example| example.place != Place::default()) {
@@ -291,7 +291,8 @@ fn segment(segment: &PathSegment) -> String {
     }
 }
 
-/// A mark that nobody reads would let data become code: it must be known and stand at a top-level parameter.
+/// Checks that language marks are known and stand at top-level parameters: a mark without effect would let data become
+/// code.
 fn check_marks(reader: &mut Reader, parameters: Option<&Node>) {
     let Some(Node { kind: Kind::Map(keywords), .. }) = parameters else { return };
     for (keyword, node) in keywords {
@@ -318,7 +319,7 @@ fn check_mark(reader: &mut Reader, parameter: &str, schema: &Node) {
     }
 }
 
-/// Reports marks below a keyword where they would have no effect; values that are data are not looked at.
+/// Reports marks below a keyword where they would have no effect; values that are data are skipped.
 fn refuse_marks(reader: &mut Reader, keyword: &str, node: &Node) {
     if matches!(keyword, "default" | "examples" | "const" | "enum") {
         return;

@@ -1,5 +1,5 @@
-//! All known protocols by name and version, with compiled schemas. The invariant: what is registered under a name and
-//! version never changes.
+//! All known protocols by name and version, with compiled schemas. The invariant: once a name and version are
+//! registered, their contract never changes.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,38 +17,38 @@ use crate::protocol::{Method, Protocol};
 use crate::schema::{Schema, SchemaError};
 use crate::yaml::{Problem, describe};
 
-/// Protocols and their compiled schemas. Copies share them.
+/// Protocols and their compiled schemas. Copies share the schemas.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     /// By name; versions in natural order, the newest last.
     protocols: BTreeMap<String, Vec<Entry>>,
 }
 
-/// What is shipped.
+/// The registry of the shipped protocols.
 static SHIPPED: LazyLock<Registry> = LazyLock::new(|| {
     let mut registry = Registry::new();
     known::SHIPPED.iter().for_each(|shipped| registry.insert(Entry::Shipped(shipped)));
     registry
 });
 
-/// A definition that cannot be learned.
+/// Why a definition cannot be learned.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum LearnError {
-    /// It is no protocol.
+    /// It is not a valid protocol.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Unreadable(Vec<Problem>),
-    /// Another is known under its name and version.
+    /// Its name and version are known with a different contract.
     #[error(transparent)]
     Conflict(#[from] Conflict),
 }
 
-/// A protocol that cannot be registered.
+/// Why a protocol cannot be registered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Conflict {
-    /// The same name and version with other schemas.
+    /// The name and version are known with other schemas.
     #[error("protocol `{id}` is registered with other schemas ({differences}); give the changed one a new version")]
     Mismatch {
-        /// Such as `math/v1`.
+        /// The name and version, such as `math/v1`.
         id: String,
         /// Where they differ.
         differences: String,
@@ -56,17 +56,17 @@ pub enum Conflict {
     /// A schema does not compile.
     #[error("`{field}` of method `{method}` is no valid schema")]
     Schema {
-        /// Full name.
+        /// The full name of the method.
         method: String,
         /// `parameters` or `returns`.
         field: &'static str,
-        /// Why.
+        /// What is wrong with the schema.
         #[source]
         cause: SchemaError,
     },
 }
 
-/// A protocol that was read and compiled, to be added later.
+/// A parsed and compiled protocol, to be added later.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     known: Arc<Known>,
@@ -74,13 +74,13 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// As it came.
+    /// The definition that was compiled.
     pub fn definition(&self) -> &ProtocolDefinition {
         &self.definition
     }
 }
 
-/// Whether two protocols of the same name and version are the same contract.
+/// Whether two protocols of the same name and version have the same contract.
 fn same(known: &Protocol, other: &Protocol) -> Result<(), Conflict> {
     let methods = |protocol: &Protocol| serde_json::json!(protocol.methods);
     let differences = contract::differences(&methods(known), &methods(other));
@@ -90,7 +90,7 @@ fn same(known: &Protocol, other: &Protocol) -> Result<(), Conflict> {
     }
 }
 
-/// What is shipped under the name and version of a definition, if it is the same to the letter.
+/// The shipped protocol with the name and version of a definition, if the two are identical.
 fn shipped_as(definition: &ProtocolDefinition) -> Option<&'static Arc<Known>> {
     let shipped = SHIPPED.known(&definition.name, &definition.version)?;
     (shipped.definition == *definition).then_some(shipped)
@@ -106,31 +106,31 @@ impl From<Conflict> for Failure {
 }
 
 impl Registry {
-    /// With nothing in it.
+    /// An empty registry.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With the protocols that ship with Gleitzeit.
+    /// A registry of the protocols that ship with Gleitzeit.
     pub fn shipped() -> Self {
         SHIPPED.clone()
     }
 
-    /// Whether a definition is, to the letter, one that ships with Gleitzeit.
+    /// Whether a definition is identical to one that ships with Gleitzeit.
     pub fn ships(definition: &ProtocolDefinition) -> bool {
         shipped_as(definition).is_some()
     }
 
-    /// Compiles all schemas now: for processes that serve, so that nobody waits for it later.
+    /// Compiles all schemas now, so that a serving process does not have to do it later.
     pub fn prepare(&self) {
         let schemas = self.entries().flat_map(|entry| entry.known().schemas.values());
         schemas.flat_map(|of| of.parameters.iter().chain(&of.returns)).for_each(Schema::prepare);
     }
 
-    /// Adds a protocol as it came over the mesh or from the journal; `false` if the same was known already.
+    /// Adds a definition from the mesh or the journal; `false` if the same contract was known already.
     ///
     /// # Errors
-    /// If it is no protocol, or the name and version are known with other schemas.
+    /// If it is not a valid protocol, or its name and version are known with other schemas.
     pub fn learn(&mut self, definition: &ProtocolDefinition) -> Result<bool, LearnError> {
         match (self.known(&definition.name, &definition.version), shipped_as(definition)) {
             (Some(known), _) if known.definition == *definition => Ok(false),
@@ -145,16 +145,16 @@ impl Registry {
         }
     }
 
-    /// Whether exactly this definition is known, or shipped: then nothing has to be compiled for it.
+    /// Whether exactly this definition is known or shipped, so that it need not be compiled.
     pub fn knows(&self, definition: &ProtocolDefinition) -> bool {
         let known = self.known(&definition.name, &definition.version);
         known.is_some_and(|known| known.definition == *definition) || shipped_as(definition).is_some()
     }
 
-    /// Reads and compiles a definition, which can take a second: not on a thread that others wait for.
+    /// Parses and compiles a definition, which can take a second: do not call it on a thread that others wait for.
     ///
     /// # Errors
-    /// If it is no protocol.
+    /// If it is not a valid protocol.
     pub fn compile(definition: &ProtocolDefinition) -> Result<Compiled, LearnError> {
         if let Some(shipped) = shipped_as(definition) {
             return Ok(Compiled { known: shipped.clone(), definition: definition.clone() });
@@ -163,10 +163,10 @@ impl Registry {
         Ok(Compiled { known: Arc::new(Known::compiled(protocol)?), definition: definition.clone() })
     }
 
-    /// Adds what was compiled before; `false` if the same was known already.
+    /// Adds a compiled definition; `false` if the same contract was known already.
     ///
     /// # Errors
-    /// If the name and version are known with other schemas.
+    /// If its name and version are known with other schemas.
     pub fn adopt(&mut self, compiled: &Compiled) -> Result<bool, Conflict> {
         let protocol = &compiled.known.protocol;
         if let Some(known) = self.known(&protocol.name, &protocol.version) {
@@ -176,11 +176,10 @@ impl Registry {
         Ok(true)
     }
 
-    /// Adds a protocol; `false` if the same was known already. Words for people, such as descriptions and
-    /// examples, may differ.
+    /// Adds a protocol; `false` if the same contract was known already. Descriptions and examples may differ.
     ///
     /// # Errors
-    /// If the name and version are known with other schemas, or a schema does not compile.
+    /// If its name and version are known with other schemas, or a schema does not compile.
     pub fn register(&mut self, protocol: Protocol) -> Result<bool, Conflict> {
         if let Some(known) = self.known(&protocol.name, &protocol.version) {
             return same(&known.protocol, &protocol).map(|()| false);
@@ -195,7 +194,7 @@ impl Registry {
         versions.insert(at, entry);
     }
 
-    /// The protocols that have one of these methods, and no others.
+    /// A registry of only those protocols that have one of these methods.
     #[must_use]
     pub fn only_with<'a>(&self, methods: impl IntoIterator<Item = &'a str>) -> Self {
         let methods: BTreeSet<&str> = methods.into_iter().collect();
@@ -206,7 +205,7 @@ impl Registry {
         only
     }
 
-    /// Takes a protocol out; `false` if it was not known.
+    /// Removes a protocol; `false` if it was not known.
     pub fn forget(&mut self, name: &str, version: &str) -> bool {
         let Some(versions) = self.protocols.get_mut(name) else { return false };
         let before = versions.len();
@@ -227,17 +226,17 @@ impl Registry {
         self.entries().map(|entry| &entry.known().protocol)
     }
 
-    /// The same as they are handed around.
+    /// The definitions of all protocols, by name and version.
     pub fn definitions(&self) -> impl Iterator<Item = &ProtocolDefinition> {
         self.entries().map(|entry| &entry.known().definition)
     }
 
-    /// The protocol of this name and version.
+    /// The protocol with this name and version.
     pub fn protocol(&self, name: &str, version: &str) -> Option<&Protocol> {
         self.known(name, version).map(|known| &known.protocol)
     }
 
-    /// The methods of this version of a protocol, by full name; none if it is not known.
+    /// The full names of the methods in this version of a protocol; `None` if it is not known.
     pub fn methods(&self, name: &str, version: &str) -> Option<impl Iterator<Item = &str>> {
         self.entry(name, version).map(Entry::methods)
     }
@@ -254,14 +253,14 @@ impl Registry {
         Some((&newest.protocol, newest.protocol.methods.get(method)?))
     }
 
-    /// Adds the defaults of absent parameters; does nothing if the method or its schema is not known.
+    /// Fills in the defaults of absent parameters; does nothing if the method is unknown or has no schema.
     pub fn fill_defaults(&self, method: &str, version: &str, parameters: &mut Value) {
         if let Some(schema) = self.schemas(method, version).and_then(|schemas| schemas.parameters.as_ref()) {
             schema.fill_defaults(parameters);
         }
     }
 
-    /// Whether parameters fit; without a schema any object does.
+    /// Checks parameters against the schema; without a schema any object is valid.
     ///
     /// # Errors
     /// All violations.
@@ -273,7 +272,7 @@ impl Registry {
         }
     }
 
-    /// Whether a result fits; without a schema anything does.
+    /// Checks a result against the schema; without a schema any value is valid.
     ///
     /// # Errors
     /// All violations.
@@ -342,7 +341,7 @@ fn prefix(method: &str) -> &str {
     method.split_once('/').map_or(method, |(protocol, _)| protocol)
 }
 
-/// Numbers inside versions count as numbers: v10 is newer than v9.
+/// Compares versions with their numbers as numbers: v10 is newer than v9.
 fn natural(a: &str, b: &str) -> Ordering {
     let pieces = |text: &str| {
         let mut pieces: Vec<(Option<u64>, String)> = Vec::new();

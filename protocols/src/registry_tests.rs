@@ -125,7 +125,7 @@ fn a_reference_may_become_anything_but_the_rest_must_fit() {
     assert_eq!(check("util/sleep", json!({"seconds": "${a.n}"})), 0);
     assert_eq!(check("util/sleep", json!({"seconds": "$${a.n}"})), 1);
     assert_eq!(check("util/sleep", json!({"seconds": "soon"})), 1);
-    // The misspelt field is a problem; that `seconds` is missing is none beside it.
+    // The misspelt field is the only problem; that `seconds` is missing is not another one.
     assert_eq!(check("util/sleep", json!({"second": "${a.n}"})), 1);
     assert_eq!(check("util/sleep", json!({"colour": 1})), 2);
     assert_eq!(check("llm/chat", json!({"prompts": "hi"})), 1);
@@ -172,7 +172,7 @@ fn an_example_that_does_not_fit_is_a_problem_at_its_place() {
         "16:an example of method `my/do` does not fit `parameters`: expected an object, found the text `text`",
     ];
     assert_eq!(said, expected);
-    // Without a schema any object does, and what has been recorded stays readable.
+    // Without a schema any object is valid, and what has been recorded stays readable.
     protocol("{name: my, version: v1, methods: {my/do: {examples: [{x: 1}]}}}");
     let bad = serde_json::json!({"my/do": {"parameters": {"type": "object", "required": ["a"]}, "examples": [{}]}});
     let definition =
@@ -259,7 +259,7 @@ fn a_chat_needs_something_to_answer_and_knows_its_options() {
     assert_eq!(parameters["model"], "llava");
 }
 
-/// Threads of the control plane have 2 MiB.
+/// Threads of the control plane have stacks of 2 MiB.
 #[test]
 fn a_schema_as_deep_as_it_may_be_takes_no_more_than_the_stack_of_a_thread() {
     let work = || {

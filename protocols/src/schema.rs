@@ -1,6 +1,6 @@
-//! One JSON Schema (2020-12), compiled at most once. Schemas come from anybody who may register a protocol, so size,
-//! depth, what references expand to and the cost of patterns are bounded, and so are the steps of each check; references
-//! stay inside the schema, and a bad one is an error, never a panic.
+//! One JSON Schema (2020-12), compiled at most once. Schemas come from anyone who may register a protocol. So their
+//! size, their depth, the expansion of their references and the cost of their patterns are bounded, and so are the
+//! steps of each check. References must stay inside the schema, and an invalid schema is an error, never a panic.
 
 use std::sync::OnceLock;
 
@@ -13,12 +13,12 @@ use crate::cost::{self, Allowed, Cost};
 use crate::violation;
 use crate::yaml::MAX_DEPTH;
 
-/// A schema's JSON text may not be longer.
+/// The longest JSON text of a schema, in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 * 1024;
-/// Compiled size of one pattern; the engine's own default is ten times that.
+/// The largest compiled size of one pattern, in bytes; the default of the engine is ten times that.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
 
-/// All that is wrong is listed only where a check takes no more steps than this: each can be a problem.
+/// Only a check with at most this many steps lists all violations: each step can be one.
 const MAX_LISTED_STEPS: u64 = 200_000;
 
 /// A schema that compiles.
@@ -34,11 +34,11 @@ struct Compiled {
     cost: Cost,
 }
 
-/// A schema that cannot be used.
+/// Why a schema cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct SchemaError {
-    /// Path from the root of the schema.
+    /// The path from the root of the schema.
     pub path: Vec<String>,
     /// What is wrong.
     pub message: String,
@@ -77,13 +77,13 @@ impl Schema {
         Ok(Self { source: source.clone(), compiled: Compiled { validator, cost }.into() })
     }
 
-    /// A schema that a test has compiled: it is compiled here when it is first needed, which for most of those that are
-    /// shipped is never.
+    /// A schema that a test has compiled. It is compiled here when it is first needed, which for most shipped ones is
+    /// never.
     pub(crate) fn shipped(source: &Value) -> Self {
         Self { source: source.clone(), compiled: OnceLock::new() }
     }
 
-    /// Compiles it now, if it was not.
+    /// Compiles the schema now, if it was not compiled before.
     pub(crate) fn prepare(&self) {
         self.compiled();
     }
@@ -96,12 +96,12 @@ impl Schema {
         })
     }
 
-    /// All ways in which a value breaks the schema; one if there would be too much to look at.
+    /// All violations of the schema by a value; only one if there would be too much to check.
     pub fn check(&self, value: &Value) -> Vec<Violation> {
         self.violations(value, false)
     }
 
-    /// The same for parameters as written, where `${…}` may turn out as anything.
+    /// The same for parameters as they are written, where a `${…}` may turn out to be any value.
     pub fn check_template(&self, value: &Value) -> Vec<Violation> {
         self.violations(value, true)
     }
@@ -115,14 +115,14 @@ impl Schema {
                 return vec![Violation { path: Vec::new(), message, hint: Some(hint) }];
             }
         };
-        // The common case costs no allocation.
+        // A valid value, the common case, needs no allocation.
         if validator.is_valid(value) {
             return Vec::new();
         }
         let open = is_template && violation::holds_reference(value);
         if steps > MAX_LISTED_STEPS {
             if open {
-                // It is looked at again when the references are filled in.
+                // The value is checked again when its references are filled in.
                 return Vec::new();
             }
             let message = "it does not fit the schema, and is too large to say where".to_owned();
@@ -132,14 +132,14 @@ impl Schema {
         violation::all(errors, &self.source)
     }
 
-    /// Adds `default` values of absent properties, also inside objects that are there.
+    /// Fills in the `default` values of absent properties, including those of nested objects that are present.
     pub fn fill_defaults(&self, value: &mut Value) {
         fill(&self.source, value, MAX_DEPTH);
     }
 }
 
 fn options<'a>() -> ValidationOptions<'a> {
-    // The linear-time engine: a pattern with look-around or backreferences is refused instead of running for ever.
+    // The linear-time engine: a pattern with look-around or backreferences is refused instead of running forever.
     let patterns = PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
     jsonschema::options().with_draft(Draft::Draft202012).with_pattern_options(patterns).offline()
 }
@@ -168,7 +168,7 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// Undoes the escapes of a JSON pointer.
+/// Resolves the escapes of a JSON pointer segment.
 pub(crate) fn unescape(segment: &str) -> String {
     segment.replace("~1", "/").replace("~0", "~")
 }

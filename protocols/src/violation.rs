@@ -1,4 +1,5 @@
-//! From the validator's errors to what we say: lowercase, what was expected and what was found, with a suggestion.
+//! Turns the validator's errors into our messages: lowercase, with what was expected and what was found, and with a
+//! suggestion.
 
 use gleitzeit_workflow::spec::{PathSegment, Violation, closest};
 use gleitzeit_workflow::template;
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::yaml::{describe, nearest};
 
-/// More would not be read, and a list of a million wrong items must not become a million messages.
+/// The most violations of one check: a list of a million wrong items must not become a million messages.
 const MAX_VIOLATIONS: usize = 50;
 
 pub(crate) fn all<'a>(errors: impl Iterator<Item = ValidationError<'a>>, schema: &Value) -> Vec<Violation> {
@@ -20,7 +21,7 @@ pub(crate) fn all<'a>(errors: impl Iterator<Item = ValidationError<'a>>, schema:
     violations
 }
 
-/// Whether a text in the value is a template that is not all literal.
+/// Whether a text in the value is a template with a reference in it.
 pub(crate) fn holds_reference(value: &Value) -> bool {
     match value {
         Value::String(text) => template::is_template(text),
@@ -30,11 +31,11 @@ pub(crate) fn holds_reference(value: &Value) -> bool {
     }
 }
 
-/// Whether the error stays whatever the references in the value become. Keys and the number of items are as written;
-/// what depends on a value that is not known yet is not.
+/// Whether the error remains whatever the references in the value turn out to be. Keys and the number of items are
+/// fixed; anything that depends on an unknown value is not.
 pub(crate) fn is_certain(error: &ValidationError<'_>) -> bool {
     let value = error.instance();
-    // Which branch applies may depend on a reference elsewhere.
+    // A reference elsewhere may decide which branch applies.
     let conditional = error.schema_path().as_str().split('/').any(|segment| {
         matches!(segment, "if" | "then" | "else" | "not" | "dependentSchemas" | "unevaluatedProperties")
     });
@@ -92,7 +93,7 @@ fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut 
         }
         ValidationErrorKind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
-            if stands_elsewhere(error, schema, &[name]) {
+            if is_misspelt(error, schema, &[name]) {
                 return;
             }
             let present = error.instance().as_object().into_iter().flat_map(|object| object.keys().map(String::as_str));
@@ -150,7 +151,7 @@ fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut 
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
             if let Some((first, others)) = missing_in_all(error) {
                 let names: Vec<&str> = std::iter::once(&first).chain(&others).map(String::as_str).collect();
-                if stands_elsewhere(error, schema, &names) {
+                if is_misspelt(error, schema, &names) {
                     return;
                 }
                 let keys =
@@ -178,7 +179,8 @@ fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut 
     }
 }
 
-/// What each alternative misses in the object itself, if that is all that is wrong: no reference can mend it.
+/// The properties that the alternatives lack in the object itself, if that is all that is wrong: no reference can add
+/// them.
 fn missing_in_all(error: &ValidationError<'_>) -> Option<(String, Vec<String>)> {
     let (ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context }) = error.kind() else {
         return None;
@@ -194,8 +196,8 @@ fn missing_in_all(error: &ValidationError<'_>) -> Option<(String, Vec<String>)> 
     Some((first, names.collect::<Option<Vec<_>>>()?))
 }
 
-/// Whether an unknown field beside it, which is another violation, means one of the missing ones.
-fn stands_elsewhere(error: &ValidationError<'_>, schema: &Value, missing: &[&str]) -> bool {
+/// Whether an unknown field of the object, which is a violation of its own, is a misspelling of a missing one.
+fn is_misspelt(error: &ValidationError<'_>, schema: &Value, missing: &[&str]) -> bool {
     let parent = error.schema_path().as_str().rsplit_once('/').and_then(|(parent, _)| schema.pointer(parent));
     let is_closed = parent.is_some_and(|schema| schema.get("additionalProperties") == Some(&Value::Bool(false)));
     let known = known_properties(error, schema);
@@ -206,7 +208,7 @@ fn stands_elsewhere(error: &ValidationError<'_>, schema: &Value, missing: &[&str
         })
 }
 
-/// The properties that the schema beside the violated keyword names.
+/// The properties in the schema around the violated keyword.
 fn known_properties(error: &ValidationError<'_>, schema: &Value) -> Vec<String> {
     let pointer = error.schema_path().as_str();
     let Some((parent, _)) = pointer.rsplit_once('/') else { return Vec::new() };
@@ -217,7 +219,7 @@ fn known_properties(error: &ValidationError<'_>, schema: &Value) -> Vec<String> 
         .unwrap_or_default()
 }
 
-/// At most `max` characters.
+/// The first `max` characters, with an ellipsis if there are more.
 pub(crate) fn bounded(text: &str, max: usize) -> String {
     match text.char_indices().nth(max) {
         Some((at, _)) => format!("{}…", &text[..at]),

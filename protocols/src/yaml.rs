@@ -1,4 +1,4 @@
-//! YAML with places: every value knows its line and column, and every problem of a file is collected before it is
+//! YAML with places: every value knows its line and column, and all problems of a file are collected before they are
 //! reported. Used for protocol and provider files. Never panics on input; depth and size are bounded.
 
 use std::fmt;
@@ -9,26 +9,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use serde_yaml::Spanned;
 
-/// A definition file may not be larger: far above any sensible one, far below what would be felt.
+/// The largest definition file in bytes: far above any sensible one, and still parsed without noticeable delay.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
-/// Nothing may be nested deeper.
+/// The deepest nesting.
 pub const MAX_DEPTH: usize = gleitzeit_workflow::json::MAX_DEPTH;
 
-/// A place in a file, both from 1; 0 means unknown (the definition came over the mesh).
+/// A place in a file, both numbers from 1; 0 means unknown (the definition came over the mesh).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Place {
-    /// Line.
+    /// The line.
     pub line: u64,
-    /// Column.
+    /// The column.
     pub column: u64,
 }
 
-/// Something wrong in a definition.
+/// A problem in a definition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file, or another name of the source.
     pub file: String,
-    /// Where.
+    /// The place in the file.
     #[serde(flatten)]
     pub place: Place,
     /// What is wrong and what was expected.
@@ -58,11 +58,11 @@ impl std::error::Error for Problem {}
 pub struct Node {
     /// Where it starts.
     pub place: Place,
-    /// What it is.
+    /// The content.
     pub kind: Kind,
 }
 
-/// What a node is.
+/// The content of a node.
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// Null, a boolean, a number or text.
@@ -83,7 +83,7 @@ pub struct Key {
 }
 
 impl Node {
-    /// As JSON; the last of repeated keys wins.
+    /// The node as JSON; the last of repeated keys wins.
     pub fn to_value(&self) -> Value {
         match &self.kind {
             Kind::Scalar(value) => value.clone(),
@@ -94,7 +94,7 @@ impl Node {
         }
     }
 
-    /// From JSON, without places.
+    /// A node from JSON, without places.
     pub fn from_value(value: &Value) -> Self {
         let kind = match value {
             Value::Array(items) => Kind::List(items.iter().map(Self::from_value).collect()),
@@ -109,7 +109,7 @@ impl Node {
         Self { place: Place::default(), kind }
     }
 
-    /// What it is, for messages.
+    /// A description for messages.
     pub fn describe(&self) -> String {
         match &self.kind {
             Kind::Scalar(value) => describe(value),
@@ -119,7 +119,7 @@ impl Node {
     }
 }
 
-/// What a value is, for messages: its type and, if short, itself.
+/// A description of a value for messages: its type and, if short, the value itself.
 pub fn describe(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -209,7 +209,7 @@ impl<'de> Deserialize<'de> for Kind {
     }
 }
 
-/// Reads a file's text and collects what is wrong with it.
+/// Parses a file's text and collects its problems.
 #[derive(Debug)]
 pub struct Reader {
     file: String,
@@ -217,17 +217,17 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// For a source with this name.
+    /// A reader for a source with this name.
     pub fn new(file: impl Into<String>) -> Self {
         Self { file: file.into(), problems: Vec::new() }
     }
 
-    /// A path that the file names: a relative one is below the file's own folder.
+    /// Resolves a path that the file names: a relative one is relative to the file's own folder.
     pub fn beside(&self, path: &str) -> PathBuf {
         Path::new(&self.file).parent().unwrap_or(Path::new("")).join(path)
     }
 
-    /// Reads YAML; repeated keys are reported wherever they are.
+    /// Parses YAML; repeated keys are reported wherever they are.
     pub fn parse(&mut self, text: &str) -> Option<Node> {
         if text.len() > MAX_FILE_BYTES {
             let message = format!("the file has {} bytes, more than the limit of {MAX_FILE_BYTES}", text.len());
@@ -259,7 +259,7 @@ impl Reader {
         self.problems.push(Problem { file: self.file.clone(), place, message: message.into(), hint });
     }
 
-    /// The value if nothing was wrong, else all problems in the order of the file.
+    /// The value if there were no problems; otherwise all problems in the order of the file.
     ///
     /// # Errors
     /// If there are problems, or no value for a reason already noted.
@@ -317,7 +317,7 @@ impl Reader {
         }
     }
 
-    /// A required text that is not empty.
+    /// A required text that must not be empty.
     pub fn required_text(&mut self, fields: &Fields<'_>, name: &str, what: &str) -> Option<String> {
         match fields.get(name) {
             Some(node) => self.text(node, name),
@@ -329,12 +329,12 @@ impl Reader {
         }
     }
 
-    /// An optional text that is not empty.
+    /// An optional text that must not be empty.
     pub fn optional_text(&mut self, fields: &Fields<'_>, name: &str) -> Option<String> {
         fields.get(name).and_then(|node| self.text(node, name))
     }
 
-    /// A text that is not empty.
+    /// A text that must not be empty.
     pub fn text(&mut self, node: &Node, name: &str) -> Option<String> {
         match &node.kind {
             Kind::Scalar(Value::String(text)) if !text.is_empty() => Some(text.clone()),
@@ -399,7 +399,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Milliseconds of a duration as written: a number of seconds, or text such as `500ms`, `1.5s`, `2m`, `1h`.
+/// The milliseconds of a written duration: a number of seconds, or text such as `500ms`, `1.5s`, `2m`, `1h`.
 pub fn duration_ms(value: &Value) -> Option<u64> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
@@ -419,14 +419,14 @@ pub fn duration_ms(value: &Value) -> Option<u64> {
         }
         _ => return None,
     };
-    // A year: longer is a mistake, and it keeps the conversion exact.
+    // A year: anything longer is a mistake, and the bound keeps the conversion exact.
     if !(seconds > 0.0 && seconds <= 31_536_000.0) {
         return None;
     }
     u64::try_from(std::time::Duration::from_secs_f64(seconds).as_millis()).ok().map(|ms| ms.max(1))
 }
 
-/// "did you mean" for a misspelt word, if one of the known is near.
+/// A "did you mean" hint for a misspelt word, if a known word is similar.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     gleitzeit_workflow::spec::closest(word, known).map(|candidate| format!("did you mean `{candidate}`?"))
 }

@@ -1,4 +1,4 @@
-//! What passes between a host and an executor.
+//! The interface between a host and an executor.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use tokio_util::sync::CancellationToken;
 /// One call of a method.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// By full name.
+    /// The full name of the method.
     pub method: MethodName,
-    /// A JSON object that fits the method's schema, defaults filled in.
+    /// A JSON object that matches the method's schema, with defaults filled in.
     pub params: Payload,
 }
 
-/// What surrounds a call.
+/// The context of a call.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// Ends the call at once; it then fails with TASK_CANCELLED.
+    /// Cancelling it ends the call at once; the call then fails with TASK_CANCELLED.
     pub cancel: CancellationToken,
-    /// When the call fails with TASK_TIMEOUT; absent: never.
+    /// When the call fails with TASK_TIMEOUT; `None` means never.
     pub deadline: Option<Instant>,
-    /// Takes progress; bounded, and what does not fit is dropped, for progress may be lost.
+    /// Receives progress. Bounded: progress that does not fit is dropped, because it may be lost.
     pub progress: Option<mpsc::Sender<Payload>>,
-    /// From 1.
+    /// The number of the attempt, from 1.
     pub attempt: u64,
     /// For logs and for the called code.
     pub run_id: String,
@@ -38,8 +38,8 @@ pub struct Context {
     pub task_id: String,
     /// The trace id that everything about the run carries.
     pub correlation_id: String,
-    /// W3C trace context for what the call asks of others: of its own span if that is exported, else of the attempt;
-    /// empty: none.
+    /// The W3C trace context for requests that the call makes: of its own span if that is exported, otherwise of the
+    /// attempt. Empty if there is none.
     pub traceparent: String,
 }
 
@@ -47,12 +47,12 @@ impl Context {
     /// Reports progress; never waits.
     pub fn report(&self, data: Payload) {
         if let Some(progress) = &self.progress {
-            // Full or gone: progress may be lost.
+            // The channel is full or closed: progress may be lost.
             let _ = progress.try_send(data);
         }
     }
 
-    /// Waits until the call has to end and says why.
+    /// Waits until the call has to end, and returns the reason.
     pub async fn ended(&self) -> CallError {
         let deadline = async {
             match self.deadline {
@@ -70,33 +70,33 @@ impl Context {
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallError {
-    /// Of our table.
+    /// A code from our table.
     pub code: ErrorCode,
     /// What happened.
     pub message: String,
-    /// Whether the same call may succeed if tried again.
+    /// Whether the same call may succeed if it is retried.
     pub retryable: bool,
-    /// Not before this time; implies `retryable`.
+    /// The earliest time for a retry; implies `retryable`.
     pub retry_after: Option<Duration>,
-    /// More, for programs.
+    /// More details, for programs.
     pub data: Map<String, Value>,
 }
 
 impl CallError {
-    /// Retryable as the table says.
+    /// An error that is retryable if the table says so.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let retryable = code.is_retryable();
         Self { code, message: message.into(), retryable, retry_after: None, data: Map::new() }
     }
 
-    /// Overrides whether it may be tried again.
+    /// Overrides whether the call may be retried.
     #[must_use]
     pub fn retryable(mut self, retryable: bool) -> Self {
         self.retryable = retryable;
         self
     }
 
-    /// May be tried again, not before this time.
+    /// Allows a retry, but not before this delay.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
@@ -113,7 +113,7 @@ impl CallError {
 }
 
 impl From<CallError> for Failure {
-    /// As `method_result` carries it.
+    /// The form in which `method_result` carries the error.
     fn from(error: CallError) -> Self {
         let mut data = error.data;
         data.insert("retryable".to_owned(), json!(error.retryable));
@@ -125,21 +125,21 @@ impl From<CallError> for Failure {
     }
 }
 
-/// A kind of code behind providers.
+/// The kind of code behind a provider.
 #[async_trait]
 pub trait Executor: Send + Sync + 'static {
-    /// Does the work. Ends soon after `context` says so; whoever drops the future also ends the work.
+    /// Does the work. It must end soon after `context` says so. Dropping the future must end the work too.
     ///
     /// # Errors
     /// If the work failed, was cancelled or took too long.
     async fn call(&self, call: Call, context: Context) -> Result<Payload, CallError>;
 
-    /// What it can do beyond its methods, for lists: short words such as `sandbox:strict`.
+    /// What the executor can do beyond its methods, for lists: short words such as `sandbox:strict`.
     fn capabilities(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Whether it can do its work now; returns within seconds.
+    /// Whether the executor can work now; returns within seconds.
     async fn health(&self) -> Health {
         Health::default()
     }

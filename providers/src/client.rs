@@ -1,5 +1,5 @@
-//! HTTP clients of executors: one way to make them, so that TLS, certificates and proxies are the same everywhere. The
-//! invariant: no client reads the environment by itself, and plain HTTP works on a machine without certificates.
+//! HTTP clients for executors, all built in one way, so that TLS, certificates and proxies work the same everywhere.
+//! The invariant: no client reads the environment itself, and plain HTTP works on a machine without certificates.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -11,28 +11,29 @@ use reqwest::{Client, ClientBuilder, NoProxy, Proxy};
 
 use crate::factory::Settings;
 
-/// Connections are made anew after so long without use: many servers close idle ones after 5 s (uvicorn, Node.js), and a
-/// request that meets the close would fail.
+/// Idle connections are closed after this time. Many servers close them after 5 s (uvicorn, Node.js), and a request
+/// that coincides with the close would fail.
 const IDLE: Duration = Duration::from_secs(4);
-/// Where nobody answers at all, a longer wait brings nothing.
-const MOST_TO_CONNECT: Duration = Duration::from_secs(10);
+/// The longest wait for a connection: if nothing has answered by then, nothing will.
+const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// A server that asks for more patience has a mistake in its clock.
-const MOST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
-/// How a root is given to a provider.
+/// The longest delay that a server may ask for; a longer one means that its clock is wrong.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How a provider is given a root certificate.
 const CA: &str =
     "`ca: FILE` below the provider's `connection`, or --ca FILE or GLEITZEIT_CA where its worker is started";
-/// The cause if nobody listens.
+/// The cause shown if nothing listens at the address.
 pub(crate) const REFUSED: &str = "connection refused";
 
-/// A client that follows no redirects, trusts the roots of the settings and those of the file `ca`, and uses the proxies
-/// that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name, except for this machine itself. `timeout` is for
-/// connecting and for each wait for more of an answer. Of roots only the file is read yet.
+/// A client that follows no redirects, trusts the roots of the settings and those in the file `ca`, and uses the
+/// proxies that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name, except for addresses of this machine.
+/// `timeout` limits connecting and each wait for more of an answer. Of the roots, only the file has been read when this
+/// returns.
 pub(crate) fn builder(settings: &Settings, ca: Option<&Path>, timeout: Duration) -> Result<ClientBuilder, String> {
     Ok(patient_builder(settings, ca, timeout)?.read_timeout(timeout))
 }
 
-/// The same for a caller that counts the waits for more of an answer itself.
+/// The same, for a caller that limits the waits for more of an answer itself.
 pub(crate) fn patient_builder(
     settings: &Settings,
     ca: Option<&Path>,
@@ -48,7 +49,7 @@ pub(crate) fn patient_builder(
         .redirect(Policy::none())
         .referer(false)
         .user_agent(concat!("gleitzeit/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(timeout.min(MOST_TO_CONNECT))
+        .connect_timeout(timeout.min(MAX_CONNECT_TIME))
         .pool_idle_timeout(IDLE)
         .no_proxy();
     let variable = |name: &str| settings.variable(name).or_else(|| settings.variable(&name.to_lowercase()));
@@ -66,8 +67,8 @@ pub(crate) fn patient_builder(
     Ok(builder)
 }
 
-/// What lies at the bottom of an error: reqwest's own words name the request only. Of a certificate that is not trusted also
-/// what to do.
+/// The root cause of an error: reqwest's own message names only the request. For an untrusted certificate it includes
+/// the remedy.
 pub(crate) fn cause(error: &reqwest::Error) -> String {
     if let Some(untrusted) = Untrusted::among(error) {
         return format!("{untrusted}; {}", untrusted.remedy_by(CA));
@@ -98,7 +99,7 @@ pub(crate) fn chain(error: &reqwest::Error) -> String {
     text
 }
 
-/// Whether an error of this type is among an error's causes.
+/// Whether the causes of an error include one of this type.
 pub(crate) fn has_cause<E: std::error::Error + 'static>(error: &reqwest::Error) -> bool {
     let mut next = std::error::Error::source(error);
     while let Some(source) = next {
@@ -115,7 +116,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     retry_after_at(headers, SystemTime::now())
 }
 
-/// `Retry-After` (RFC 9110, 10.2.3): seconds or a date. `retry-after-ms` is what OpenAI's own clients read first.
+/// `Retry-After` (RFC 9110, 10.2.3): seconds or a date. `retry-after-ms` comes first, as in OpenAI's own clients.
 fn retry_after_at(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let number = |text: &str, unit: f64| {
@@ -126,11 +127,11 @@ fn retry_after_at(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         let after = text(RETRY_AFTER.as_str())?;
         number(after, 1.0).or_else(|| {
             let date = httpdate::parse_http_date(after).ok()?;
-            // A date that is over asks for no delay.
+            // A date in the past asks for no delay.
             Some(date.duration_since(now).unwrap_or_default())
         })
     })?;
-    Some(delay.min(MOST_PATIENCE))
+    Some(delay.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -153,7 +154,7 @@ mod tests {
         assert_eq!(read(&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")]), seconds(0.0));
         assert_eq!(read(&[("retry-after", "9"), ("retry-after-ms", "250")]), seconds(0.25));
         assert_eq!(read(&[("retry-after", "1e300")]), None);
-        assert_eq!(read(&[("retry-after", "99999999")]), Some(MOST_PATIENCE));
+        assert_eq!(read(&[("retry-after", "99999999")]), Some(MAX_RETRY_AFTER));
         for unreadable in ["-1", "soon", "NaN", ""] {
             assert_eq!(read(&[("retry-after", unreadable)]), None, "{unreadable}");
         }

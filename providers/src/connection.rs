@@ -1,5 +1,6 @@
-//! How a provider reaches a service over HTTP, as its file says: `connection` and `authentication`. Secrets are never in
-//! the file: it names an environment variable or a file, read when the secret is needed so that it can change.
+//! How a provider reaches a service over HTTP: the `connection` and `authentication` of its file. The file never
+//! contains a secret: it names an environment variable or a file, which is read whenever the secret is needed, so that
+//! the secret can change.
 
 use std::fmt;
 use std::io::{self, Read as _};
@@ -12,38 +13,38 @@ use serde_json::Value;
 use crate::factory::Settings;
 use crate::regular;
 
-/// Where a service is and how it is talked to.
+/// How to reach a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// Where it is.
+    /// The address of the service.
     pub base_url: BaseUrl,
-    /// `ca`: a file (PEM) with a root that is trusted beside the others. Default none.
+    /// `ca`: a PEM file with root certificates to trust besides the others. Default: none.
     pub ca: Option<PathBuf>,
-    /// How long a connection, and each wait for more of an answer, may take. Default 60 s.
+    /// The longest time for connecting, and for each wait for more of an answer. Default 60 s.
     pub timeout: Duration,
-    /// How often a request that reached nobody is sent again within one call. Default 0.
+    /// How often a request that reached no server is sent again within one call. Default 0.
     pub retries: u32,
-    /// How its health is found out.
+    /// How the health of the service is checked.
     pub health_check: HealthCheck,
 }
 
-/// Where a service is.
+/// The address of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BaseUrl {
-    /// `base_url`: as written, without a slash at its end.
+    /// `base_url`: as written, without a trailing slash.
     Fixed(String),
-    /// `base_url_env`: the environment variable that holds it; unset, the provider is unhealthy.
+    /// `base_url_env`: the environment variable that contains the address. If it is unset, the provider is unhealthy.
     Variable(String),
 }
 
-/// How a service's health is found out.
+/// How the health of a service is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// Whether it is asked at all; otherwise it counts as healthy. `health_check: false` switches it off.
+    /// Whether it is checked at all; if not, the service counts as healthy. `health_check: false` turns the check off.
     pub enabled: bool,
-    /// Asked with GET below the base URL instead of what the executor asks by itself.
+    /// A path below the base URL that is queried with GET, instead of the executor's own check.
     pub path: Option<String>,
-    /// How long an answer may take. Default 3 s.
+    /// The longest time for an answer. Default 3 s.
     pub timeout: Duration,
 }
 
@@ -53,45 +54,45 @@ impl Default for HealthCheck {
     }
 }
 
-/// How a provider shows who it is.
+/// How a provider authenticates itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authentication {
     /// What is sent.
     pub scheme: Scheme,
-    /// Where the secret comes from; always there unless the scheme is [`Scheme::None`].
+    /// Where the secret comes from; always set unless the scheme is [`Scheme::None`].
     pub secret: Option<Secret>,
-    /// Whether requests go without it while there is no secret; otherwise the provider is unhealthy then.
+    /// Whether requests are sent without the secret if there is none; otherwise the provider is then unhealthy.
     pub optional: bool,
 }
 
-/// What is sent to show who a provider is.
+/// The authentication scheme.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scheme {
-    /// Nothing.
+    /// No authentication.
     #[default]
     None,
     /// `Authorization: Bearer SECRET`.
     Bearer,
     /// `NAME: SECRET`.
     Header(String),
-    /// `Authorization: Basic …` of this user and the secret.
+    /// `Authorization: Basic …` with this user and the secret.
     Basic(String),
 }
 
-/// Where a secret comes from.
+/// The source of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Secret {
     /// An environment variable.
     Variable(String),
-    /// A file; white space around its text is dropped.
+    /// A file; white space around its content is dropped.
     File(PathBuf),
 }
 
 impl BaseUrl {
-    /// The address, without a slash at its end.
+    /// The address, without a trailing slash.
     ///
     /// # Errors
-    /// If the variable is unset or holds no address, with the remedy.
+    /// If the variable is unset or contains no address, with the remedy.
     pub fn resolve(&self, settings: &Settings) -> Result<String, String> {
         let name = match self {
             Self::Fixed(url) => return Ok(url.clone()),
@@ -104,20 +105,20 @@ impl BaseUrl {
     }
 }
 
-/// More than any secret has.
-const MOST_SECRET: u64 = 64 << 10;
+/// The most bytes that are read; no secret is longer.
+const MAX_SECRET: u64 = 64 << 10;
 
 fn read_secret(path: &Path) -> io::Result<String> {
     let mut secret = String::new();
-    regular::open(path)?.take(MOST_SECRET).read_to_string(&mut secret)?;
+    regular::open(path)?.take(MAX_SECRET).read_to_string(&mut secret)?;
     Ok(secret)
 }
 
 impl Secret {
-    /// Reads it.
+    /// Reads the secret.
     ///
     /// # Errors
-    /// If there is none, with the remedy; the text never holds the secret.
+    /// If there is none, with the remedy; the text never contains the secret.
     pub fn read(&self, settings: &Settings) -> Result<String, String> {
         let secret = match self {
             Self::Variable(name) => {
@@ -142,10 +143,10 @@ impl Secret {
 }
 
 impl Authentication {
-    /// The header to send: its name and value; none if there is nothing to send.
+    /// The name and value of the header to send; `None` if there is nothing to send.
     ///
     /// # Errors
-    /// If there is no secret although one is needed, with the remedy.
+    /// If a secret is required but missing, with the remedy.
     pub fn header(&self, settings: &Settings) -> Result<Option<(String, String)>, String> {
         use base64::Engine as _;
         let Some(secret) = &self.secret else { return Ok(None) };
@@ -166,7 +167,7 @@ impl Authentication {
     }
 }
 
-/// Names where the secret comes from.
+/// Names the source of the secret, never the secret.
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -179,7 +180,7 @@ impl fmt::Display for Secret {
 const CONNECTION_FIELDS: &[&str] = &["base_url", "base_url_env", "ca", "timeout", "retries", "health_check"];
 const HEALTH_FIELDS: &[&str] = &["path", "timeout"];
 const AUTHENTICATION_FIELDS: &[&str] = &["type", "env", "file", "header", "username", "optional"];
-const MOST_RETRIES: u64 = 10;
+const MAX_RETRIES: u64 = 10;
 
 pub(crate) fn read_connection(reader: &mut Reader, node: &Node) -> Option<Connection> {
     let fields = reader.fields(node, "`connection`", CONNECTION_FIELDS);
@@ -210,11 +211,11 @@ pub(crate) fn read_connection(reader: &mut Reader, node: &Node) -> Option<Connec
     let retries = match fields.get("retries") {
         None | Some(Node { kind: Kind::Scalar(Value::Number(_)), .. }) => {
             let number = fields.get("retries").map_or(Some(0), |node| node.to_value().as_u64());
-            match number.filter(|number| *number <= MOST_RETRIES).and_then(|number| u32::try_from(number).ok()) {
+            match number.filter(|number| *number <= MAX_RETRIES).and_then(|number| u32::try_from(number).ok()) {
                 Some(number) => number,
                 None => {
                     let place = fields.get("retries").map_or(fields.place, |node| node.place);
-                    reader.problem(place, format!("`retries` must be between 0 and {MOST_RETRIES}"), None);
+                    reader.problem(place, format!("`retries` must be between 0 and {MAX_RETRIES}"), None);
                     0
                 }
             }
@@ -312,7 +313,7 @@ fn variable(reader: &mut Reader, node: &Node, field: &str) -> Option<String> {
     if named {
         return Some(name);
     }
-    // It may be the secret itself: it is not repeated.
+    // The text may be the secret itself, so it is not repeated.
     let hint = Some("write the variable's name, such as `OPENAI_API_KEY`, never the secret itself".to_owned());
     reader.problem(node.place, format!("`{field}` holds no name of an environment variable"), hint);
     None
@@ -322,7 +323,7 @@ fn duration(reader: &mut Reader, node: Option<&Node>, name: &str, default: Durat
     node.and_then(|node| reader.duration_ms(node, name)).map_or(default, Duration::from_millis)
 }
 
-/// Takes what is an HTTP address without user, query and fragment.
+/// Accepts an HTTP address without user, query and fragment.
 pub(crate) fn clean_url(text: &str) -> Result<String, String> {
     let url = reqwest::Url::parse(text).map_err(|error| format!("is no address: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {

@@ -1,4 +1,4 @@
-//! Provider YAML: read and checked, every problem with its place.
+//! Reads and checks provider YAML; every problem has a place.
 
 use std::path::Path;
 
@@ -12,38 +12,38 @@ use crate::factory::{Connects, Factory};
 /// A provider as its file describes it.
 #[derive(Clone, Debug)]
 pub struct Definition {
-    /// Unique in an agent; a later definition replaces an earlier one of the same name.
+    /// Unique within an agent; a later definition replaces an earlier one with the same name.
     pub name: String,
-    /// Where its file gives the name.
+    /// The place of the name in the file.
     pub name_place: Place,
-    /// Name of the protocol it serves, such as `python`.
+    /// The name of the protocol it serves, such as `python`.
     pub protocol: String,
-    /// Version of that protocol, such as `v1`.
+    /// The version of that protocol, such as `v1`.
     pub version: String,
-    /// Where its file names the protocol, for whoever knows which there are.
+    /// The place of the protocol in the file, for code that knows which protocols exist.
     pub protocol_place: Place,
-    /// The kind of code behind it.
+    /// The kind of code behind the provider.
     pub executor: String,
-    /// Free words for choosing providers.
+    /// Free words by which tasks can select providers.
     pub capabilities: Vec<String>,
-    /// How many calls it takes at a time; absent: the executor's default.
+    /// How many calls it takes at a time; `None` means the executor's default.
     pub max_concurrency: Option<u32>,
     /// How it reaches its service, for executors that need one.
     pub connection: Option<Connection>,
-    /// How it shows who it is to its service.
+    /// How it authenticates itself to its service.
     pub authentication: Authentication,
-    /// Settings of the executor.
+    /// The options of the executor.
     pub options: Options,
-    /// Free information, shown in lists.
+    /// Free information that lists show.
     pub metadata: Map<String, Value>,
 }
 
-/// Settings of an executor with their places.
+/// The options of an executor, with their places.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Where they were written, for messages.
+    /// The file they were written in, for messages.
     pub file: String,
-    /// The object, if there is one.
+    /// The options object, if there is one.
     pub node: Option<Node>,
 }
 
@@ -60,7 +60,7 @@ const FIELDS: &[&str] = &[
 ];
 
 impl Definition {
-    /// Reads provider YAML; `file` is named in problems.
+    /// Parses provider YAML; problems refer to it as `file`.
     ///
     /// # Errors
     /// All problems, each with its place.
@@ -129,7 +129,7 @@ fn read(reader: &mut Reader, file: &str, node: &Node) -> Option<Definition> {
     })
 }
 
-/// What connects must say where to; what does not must not seem to.
+/// An executor that connects must be told where to; for others a connection is an error.
 fn check_connection(reader: &mut Reader, executor: &str, fields: &Fields<'_>) {
     match Factory::connects(executor) {
         Some(Connects::Always) if fields.get("connection").is_none() => {
@@ -188,7 +188,7 @@ pub fn shipped() -> Vec<Definition> {
 /// Reads one provider file.
 ///
 /// # Errors
-/// All its problems.
+/// All problems of the file.
 pub fn load_file(path: &Path) -> Result<Definition, Vec<Problem>> {
     let text = read_file(path).map_err(|problem| vec![problem])?;
     Definition::parse(&path.display().to_string(), &text)
@@ -197,7 +197,8 @@ pub fn load_file(path: &Path) -> Result<Definition, Vec<Problem>> {
 /// Reads all `*.yaml` and `*.yml` files of a folder, in the order of their names.
 ///
 /// # Errors
-/// All problems of all files. A name that two files of the folder give is one: which of them comes later is chance.
+/// All problems of all files. Two files of the folder that use the same name are a problem, because their order is
+/// arbitrary.
 pub fn load_dir(path: &Path) -> Result<Vec<Definition>, Vec<Problem>> {
     let mut definitions: Vec<Definition> = Vec::new();
     let mut problems = Vec::new();

@@ -1,4 +1,4 @@
-//! The executors, one file or folder each. None of them knows the mesh.
+//! The executors, one file or folder each. None of them depends on the mesh.
 
 #[cfg(test)]
 mod again;

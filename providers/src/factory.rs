@@ -1,4 +1,5 @@
-//! From a definition to a running provider. Adding an executor is one file in `executors` and one line in [`KINDS`].
+//! Builds running providers from definitions. To add an executor, add one file in `executors` and one line in
+//! [`KINDS`].
 
 use std::ffi::OsString;
 use std::fmt;
@@ -18,21 +19,21 @@ use crate::executors::{builtin, http, llm, python, shell};
 use crate::platform::{PORTABLE, Way, is_chosen};
 use crate::provider::Provider;
 
-/// What the shell knows of the machine; executors read no environment themselves.
+/// The machine's settings, collected by the shell: executors do not read the environment themselves.
 #[derive(Clone)]
 pub struct Settings {
-    /// `PATH`, in which interpreters are looked up; handed on to called code.
+    /// `PATH`, in which interpreters are looked up; passed on to called code.
     pub path: OsString,
-    /// `HOME`, handed on to called code so that packages of the user are found.
+    /// `HOME`, passed on to called code so that the user's packages are found.
     pub home: Option<OsString>,
-    /// Where temporary folders are made.
+    /// The folder in which temporary folders are created.
     pub temp: PathBuf,
-    /// How many CPUs there are: executors that start processes take four calls at a time for each, and at least eight.
+    /// The number of CPUs: executors that start processes take four calls per CPU at a time, and at least eight.
     pub cpus: u32,
-    /// The roots that are trusted when a service shows its certificate.
+    /// The root certificates that are trusted for services.
     pub trust: Trust,
-    /// Whether calls are held together by process groups alone also where the kernel has better means: the variable
-    /// `GLEITZEIT_PORTABLE`. Off Linux they always are.
+    /// Whether calls are held together by process groups alone, even where the kernel has better means; set by the
+    /// variable `GLEITZEIT_PORTABLE`. On systems other than Linux this is always so.
     pub portable: bool,
     /// Reads an environment variable that a definition names, for addresses and secrets.
     pub environment: Environment,
@@ -54,7 +55,7 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// From the environment that the shell reads.
+    /// Reads the settings from the environment.
     pub fn from_env(read: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
         let cpus = std::thread::available_parallelism().ok().and_then(|cpus| u32::try_from(cpus.get()).ok());
         Self {
@@ -73,13 +74,13 @@ impl Settings {
         Way::of(self.portable)
     }
 
-    /// An environment variable that is set, not empty and UTF-8.
+    /// An environment variable, if it is set, not empty, and valid UTF-8.
     pub fn variable(&self, name: &str) -> Option<String> {
         (self.environment)(name)?.into_string().ok().filter(|value| !value.is_empty())
     }
 }
 
-/// A provider that cannot be built.
+/// Why a provider cannot be built.
 #[derive(Debug, Error)]
 pub enum ProviderError {
     /// Its protocol is not known.
@@ -87,7 +88,7 @@ pub enum ProviderError {
     Protocol {
         /// The provider.
         provider: String,
-        /// Such as `python/v1`.
+        /// The name and version, such as `python/v1`.
         protocol: String,
     },
     /// Its executor is not known.
@@ -113,7 +114,7 @@ pub enum ProviderError {
     Options {
         /// The provider.
         provider: String,
-        /// What is wrong.
+        /// The problems, with their places.
         problems: Vec<Problem>,
     },
 }
@@ -135,7 +136,7 @@ type Build = fn(&Definition, &Settings) -> Result<Arc<dyn Executor>, Vec<Problem
 pub(crate) enum Connects {
     /// It has no use for a `connection`.
     Never,
-    /// To the one of its `connection`, if there is one.
+    /// It connects to the service of its `connection`, if there is one.
     MayBe,
     /// It needs a `connection`.
     Always,
@@ -146,19 +147,19 @@ const ANYWHERE: &str = "*";
 
 /// One kind of executor.
 struct Kind {
-    /// As written in provider YAML.
+    /// The name in provider YAML.
     name: &'static str,
-    /// The methods it knows.
+    /// The methods that it knows.
     methods: &'static [&'static str],
     /// Whether it connects to a service.
     connects: Connects,
-    /// Where a base URL leads to, if somebody has set it.
+    /// The address that a base URL leads to; `None` if it is not configured.
     address: fn(&BaseUrl, &Settings) -> Option<String>,
-    /// Concurrency if the definition says nothing.
+    /// The default concurrency.
     concurrency: fn(&Settings) -> u32,
-    /// Notes what is wrong with the options.
+    /// Checks the options; problems are noted in the reader.
     check: fn(&mut Reader, Option<&Node>),
-    /// Makes it, from checked options.
+    /// Builds the executor from checked options.
     build: Build,
 }
 
@@ -234,13 +235,13 @@ impl Factory {
         KINDS.iter().map(|kind| kind.name)
     }
 
-    /// Whether an executor connects to a service; none if it is not known.
+    /// Whether an executor connects to a service; `None` if the executor is unknown.
     pub(crate) fn connects(executor: &str) -> Option<Connects> {
         KINDS.iter().find(|kind| kind.name == executor).map(|kind| kind.connects)
     }
 
-    /// Where the service is that a provider calls: an address, or `*` if its tasks say where; none if it calls none, or
-    /// nobody has said where it is. Equal addresses are written alike.
+    /// The address of the service that a provider calls, or `*` if its tasks say where it is; `None` if it calls no
+    /// service, or no address is configured. Equal addresses are written alike.
     pub(crate) fn address(definition: &Definition, settings: &Settings) -> Option<String> {
         let kind = KINDS.iter().find(|kind| kind.name == definition.executor)?;
         let address = match (&definition.connection, kind.connects) {
@@ -252,17 +253,17 @@ impl Factory {
         Some(written.map_or(address, |url| url.trim_end_matches('/').to_owned()))
     }
 
-    /// Notes what is wrong with an executor's options.
+    /// Checks an executor's options; problems are noted in `reader`.
     pub(crate) fn check_options(executor: &str, node: &Node, reader: &mut Reader) {
         if let Some(kind) = KINDS.iter().find(|kind| kind.name == executor) {
             (kind.check)(reader, Some(node));
         }
     }
 
-    /// Makes a provider; what it needs of the machine is looked for when its health is asked or it is called.
+    /// Builds a provider. What it needs from the machine is looked up when its health is checked or it is called.
     ///
     /// # Errors
-    /// If its protocol or executor is unknown, they do not fit, or its options are wrong.
+    /// If its protocol or executor is unknown, they do not match, or its options are wrong.
     pub fn build(
         definition: &Definition,
         protocols: &Registry,

@@ -1,4 +1,4 @@
-//! Providers as the check of a workflow knows them.
+//! Providers as the validation of a workflow sees them.
 
 use gleitzeit_protocols::Registry;
 use gleitzeit_workflow::spec::KnownProvider;
@@ -6,8 +6,8 @@ use gleitzeit_workflow::spec::KnownProvider;
 use crate::definition::Definition;
 use crate::factory::{Factory, Settings};
 
-/// What a workflow may call the providers of these definitions, what they serve and where their services are. A
-/// definition whose protocol is not known serves nothing.
+/// The names by which a workflow may call the providers of these definitions, what they serve and the addresses of
+/// their services. A definition whose protocol is unknown serves nothing.
 pub fn known(definitions: &[Definition], protocols: &Registry, settings: &Settings) -> Vec<KnownProvider> {
     let one = |definition: &Definition| {
         let methods = protocols.methods(&definition.protocol, &definition.version);
@@ -24,7 +24,7 @@ pub fn known(definitions: &[Definition], protocols: &Registry, settings: &Settin
 mod tests {
     use super::*;
 
-    /// Addresses by name, with these variables set.
+    /// Addresses by provider name, with these variables set.
     fn addresses(texts: &[&str], variables: &'static [(&'static str, &'static str)]) -> Vec<(String, Option<String>)> {
         let own = texts.iter().map(|text| Definition::parse("p.yaml", text).expect("valid"));
         let definitions: Vec<Definition> = crate::shipped().into_iter().chain(own).collect();

@@ -1,6 +1,6 @@
-//! Providers: what serves the methods of a protocol. A provider is a YAML file that names a protocol and an executor;
-//! the executor is the kind of code behind it. Lives here: definitions, the factory, the executors. Never here: the
-//! mesh, retries, the choice of a provider.
+//! Providers serve the methods of a protocol. A provider is a YAML file that names a protocol and an executor; the
+//! executor is the kind of code behind it. This crate contains definitions, the factory and the executors. It contains
+//! neither the mesh, nor retries, nor the choice of a provider.
 
 mod call;
 mod client;

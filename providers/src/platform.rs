@@ -1,8 +1,8 @@
-//! What differs between systems, for all of this crate. `linux` holds what only Linux has, `portable` does the same with
-//! what POSIX gives, and works on Linux too. The rest of the crate asks here and has no `cfg` of its own.
+//! What differs between operating systems, for this whole crate. `linux` contains what only Linux has; `portable` does
+//! the same with POSIX alone, and works on Linux too. No other module of this crate has a `cfg` for the system.
 //!
-//! [`Way`] says how the processes of a call are held together. On Linux that is namespaces of the kernel, unless
-//! [`PORTABLE`] is set; elsewhere it is the portable way.
+//! [`Way`] says how the processes of a call are held together: on Linux by kernel namespaces, unless [`PORTABLE`] is
+//! set; elsewhere the portable way.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 #[cfg(target_os = "linux")]
 mod linux;
-// On Linux only a part of it is used, and all of it is tested.
+// On Linux only a part of it is used, but all of it is tested.
 #[cfg_attr(target_os = "linux", expect(dead_code, reason = "it stands in for `linux` where there is none"))]
 mod portable;
 mod table;
@@ -24,21 +24,21 @@ use portable as system;
 
 pub(crate) use portable::own_session;
 pub(crate) use system::{
-    FIRST_LOOK, Handle, LONGEST_PAUSE, MOST_ONE_TEXT, held, load_filter, look, may_trace, most_texts, receive_handle,
-    send_flags, shows_the_kernel, take_tracing,
+    FIRST_LOOK, Handle, LONGEST_PAUSE, MAX_ONE_TEXT, drop_tracing_right, held, load_filter, look, max_total_text_bytes,
+    may_trace, receive_handle, send_flags, shows_the_kernel,
 };
 pub(crate) use table::Processes;
 
-/// Whether a process that is a fork of another, and starts no program, may use every library. Those of Apple end some.
-pub(crate) const FORKS_ARE_WHOLE: bool = !cfg!(target_vendor = "apple");
+/// Whether a forked process that starts no program may use every library. Some of Apple's libraries end such a process.
+pub(crate) const FORK_MAY_USE_LIBRARIES: bool = !cfg!(target_vendor = "apple");
 
-/// The variable that chooses the portable way on Linux too.
+/// The variable that selects the portable way on Linux too.
 pub(crate) const PORTABLE: &str = "GLEITZEIT_PORTABLE";
 
-/// The processes of this machine, as they are now or were a moment ago.
+/// The processes of this machine, now or a moment ago.
 ///
 /// # Errors
-/// As [`look`] does.
+/// As for [`look`].
 pub(crate) async fn processes() -> io::Result<Arc<Processes>> {
     static LAST: Mutex<Option<(Instant, Arc<Processes>)>> = Mutex::const_new(None);
     let mut last = LAST.lock().await;
@@ -52,20 +52,20 @@ pub(crate) async fn processes() -> io::Result<Arc<Processes>> {
     Ok(processes)
 }
 
-/// One instruction: operation, where to go on if it holds and if not, operand.
+/// One instruction: operation, jump if true, jump if false, operand.
 pub(crate) type Instruction = (u16, u8, u8, u32);
 
 /// How the processes of a call are held together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// By what the kernel of Linux has: namespaces where it gives them, else handles of processes and adopted orphans.
+    /// By features of the Linux kernel: namespaces where available, otherwise process handles and adopted orphans.
     Kernel,
-    /// By process groups and by parents alone; says why.
+    /// By process groups and parents alone; contains the reason.
     Portable(String),
 }
 
 impl Way {
-    /// Of this machine, and of what was chosen.
+    /// The way for this system; `is_chosen` says whether the portable way was selected.
     pub(crate) fn of(is_chosen: bool) -> Self {
         match () {
             () if !cfg!(target_os = "linux") => Self::Portable(format!("{} has no namespaces", name())),
@@ -74,19 +74,19 @@ impl Way {
         }
     }
 
-    /// Why there is no strict sandbox, if this way has none.
+    /// Why there is no strict sandbox; `None` if this way has one.
     pub(crate) fn lacks_strict(&self) -> Option<String> {
         let Self::Portable(why) = self else { return None };
         Some(format!("`sandbox: strict` is not possible here: it needs Linux and its namespaces, and {why}"))
     }
 }
 
-/// Whether a value of [`PORTABLE`] chooses the portable way.
+/// Whether a value of [`PORTABLE`] selects the portable way.
 pub(crate) fn is_chosen(value: Option<&str>) -> bool {
     value.is_some_and(|value| !["", "0", "false", "no"].contains(&value.trim()))
 }
 
-/// The system's name, as its users call it.
+/// The system's name as users know it.
 fn name() -> &'static str {
     match std::env::consts::OS {
         "linux" => "Linux",
@@ -95,7 +95,8 @@ fn name() -> &'static str {
     }
 }
 
-/// What this machine gives to the processes of calls, in one line; and what to do if it is not all that this program can use.
+/// What this machine provides for the processes of calls, in one line; and the remedy if it is not everything that this
+/// program can use.
 pub fn describe(settings: &crate::factory::Settings) -> (String, Option<&'static str>) {
     let uname = rustix::system::uname();
     let system = format!("{} {} on {}", name(), uname.release().to_string_lossy(), std::env::consts::ARCH);

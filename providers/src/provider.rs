@@ -1,4 +1,4 @@
-//! A provider: a definition, its methods and the executor behind it.
+//! A provider: a definition, its methods, and the executor behind it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,22 +41,22 @@ impl Provider {
         Self { inner: Arc::new(Inner { definition, methods, max_concurrency, address, executor }) }
     }
 
-    /// As its file describes it.
+    /// The definition from the provider's file.
     pub fn definition(&self) -> &Definition {
         &self.inner.definition
     }
 
-    /// Its name.
+    /// The provider's name.
     pub fn name(&self) -> &str {
         &self.inner.definition.name
     }
 
-    /// Full names of the methods it serves.
+    /// The full names of the methods it serves.
     pub fn methods(&self) -> &[String] {
         &self.inner.methods
     }
 
-    /// What its file and its executor say that it can do, each word once.
+    /// The capabilities from its file and its executor, each word once.
     pub fn capabilities(&self) -> Vec<String> {
         let mut capabilities = self.inner.definition.capabilities.clone();
         for word in self.inner.executor.capabilities() {
@@ -67,21 +67,21 @@ impl Provider {
         capabilities
     }
 
-    /// How many calls it takes at a time; the host keeps to it.
+    /// The most calls that it takes at a time; the host enforces this.
     pub fn max_concurrency(&self) -> u32 {
         self.inner.max_concurrency
     }
 
-    /// Where the service is that it calls, without credentials: an address, or `*` if its tasks say where; none if it
-    /// calls none, or nobody has said where it is.
+    /// The address of the service that it calls, without credentials, or `*` if its tasks say where it is; `None` if it
+    /// calls no service, or no address is configured.
     pub fn address(&self) -> Option<&str> {
         self.inner.address.as_deref()
     }
 
-    /// Serves one call; dropping the future ends its work too.
+    /// Serves one call; dropping the future also ends the call's work.
     ///
     /// # Errors
-    /// If the method is not its own, or the work failed, was cancelled or took too long.
+    /// If the method is not one of its own, or the work failed, was cancelled or took too long.
     pub async fn call(&self, call: Call, context: Context) -> Result<Payload, CallError> {
         if !self.inner.methods.iter().any(|method| method == call.method.as_str()) {
             let message = format!("provider `{}` does not serve `{}`", self.name(), call.method.as_str());
@@ -90,7 +90,7 @@ impl Provider {
         self.inner.executor.call(call, context).await
     }
 
-    /// Whether it can do its work now.
+    /// Whether it can work now.
     pub async fn health(&self) -> Health {
         self.inner.executor.health().await
     }

@@ -1,5 +1,6 @@
-//! Opens files whose names come from others, for reading. The invariant: it never waits for a writer, and what is read is
-//! kept on a disk: neither a pipe nor a device, nor what the kernel shows of processes, such as their environment.
+//! Opens files whose names come from others, for reading. The invariant: it never waits for a writer, and reads only
+//! files that are stored on a disk, so neither a pipe nor a device, nor the kernel's view of processes, such as their
+//! environment.
 
 use std::fs::{self, File, FileType};
 use std::io;
@@ -11,12 +12,12 @@ use crate::platform::shows_the_kernel;
 /// Opens a regular file.
 ///
 /// # Errors
-/// As opening does, and if it is anything else, with what it is.
+/// As for opening, and if the path is anything else, with what it is.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    // Opening a device may do something by itself.
+    // Opening a device may have side effects.
     check(fs::metadata(path)?.file_type())?;
     let file = File::options().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
-    // What had the name before may have been another.
+    // The name may have belonged to another file before.
     check(file.metadata()?.file_type())?;
     if shows_the_kernel(&file)? {
         return Err(refused("it is no file but a view into the running system, as in `/proc` and `/sys`"));

@@ -1,8 +1,8 @@
-//! Whether programs can be parsed, as the interpreters say that would run them. Nothing of a program is run.
+//! Checks whether programs can be parsed, by asking the interpreters that would run them. No part of a program is run.
 //!
 //! The invariants: all Python programs of a check share one process; no check takes longer than [`PATIENCE`] or reads
-//! more than `MOST_ANSWER` bytes; an interpreter that is not there, or does not answer, finds no mistake and is told
-//! of.
+//! more than `MAX_ANSWER` bytes; and if an interpreter is missing or does not answer, that is reported and counts as
+//! no mistake.
 
 mod shell;
 
@@ -22,62 +22,62 @@ pub use shell::check_shell;
 
 /// How long one kind of check may take, over all programs.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// Larger programs together are not checked: they would have to be read and compiled by everybody who validates.
-pub const MOST_TEXT: usize = 16 << 20;
-/// More is not read of what an interpreter says.
-const MOST_ANSWER: u64 = 4 << 20;
+/// If the programs together are larger than this, in bytes, they are not checked: every validation would have to read
+/// and compile them.
+pub const MAX_TEXT: usize = 16 << 20;
+/// The most bytes that are read of an interpreter's answer.
+const MAX_ANSWER: u64 = 4 << 20;
 
 const COMPILE: &str = include_str!("syntax/compile.py");
 
 /// Why a program cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// From 1.
+    /// The line, from 1.
     pub line: usize,
-    /// In characters, from 1; absent: the interpreter names only the line.
+    /// The column in characters, from 1; `None` if the interpreter names only the line.
     pub column: Option<usize>,
-    /// As the interpreter says it.
+    /// The message of the interpreter.
     pub message: String,
 }
 
-/// Programs that were not checked: why, and what to do.
+/// Why programs were not checked, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unchecked {
-    /// Why.
+    /// Why they were not checked.
     pub reason: String,
     /// What to do.
     pub remedy: String,
 }
 
-/// The interpreter that a provider of Python would start.
+/// The interpreter that a Python provider would start.
 pub fn python_of(definition: &Definition) -> Option<String> {
     (definition.executor == "python-local").then(|| python::executable(definition))
 }
 
-/// The shell that a provider of shell commands starts for tasks that name none.
+/// The shell that a shell provider starts for tasks that name none.
 pub fn shell_of(definition: &Definition) -> Option<PathBuf> {
     (definition.executor == "shell-local").then(|| shell_executor::own_shell(definition))
 }
 
-/// Compiles programs with an interpreter that is looked up in `PATH`, all in one process. What it says of each, in
-/// their order.
+/// Compiles programs with an interpreter that is looked up in `PATH`, all in one process. Returns the mistakes in the
+/// order of the programs.
 ///
 /// # Errors
-/// If there is no such interpreter, it does not answer in time, or the programs are too large.
+/// If the interpreter is missing or does not answer in time, or the programs are too large.
 pub async fn check_python(
     interpreter: &str,
     programs: &[&str],
     settings: &Settings,
 ) -> Result<Vec<Option<Mistake>>, Unchecked> {
     let size: usize = programs.iter().map(|program| program.len()).sum();
-    if size > MOST_TEXT {
-        let reason = format!("it is {size} bytes in all, and no more than {MOST_TEXT} are checked");
+    if size > MAX_TEXT {
+        let reason = format!("it is {size} bytes in all, and no more than {MAX_TEXT} are checked");
         return Err(Unchecked { reason, remedy: "validate fewer files at a time".to_owned() });
     }
     let asked = serde_json::to_vec(programs).map_err(|error| not_read(interpreter, &error.to_string()))?;
     let mut command = Command::new(interpreter);
-    // Nothing of its user's settings or packages is needed, and nothing of the folder that it is started in; a shim may
-    // need HOME.
+    // The user's settings and packages are not needed, nor the files in the current folder; but a shim may need HOME.
     command.args(["-I", "-S", "-B", "-c", COMPILE]).env_clear().env("PATH", &settings.path);
     if let Some(home) = &settings.home {
         command.env("HOME", home);
@@ -112,23 +112,23 @@ fn not_read(interpreter: &str, why: &str) -> Unchecked {
     Unchecked { reason, remedy: "see whether it is a working Python 3.8 or newer".to_owned() }
 }
 
-/// The last line of what a process said, cut.
+/// The last line of a process's output, shortened.
 fn last_line(said: &[u8]) -> String {
     let said = String::from_utf8_lossy(said);
     said.trim().lines().last().unwrap_or_default().chars().take(300).collect()
 }
 
-/// Runs a process on an input to its end, which is that of this future as well.
+/// Runs a process with an input until it ends. Dropping the future ends the process.
 ///
 /// # Errors
-/// If it cannot be started or talked to; [`io::ErrorKind::TimedOut`] if it takes too long.
+/// If the process cannot be started or communicated with; [`io::ErrorKind::TimedOut`] if it takes too long.
 async fn run(mut command: Command, input: &[u8]) -> io::Result<Output> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let write = async {
         if let Some(mut stdin) = stdin {
-            // Who has heard enough to find a mistake may hang up.
+            // A process that has already found a mistake may stop reading.
             let _ = stdin.write_all(input).await;
         }
     };
@@ -136,13 +136,13 @@ async fn run(mut command: Command, input: &[u8]) -> io::Result<Output> {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let read_out = async {
             match stdout {
-                Some(stdout) => stdout.take(MOST_ANSWER).read_to_end(&mut out).await,
+                Some(stdout) => stdout.take(MAX_ANSWER).read_to_end(&mut out).await,
                 None => Ok(0),
             }
         };
         let read_err = async {
             match stderr {
-                Some(stderr) => stderr.take(MOST_ANSWER).read_to_end(&mut err).await,
+                Some(stderr) => stderr.take(MAX_ANSWER).read_to_end(&mut err).await,
                 None => Ok(0),
             }
         };

@@ -1,11 +1,11 @@
-//! Filling messages of a stream.
+//! Packs the items of a stream into messages.
 
 use prost::Message;
 
-/// No message is filled beyond this; one larger item travels alone.
+/// The target size of a message in bytes; a single larger item gets a message of its own.
 const MESSAGE_BYTES: usize = 256 * 1024;
 
-/// Items in their order, as many together as fit into a message.
+/// Groups the items, in their order, into messages of at most [`MESSAGE_BYTES`].
 pub(super) fn batches<T: Message>(items: impl Iterator<Item = T>) -> impl Iterator<Item = Vec<T>> {
     let mut items = items.peekable();
     std::iter::from_fn(move || {

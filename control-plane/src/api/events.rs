@@ -1,4 +1,4 @@
-//! Following all that is recorded.
+//! Streams every journal entry to a watcher.
 
 use gleitzeit_proto::convert;
 use gleitzeit_proto::v1;
@@ -11,10 +11,10 @@ use crate::api::batch::batches;
 use crate::api::outlet::Outlet;
 use crate::api::{State, journal_status};
 use crate::connection::Connection;
-use crate::journal::{JournalError, Most};
+use crate::journal::{JournalError, ReadLimit};
 
-/// So much is read at once: about a message.
-const PAGE: Most = Most { entries: 1_000, bytes: 128 * 1024 };
+/// How much is read from the journal at once: about one message.
+const PAGE: ReadLimit = ReadLimit { entries: 1_000, bytes: 128 * 1024 };
 
 const STOPPED: &str = "the control plane is shutting down; watch again from the next position";
 
@@ -33,15 +33,19 @@ impl State {
         let state = self.clone();
         outlet.fill(self.0.stopping.clone(), STOPPED, |outlet| async move {
             let _permit = permit;
-            if let Err(error) = state.tell_all(from, &outlet).await {
+            if let Err(error) = state.stream_entries(from, &outlet).await {
                 outlet.fail(journal_status(&error)).await;
             }
         });
         Ok(stream)
     }
 
-    /// Until nobody reads any more.
-    async fn tell_all(&self, mut next: Position, outlet: &Outlet<v1::WatchEventsResponse>) -> Result<(), JournalError> {
+    /// Streams entries from `next` on until the reader is gone.
+    async fn stream_entries(
+        &self,
+        mut next: Position,
+        outlet: &Outlet<v1::WatchEventsResponse>,
+    ) -> Result<(), JournalError> {
         let mut changes = self.0.journal.changes();
         loop {
             let there = loop {
@@ -50,16 +54,16 @@ impl State {
                     there = changes.wait_for(|summary| summary.position >= next) => {
                         break there.map_err(|_| JournalError::Closed)?.position;
                     }
-                    () = sleep_until(quiet_until) => outlet.say_nothing(v1::WatchEventsResponse::default()),
+                    () = sleep_until(quiet_until) => outlet.send_keepalive(v1::WatchEventsResponse::default()),
                 }
             };
-            // Nothing is read for a reader that has not taken what it was sent.
+            // Nothing is read from the journal until the reader has taken the previous message.
             if outlet.room().await.is_err() {
                 return Ok(());
             }
             let entries = self.0.journal.follow(next, PAGE).await?;
             let Some(last) = entries.last() else {
-                // All up to there was removed.
+                // Every entry up to there was removed.
                 next = there.next();
                 continue;
             };

@@ -1,4 +1,4 @@
-//! Why a run has not ended.
+//! Explains why a run has not ended.
 
 use gleitzeit_proto::{convert, status, v1};
 use gleitzeit_run as run;
@@ -9,7 +9,7 @@ use tonic::Status;
 
 use crate::api::{State, run_id};
 
-/// So many tasks are explained at once.
+/// The most tasks that one answer explains.
 const MAX_TASKS: usize = 100;
 
 impl State {

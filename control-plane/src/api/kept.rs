@@ -1,4 +1,4 @@
-//! The API of runs in stores that are only looked at. It answers as a control plane does, as far as reading goes.
+//! The read-only API over stores that this process only inspects. For reads it answers as a control plane does.
 
 use gleitzeit_proto::v1::workflow_service_server::WorkflowService;
 use gleitzeit_proto::{status, v1};
@@ -10,14 +10,14 @@ use crate::api::{Answer, Answers, State, run_id};
 use crate::kept::Kept;
 
 impl Kept {
-    /// What answers for a run.
+    /// The API state that answers for the run with this id.
     async fn state(&self, id: &str) -> Result<State, Status> {
         let id = run_id(id)?;
         let found = self.on_thread(move |kept| kept.state_of(id)).await?;
         found.ok_or_else(|| status::not_found_run(id))
     }
 
-    /// Reads files on a thread that may block.
+    /// Runs `read` on a thread that may block.
     async fn on_thread<T: Send + 'static>(&self, read: impl FnOnce(&Self) -> T + Send + 'static) -> Result<T, Status> {
         let kept = self.clone();
         let done = tokio::task::spawn_blocking(move || read(&kept)).await;

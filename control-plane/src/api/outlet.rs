@@ -1,6 +1,6 @@
-//! Where the messages of a stream go. One message waits for its reader; then whoever fills the stream waits, and makes no
-//! other meanwhile. A reader that takes none for too long is cut off with its connection, for what it was sent stays in
-//! memory until it is read: HTTP/2 has no way to take it back from a reader that does not listen.
+//! The sending end of a response stream. At most one message waits for the reader; the task that fills the stream waits
+//! until there is room and builds no other message meanwhile. A reader that takes no message for too long loses its
+//! whole connection, because HTTP/2 cannot take back what was sent: it would stay in memory until that reader reads it.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -17,15 +17,15 @@ use tonic::Status;
 
 use crate::connection::{Address, Connection};
 
-/// Messages that may wait for a slow reader, besides the one that is being sent.
+/// Messages that may wait for a slow reader, besides the one being sent.
 const BUFFERED: usize = 1;
-/// So many streams of one caller are filled at a time: half of what all callers together can have.
+/// The most streams that one caller may have open: half of what all callers together can have.
 const STREAMS_OF_CALLER: usize = 2_048;
 
-/// The stream as it is answered with.
+/// The stream that the RPC handler returns.
 pub(super) type Messages<T> = ReceiverStream<Result<T, Status>>;
 
-/// The stream's own end, for whoever fills it.
+/// The sending end of a stream, for the task that fills it.
 pub(super) struct Outlet<T> {
     messages: mpsc::Sender<Result<T, Status>>,
     connection: Option<Connection>,
@@ -34,10 +34,10 @@ pub(super) struct Outlet<T> {
     _place: Place,
 }
 
-/// Nobody reads any more, or not for too long.
+/// The reader is gone, or has taken no message for too long.
 pub(super) struct Gone;
 
-/// Room for one message.
+/// Reserved room for one message.
 pub(super) struct Room<'a, T>(mpsc::Permit<'a, Result<T, Status>>);
 
 impl<T> Room<'_, T> {
@@ -47,8 +47,8 @@ impl<T> Room<'_, T> {
 }
 
 impl<T: Send + 'static> Outlet<T> {
-    /// Waits until there is room for a message. What is to be sent is best made after this: it takes no memory before.
-    /// Cancel-safe.
+    /// Waits until there is room for a message. Build the message only after this returns, so that it takes no memory
+    /// while the reader is slow. Cancel-safe.
     pub(super) async fn room(&self) -> Result<Room<'_, T>, Gone> {
         match timeout(self.patience, self.messages.reserve()).await {
             Ok(Ok(permit)) => Ok(Room(permit)),
@@ -68,26 +68,27 @@ impl<T: Send + 'static> Outlet<T> {
         self.room().await.map(|room| room.fill(message))
     }
 
-    /// When something is to be said again if nothing is until then.
+    /// When a keepalive message is due if nothing else is sent until then.
     pub(super) fn quiet_until(&self) -> Instant {
         Instant::now() + self.quiet
     }
 
-    /// Sends a message that says nothing, so that no proxy in between takes the stream for dead; none if one waits anyway.
-    pub(super) fn say_nothing(&self, nothing: T) {
-        // A reader that is gone is noticed elsewhere.
-        self.messages.try_send(Ok(nothing)).ok();
+    /// Sends an empty message, so that no proxy takes the stream for dead. Does nothing if a message is already
+    /// waiting.
+    pub(super) fn send_keepalive(&self, empty: T) {
+        // `fill` notices when the reader is gone.
+        self.messages.try_send(Ok(empty)).ok();
     }
 
-    /// The last that is sent.
+    /// Ends the stream with an error.
     pub(super) async fn fail(&self, why: Status) {
         if let Ok(room) = self.room().await {
             room.0.send(Err(why));
         }
     }
 
-    /// Fills it in a task of its own, until that is done, nobody reads any more or the server stops; then a reader that
-    /// can be told is told `stopped`.
+    /// Fills the stream in its own task, which ends when `fill` is done, when the reader is gone, or when the server
+    /// stops. On a stop the stream ends with the error `stopped`, if there is room for it.
     pub(super) fn fill<F>(self, stopping: CancellationToken, stopped: &'static str, fill: impl FnOnce(Arc<Self>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -104,7 +105,7 @@ impl<T: Send + 'static> Outlet<T> {
     }
 }
 
-/// Counts the streams of each caller, so that none has those of all.
+/// Counts the streams of each caller, so that no caller takes all of them.
 #[derive(Debug)]
 pub(super) struct Outlets {
     callers: Arc<Callers>,
@@ -115,7 +116,7 @@ pub(super) struct Outlets {
 #[derive(Debug, Default)]
 struct Callers(Mutex<HashMap<Address, usize>>);
 
-/// The place of one stream among those of its caller.
+/// One counted stream of a caller; dropping it frees the place.
 #[derive(Debug)]
 struct Place(Option<(Arc<Callers>, Address)>);
 
@@ -133,15 +134,16 @@ impl Drop for Place {
 }
 
 impl Outlets {
-    /// Readers may take nothing for so long, and are told nothing for so long.
+    /// `patience` is how long a reader may take no message, `quiet` how long a stream stays silent before a keepalive
+    /// message.
     pub(super) fn new(patience: Duration, quiet: Duration) -> Self {
         Self { callers: Arc::default(), patience, quiet }
     }
 
-    /// A stream for who called over this connection.
+    /// Opens a stream for the caller on this connection.
     ///
     /// # Errors
-    /// If the caller has as many as it may.
+    /// If the caller already has as many streams as it may.
     pub(super) fn open<T>(&self, connection: Option<Connection>) -> Result<(Outlet<T>, Messages<T>), Status> {
         let place = connection.as_ref().map_or(Ok(Place(None)), |connection| self.place(connection.address()))?;
         let (messages, stream) = mpsc::channel(BUFFERED);

@@ -1,4 +1,4 @@
-//! Pages of lists: sizes and opaque tokens.
+//! Paging of lists: page sizes and opaque page tokens.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,10 +7,10 @@ use tonic::Status;
 
 const DEFAULT: usize = 100;
 const MOST: usize = 1_000;
-/// Answers stay under 4 MiB, which clients take by default.
+/// The most bytes of list items in one answer. It keeps answers under 4 MiB, the default limit of gRPC clients.
 pub(super) const ANSWER_BYTES: usize = 3 * 1024 * 1024 + 512 * 1024;
 
-/// The page size of a request: 0 is 100, at most 1,000.
+/// The page size to use for a request: 0 means 100, and 1,000 is the maximum.
 pub(super) fn size(page_size: i32) -> Result<usize, Status> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(DEFAULT),
@@ -19,24 +19,24 @@ pub(super) fn size(page_size: i32) -> Result<usize, Status> {
     }
 }
 
-/// Values of one filter, or labels to filter by: more have no use.
-const MOST_FILTERS: usize = 32;
+/// The most values of one filter, or labels to filter by.
+const MAX_FILTERS: usize = 32;
 
-/// Refuses a filter with too many values.
-pub(super) fn few(field: &str, values: usize) -> Result<(), Status> {
-    if values <= MOST_FILTERS {
+/// Refuses a filter with more than [`MAX_FILTERS`] values.
+pub(super) fn limit_filter_values(field: &str, values: usize) -> Result<(), Status> {
+    if values <= MAX_FILTERS {
         return Ok(());
     }
-    Err(status::malformed(field, &format!("expected at most {MOST_FILTERS}, found {values}")))
+    Err(status::malformed(field, &format!("expected at most {MAX_FILTERS}, found {values}")))
 }
 
-/// A token that says where the next page begins; `of` names the list and its filters, so that a token is not used for
-/// another.
+/// A token that says where the next page begins. `of` names the list and its filters, so that the token cannot be used
+/// for another list.
 pub(super) fn token(of: &str, next: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("{}\n{next}", digest(of)))
 }
 
-/// What a token says; `None` for the first page.
+/// Decodes a page token; `None` stands for the first page.
 pub(super) fn read(of: &str, token: &str) -> Result<Option<String>, Status> {
     if token.is_empty() {
         return Ok(None);
@@ -52,9 +52,9 @@ pub(super) fn read(of: &str, token: &str) -> Result<Option<String>, Status> {
     Ok(Some(next.to_owned()))
 }
 
-/// How many of a page's items fit into one answer, which is at least one.
+/// The leading items that fit into one answer: at least one, if there is any.
 pub(super) fn fitting<T: prost::Message>(items: impl IntoIterator<Item = T>) -> Vec<T> {
-    // Of each item also its key and length.
+    // The field key and length prefix of each item.
     const KEY_BYTES: usize = 8;
     let mut bytes = 0;
     let fits = |item: &T| {
@@ -65,7 +65,7 @@ pub(super) fn fitting<T: prost::Message>(items: impl IntoIterator<Item = T>) -> 
     items.into_iter().take_while(fits).collect()
 }
 
-/// Which part of a list that is read as a whole is this page, and the token of the next.
+/// Cuts one page out of a list that is read as a whole; also returns the token of the next page.
 pub(super) fn slice<T: prost::Message>(
     items: impl ExactSizeIterator<Item = T>,
     of: &str,
@@ -103,8 +103,8 @@ mod tests {
 
     #[test]
     fn a_filter_has_few_values() {
-        assert!(few("labels", 32).is_ok());
-        let refused = few("labels", 2_000).expect_err("too many");
+        assert!(limit_filter_values("labels", 32).is_ok());
+        let refused = limit_filter_values("labels", 2_000).expect_err("too many");
         assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         assert!(refused.message().contains("at most 32, found 2000"), "{}", refused.message());
     }

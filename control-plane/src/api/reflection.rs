@@ -1,5 +1,5 @@
-//! Reflection: what the API looks like, for tools that ask. It is put together when the first one does; for most
-//! processes that is never, and it would be a tenth of what a short one does.
+//! gRPC reflection. The descriptors are built on the first request: most processes never get one, and building them
+//! would be a tenth of the work of a short process.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
@@ -18,16 +18,17 @@ use super::Authorize;
 
 const READABLE: &str = "what the build makes of the proto files can be read, as a test shows";
 
-/// What is described.
+/// The services and messages that reflection describes.
 fn described<'a>() -> Builder<'a> {
     Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        // No method names them: errors carry them packed, and tools ask for them when they print one.
+        // No method refers to these messages: errors carry them packed in `Any`, and tools look them up to print an
+        // error.
         .register_file_descriptor_set(status::descriptors().expect(READABLE))
 }
 
-/// Adds both versions of the service: Python's and older tools ask for the one before.
+/// Adds both versions of the reflection service: Python and older tools ask for the earlier one.
 pub(super) fn added_to(routes: Routes, authorize: &Authorize) -> Routes {
     let v1 = OnDemand::new(|| described().build_v1().expect(READABLE));
     let v1alpha = OnDemand::new(|| described().build_v1alpha().expect(READABLE));
@@ -36,7 +37,7 @@ pub(super) fn added_to(routes: Routes, authorize: &Authorize) -> Routes {
         .add_service(InterceptedService::new(v1alpha, authorize.clone()))
 }
 
-/// A service that is made for its first request.
+/// A service that is built on its first request.
 struct OnDemand<S> {
     make: fn() -> S,
     made: Arc<OnceLock<S>>,
@@ -58,7 +59,7 @@ impl<S: NamedService> NamedService for OnDemand<S> {
     const NAME: &'static str = S::NAME;
 }
 
-/// The service itself is always ready, as tonic's are.
+/// The inner service is always ready, as all of tonic's are.
 impl<S: Service<Request<Body>, Error = Infallible> + Clone> Service<Request<Body>> for OnDemand<S> {
     type Response = S::Response;
     type Error = Infallible;

@@ -1,6 +1,6 @@
-//! What is refused before a method sees it: the layer that reads requests says less than the contract promises.
+//! Requests that tonic refuses before a method sees them: tonic's error says less than the API contract promises.
 //!
-//! Every error of ours carries details. One without them, of those that are translated here, comes from that layer.
+//! Every error of ours carries details. One without details, with a code that is translated here, comes from tonic.
 
 use std::task::{Context, Poll};
 
@@ -14,7 +14,7 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tower::Service;
 
-/// A service whose requests are refused with our errors, also those that it never reads.
+/// Wraps a service so that every refused request gets one of our errors, including requests that it never reads.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusals<S>(pub(crate) S);
 
@@ -46,7 +46,7 @@ fn explained(response: Response<Body>) -> Response<Body> {
     }
 }
 
-/// What the layer meant. An answer that has begun has its status behind it and none in its headers.
+/// Translates tonic's refusal. An answer that has begun has its status in the trailers, not in the headers.
 fn refusal(headers: &HeaderMap) -> Option<Failure> {
     if !headers.contains_key(Status::GRPC_STATUS) || headers.contains_key("grpc-status-details-bin") {
         return None;
@@ -59,11 +59,11 @@ fn refusal(headers: &HeaderMap) -> Option<Failure> {
             let sizes = why.split_once("too large: ").map_or(why, |(_, sizes)| sizes);
             Some(Failure::new(ErrorCode::ResourceExhausted, format!("the request is too large: {sizes}")))
         }
-        // Larger than the limit once it was decompressed.
+        // Larger than the limit after decompression.
         Code::ResourceExhausted => {
             Some(Failure::new(ErrorCode::ResourceExhausted, format!("the request is too large: {why}")))
         }
-        // No message of the method, or not compressed as it says.
+        // The body is not a message of the method, or is not compressed as its header says.
         Code::Internal => Some(Failure::new(ErrorCode::InvalidRequest, format!("the request cannot be read: {why}"))),
         _ => None,
     }
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!((code, known), (Code::ResourceExhausted, Some(ErrorCode::ResourceExhausted)));
         let (code, known, _) = said(Status::internal("invalid wire type"));
         assert_eq!((code, known), (Code::InvalidArgument, Some(ErrorCode::InvalidRequest)));
-        // What has details is ours and stays.
+        // An error that already has details is ours and stays as it is.
         let ours = Failure::new(ErrorCode::InternalError, "of its own");
         assert_eq!(said(status::to_status(&ours)), (Code::Internal, Some(ErrorCode::InternalError), ours.message));
         assert_eq!(said(Status::unimplemented("no such method")).0, Code::Unimplemented);

@@ -1,4 +1,4 @@
-//! Reading, listing and cancelling runs.
+//! Reads, lists and cancels runs.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use crate::journal::{RunFilter, RunRow};
 const MAX_WAIT: Duration = Duration::from_secs(60);
 const MAX_REASON_BYTES: usize = 1_024;
 const MAX_TASK_IDS: usize = 1_000;
-/// Of so many open attempts of a run it is told where they are.
+/// The most open attempts of a run whose engines are looked up.
 const MAX_ATTEMPTS: usize = 1_000;
 
 impl State {
-    /// A run as it is now.
+    /// The current state of a run.
     pub(super) async fn find(&self, run_id: RunId) -> Result<Arc<run::State>, Status> {
         self.refuse_aside(run_id)?;
         let found = self.0.journal.run(run_id).await.map_err(|error| journal_status(&error))?;
         found.ok_or_else(|| status::not_found_run(run_id))
     }
 
-    /// Refuses what needs the entries of a run that could not be replayed.
+    /// Refuses a request that needs the entries of a run that could not be replayed.
     pub(super) fn refuse_aside(&self, run_id: RunId) -> Result<(), Status> {
         match self.0.journal.aside().get(&run_id) {
             Some(why) => Err(status::to_status(&set_aside(run_id, why))),
@@ -41,7 +41,7 @@ impl State {
         }
     }
 
-    /// What is listed of a run that was set aside, or was until it was ended by force; none for any other.
+    /// The row of a run that is set aside, or was until it was ended by force; `None` for any other run.
     async fn unfolded(&self, run_id: RunId) -> Result<Option<RunRow>, Status> {
         let aside = self.0.journal.aside();
         let row = self.0.journal.row(run_id).await.map_err(|error| journal_status(&error))?;
@@ -58,7 +58,7 @@ impl State {
             found => return found,
         };
         match self.unfolded(id).await? {
-            // It never ends by itself: whoever waits must hear that.
+            // The run never ends by itself, so a caller that waits for its end must get the error.
             Some(row) if waits && !row.status.is_final() => Err(refused),
             Some(row) => Ok(v1::GetRunResponse { run: Some(listed(&row)) }),
             None => Err(refused),
@@ -83,7 +83,7 @@ impl State {
         Ok(v1::GetRunResponse { run: Some(self.known_run(convert::run(&run, &options))) })
     }
 
-    /// Who is connected, if anything of the run can wait for that, and where its open attempts are.
+    /// Which components are connected, if the run may wait for any, and where its open attempts are.
     pub(super) async fn present(&self, run: &run::State) -> Result<Present, Status> {
         if run.status.is_final() {
             return Ok(Present::default());
@@ -97,7 +97,7 @@ impl State {
         self.0.hub.present(attempts.collect()).await.ok_or_else(no_hub)
     }
 
-    /// The run once it is final; `None` if the time is up before, the server stops, or there is no such run.
+    /// The run once it is final; `None` if the time runs out first, the server stops, or the run does not exist.
     async fn wait_for_end(&self, id: RunId, wait: Duration) -> Result<Option<Arc<run::State>>, Status> {
         tokio::select! {
             ended = timeout(wait, self.0.journal.ended(id)) => match ended {
@@ -121,7 +121,7 @@ impl State {
         if request.task_ids.len() > MAX_TASK_IDS {
             return Err(status::malformed("task_ids", &format!("expected at most {MAX_TASK_IDS}")));
         }
-        page::few("statuses", request.statuses.len())?;
+        page::limit_filter_values("statuses", request.statuses.len())?;
         let ids: HashSet<&str> = request.task_ids.iter().map(String::as_str).collect();
         let statuses = request
             .statuses
@@ -160,7 +160,7 @@ impl State {
         Ok(v1::ListTasksResponse { tasks, next_page_token })
     }
 
-    /// Ends a run of which nothing but its id is certain.
+    /// Ends a run of which only the id can be trusted.
     async fn cancel_aside(&self, id: RunId, reason: String) -> Result<v1::CancelRunResponse, Status> {
         let reason = if reason.is_empty() { "cancelled by force".to_owned() } else { reason };
         let answer = self.0.journal.propose(run::Request::CancelSetAside { run_id: id, reason }).await;
@@ -201,7 +201,7 @@ impl State {
         };
         match run.status {
             RunStatus::Running => {}
-            // The answer to the request that did it may have been lost.
+            // The answer to the request that cancelled it may have been lost.
             RunStatus::Cancelled => return Ok(cancelled(&run, run.open_attempts())),
             RunStatus::Completed | RunStatus::Failed => return Err(not_running(&run)),
         }
@@ -209,12 +209,12 @@ impl State {
         let cancel = CancelWorkflow { run_id: id, cause: CancelCause::Requested, reason };
         let answer = self.0.journal.propose(run::Request::Cancel { cancel }).await;
         let verdict = answer.map_err(|error| journal_status(&error))?;
-        // They may have stopped by now.
+        // Attempts that were open may have stopped by now.
         let open = run.open_attempts();
         let run = self.find(id).await?;
         match verdict {
             Verdict::Ok { .. } | Verdict::Duplicate { .. } => Ok(cancelled(&run, open)),
-            // It ended meanwhile.
+            // Another request cancelled it meanwhile.
             Verdict::Invalid(_) | Verdict::Fenced if run.status == RunStatus::Cancelled => Ok(cancelled(&run, open)),
             Verdict::Invalid(_) | Verdict::Fenced if run.status.is_final() => Err(not_running(&run)),
             Verdict::Invalid(failure) => Err(status::to_status(&failure)),
@@ -226,21 +226,21 @@ impl State {
     }
 }
 
-/// What a page of runs is asked for.
+/// The parameters of a request for a page of runs.
 pub(super) struct Listing {
     pub(super) filter: RunFilter,
     pub(super) after: Option<RunId>,
     pub(super) size: usize,
-    /// Which list it is, for its tokens.
+    /// Names the list and its filters in page tokens.
     pub(super) of: String,
 }
 
 impl Listing {
-    /// Reads a request for a page of `list`.
+    /// Parses a request for a page of `list`.
     pub(super) fn new(request: &v1::ListRunsRequest, list: &str) -> Result<Self, Status> {
         let size = page::size(request.page_size)?;
-        page::few("statuses", request.statuses.len())?;
-        page::few("labels", request.labels.len())?;
+        page::limit_filter_values("statuses", request.statuses.len())?;
+        page::limit_filter_values("labels", request.labels.len())?;
         let filter = filter(request)?;
         let of = format!("{list} {filter:?}");
         let after = match page::read(&of, &request.page_token)? {
@@ -251,7 +251,7 @@ impl Listing {
     }
 }
 
-/// A page of at most `size` of these rows, and the token of the next if there are more.
+/// A page of at most `size` of these rows, and the token of the next page if there are more.
 pub(super) fn listing(rows: Vec<RunRow>, size: usize, of: &str) -> v1::ListRunsResponse {
     let found = rows.len();
     let runs = page::fitting(rows.iter().take(size).map(summary));
@@ -262,7 +262,7 @@ pub(super) fn listing(rows: Vec<RunRow>, size: usize, of: &str) -> v1::ListRunsR
     v1::ListRunsResponse { runs, next_page_token }
 }
 
-/// Why nothing can be done with a run, and what can.
+/// The error for a run that was set aside: why, and what can be done.
 fn set_aside(run_id: RunId, why: &str) -> Failure {
     let message = format!(
         "run {run_id} could not be replayed when the control plane started and is set aside: {why}; \
@@ -271,7 +271,7 @@ fn set_aside(run_id: RunId, why: &str) -> Failure {
     Failure::new(ErrorCode::PersistenceIntegrityError, message)
 }
 
-/// The row, with the reason why the run is set aside.
+/// The row, with the reason if the run is set aside.
 fn marked(mut row: RunRow, aside: &BTreeMap<RunId, String>) -> RunRow {
     if let Some(why) = aside.get(&row.run_id) {
         row.error = Some(set_aside(row.run_id, why));
@@ -279,7 +279,7 @@ fn marked(mut row: RunRow, aside: &BTreeMap<RunId, String>) -> RunRow {
     row
 }
 
-/// A run of which only what is listed can be told.
+/// A run as its row describes it, when its entries cannot be read.
 fn listed(row: &RunRow) -> v1::Run {
     let summary = summary(row);
     v1::Run {

@@ -1,4 +1,4 @@
-//! Submitting and validating workflows.
+//! Submits and validates workflows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,22 +22,22 @@ use tonic::{Request, Status};
 
 use crate::api::{State, journal_status, trace_context};
 
-/// Workflows over this size, or with aliases, are checked on a thread that may block.
+/// Workflow texts above this size, or with YAML aliases, are checked on a thread that may block.
 const CHECK_ASIDE_BYTES: usize = 8 * 1024;
-/// Typed workflows with more tasks likewise.
+/// Typed workflows with more tasks than this are checked there too.
 const CHECK_ASIDE_TASKS: usize = 50;
-/// How long a workflow may wait for such a thread.
+/// How long a workflow may wait for its turn to be checked on such a thread.
 const CHECK_WAIT: Duration = Duration::from_secs(10);
-/// So many problems are listed by ValidateWorkflow.
+/// The most problems that ValidateWorkflow lists.
 const MAX_PROBLEMS: usize = 1_000;
-/// When to try a submission again that there was no room for.
-const COME_AGAIN: Duration = Duration::from_millis(500);
+/// When a client should retry a submission for which there was no room.
+const RETRY_SUBMISSION_AFTER: Duration = Duration::from_millis(500);
 const MAX_REQUEST_ID_BYTES: usize = 128;
 const MAX_LABEL_BYTES: usize = 1_024;
-/// Of a run, those of its definition included.
+/// The most labels of a run, including those of its workflow.
 const MAX_LABELS: usize = 256;
 
-/// A definition as it came.
+/// A workflow definition as the client sent it.
 enum Source {
     Text(String),
     Message(Box<v1::Workflow>),
@@ -66,7 +66,7 @@ impl State {
             labels: labels(request.labels)?,
         };
         let file = request.file_name;
-        // A provider that it names may come later, and which one is meant is the author's matter.
+        // A provider that the workflow names may connect later, and which one is meant is the author's decision.
         let checked = self.check(source, file.clone(), None).await?;
         let workflow = checked.workflow.map_err(|problems| invalid(&problems))?;
         let mut submitted = bind(workflow, given, &self.0.environment, &file).map_err(|problems| invalid(&problems))?;
@@ -100,11 +100,11 @@ impl State {
         }
     }
 
-    /// Room for a submission while it is checked and recorded.
+    /// Reserves room for a submission while it is checked and recorded.
     fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Status> {
-        // One that is larger than all the room takes all of it.
+        // A submission that is larger than all the room takes all of it.
         let wanted = u32::try_from(bytes.div_ceil(1024).clamp(1, self.0.submitting_kib)).unwrap_or(u32::MAX);
-        self.0.submitting.try_acquire_many(wanted).map_err(|_| status::busy(COME_AGAIN))
+        self.0.submitting.try_acquire_many(wanted).map_err(|_| status::busy(RETRY_SUBMISSION_AFTER))
     }
 
     pub(super) async fn retry(&self, request: Request<v1::RetryRunRequest>) -> Result<v1::RetryRunResponse, Status> {
@@ -136,7 +136,7 @@ impl State {
         match self.0.journal.propose(proposal).await.map_err(|error| journal_status(&error))? {
             Verdict::Duplicate { run_id: Some(first) } => self.retried_before(first).await,
             Verdict::Invalid(failure) => Err(status::to_status(&failure)),
-            // A run whose tasks had all completed is final at once.
+            // A retried run whose tasks had all completed is final at once.
             Verdict::Ok { .. } => Ok(v1::RetryRunResponse {
                 run_id: run_id.to_string(),
                 correlation_id,
@@ -177,7 +177,7 @@ impl State {
         Ok(KnownProviders::new(known, Others::Later))
     }
 
-    /// Checks a definition against the protocols that are registered now, and against providers.
+    /// Checks a definition against the protocols that are registered now and against the given providers.
     async fn check(&self, source: Source, file: String, providers: Option<KnownProviders>) -> Result<Checked, Status> {
         let large = match &source {
             Source::Text(text) => text.len() > CHECK_ASIDE_BYTES || text.contains('*'),
@@ -186,9 +186,9 @@ impl State {
             }
         };
         let checked = if large {
-            // Few at a time: each may take memory and a core for a while.
+            // Only a few run at a time: each may use memory and a core for a while.
             let turn = tokio::time::timeout(CHECK_WAIT, self.0.checking.clone().acquire_owned());
-            let Ok(Ok(turn)) = turn.await else { return Err(status::busy(COME_AGAIN)) };
+            let Ok(Ok(turn)) = turn.await else { return Err(status::busy(RETRY_SUBMISSION_AFTER)) };
             let state = self.clone();
             let checked = tokio::task::spawn_blocking(move || {
                 let checked = state.check_now(&source, &file, providers.as_ref());
@@ -199,7 +199,7 @@ impl State {
         } else {
             self.check_now(&source, &file, providers.as_ref())
         };
-        // A size is wrong with the request and not with what stands in the workflow.
+        // An exceeded size limit is an error of the request, not a problem inside the workflow.
         let too_large = checked.workflow.as_ref().err().and_then(|problems| problems.first());
         match too_large.filter(|problem| problem.code == ErrorCode::ResourceExhausted) {
             Some(problem) => {
@@ -241,8 +241,8 @@ impl State {
         Err(status::to_status(&Failure::new(ErrorCode::ResourceExhausted, message)))
     }
 
-    /// The run that was made under this request id before. Looked up before anything is validated: what was valid then
-    /// needs not be valid now.
+    /// The run that an earlier request with this request id created. It is looked up before anything is validated,
+    /// because what was valid then may be invalid now.
     async fn known(&self, key: Option<&RequestKey>) -> Result<Option<RunId>, Status> {
         let Some(key) = key else { return Ok(None) };
         let found =
@@ -280,7 +280,7 @@ impl State {
     }
 }
 
-/// Has made beforehand what all would wait for while it is made.
+/// Prepares a large submission on a blocking thread, so that the journal's writer does not have to.
 async fn prepared(submitted: WorkflowSubmitted) -> Result<Arc<WorkflowSubmitted>, Status> {
     let submitted = Arc::new(submitted);
     if submitted.workflow.tasks.len() <= CHECK_ASIDE_TASKS {
@@ -339,7 +339,7 @@ fn request_key(request_id: &str, hash: impl FnOnce() -> String) -> Result<Option
     Ok(Some(RequestKey { request_id: request_id.to_owned(), body_hash: hash() }))
 }
 
-/// A hash of everything that makes two submissions the same; the messages keep their maps in a fixed order.
+/// A hash over everything that makes two submissions the same; the messages keep their maps in a fixed order.
 fn hash_submit(request: &v1::SubmitWorkflowRequest) -> String {
     use prost::Message as _;
     let source = match &request.source {

@@ -1,4 +1,4 @@
-//! What a control plane knows of itself and of who is connected.
+//! Reports on the control plane itself and on the connected components.
 
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,8 @@ use tonic::{Request, Response, Status};
 use crate::api::{Answer, State, connection_of, journal_status, no_hub, page};
 use crate::journal::{PrunedProtocols, Removed};
 
-/// How long one call goes on removing runs, and as long protocols: well below the time that clients wait for an answer.
+/// How long one call may spend on removing runs, and again on removing protocols: well below the time that clients wait
+/// for an answer.
 const PRUNING: Duration = Duration::from_secs(4);
 
 #[tonic::async_trait]
@@ -49,7 +50,7 @@ impl SystemService for State {
 
     async fn list_components(&self, request: Request<v1::ListComponentsRequest>) -> Answer<v1::ListComponentsResponse> {
         let request = request.into_inner();
-        page::few("roles", request.roles.len())?;
+        page::limit_filter_values("roles", request.roles.len())?;
         let roles = request
             .roles
             .iter()
@@ -106,7 +107,7 @@ impl SystemService for State {
         if more {
             return Ok(Response::new(v1::PruneRunsResponse { runs, entries, more, protocols: 0 }));
         }
-        // Those that the removed runs needed may go now.
+        // Protocols that only the removed runs needed may go now.
         let served = self.0.hub.served().await.ok_or_else(no_hub)?;
         let pruned = self.0.journal.prune_protocols(older_than, &served, PRUNING).await;
         let PrunedProtocols { protocols, entries: of_protocols, more } =

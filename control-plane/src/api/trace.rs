@@ -1,4 +1,4 @@
-//! Telling where a run's time went.
+//! Reports where a run spent its time.
 
 use gleitzeit_proto::convert;
 use gleitzeit_proto::v1;
@@ -11,12 +11,12 @@ use crate::api::outlet::{Gone, Outlet};
 use crate::api::{State, journal_status, run_id};
 use crate::connection::Connection;
 
-/// So many entries are read at once.
+/// How many entries are read at once.
 const PAGE: usize = 1_000;
-/// So many spans are gathered, of about 600 bytes each.
+/// How many spans are collected before they are sent; each takes about 600 bytes.
 const SPANS: usize = 1_000;
 
-/// What was told is not all.
+/// The stream ended before the trace was complete.
 const STOPPED: &str = "the control plane is shutting down; ask again when it is back";
 
 impl State {
@@ -29,11 +29,15 @@ impl State {
         self.find(id).await?;
         let (outlet, stream) = self.0.outlets.open(connection)?;
         let state = self.clone();
-        outlet.fill(self.0.stopping.clone(), STOPPED, move |outlet| async move { state.tell(id, &outlet).await });
+        outlet.fill(
+            self.0.stopping.clone(),
+            STOPPED,
+            move |outlet| async move { state.stream_spans(id, &outlet).await },
+        );
         Ok(Box::pin(stream))
     }
 
-    async fn tell(&self, id: RunId, outlet: &Outlet<v1::TraceRunResponse>) {
+    async fn stream_spans(&self, id: RunId, outlet: &Outlet<v1::TraceRunResponse>) {
         let (mut recorder, mut next, mut spans, mut is_over) = (None, Seq(1), Vec::new(), false);
         loop {
             let entries = match self.0.journal.run_entries(id, next, PAGE.into()).await {

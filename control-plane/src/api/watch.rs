@@ -1,4 +1,4 @@
-//! Following a run.
+//! Streams the entries and the progress of one run.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::connection::Connection;
 use crate::hub::Progress;
 use crate::journal::RunWatch;
 
-/// So much progress of whatever runs is taken in at once.
+/// The most pieces of progress, of any run, that are taken in at once.
 const PROGRESS_TOGETHER: usize = 1_024;
-/// And of this run so many bytes; what does not fit is lost, as progress may be.
+/// The most bytes of progress that are held for this run; what does not fit is dropped, as progress may be.
 const PROGRESS_BYTES: usize = 256 * 1024;
-/// The final run travels without task results, and without the tasks that do not fit.
+/// The final run is sent without task results, and without the tasks that do not fit into this many bytes.
 const FINAL_RUN_BYTES: usize = 3 * 1024 * 1024;
 
-/// Resumed by the reader from the last `seq` it has.
+/// The reader resumes from the last `seq` that it has.
 const STOPPED: &str = "the control plane is shutting down; watch again from the next seq";
 
 impl State {
@@ -47,7 +47,8 @@ impl State {
                 (so_far, Some(progress))
             }
         };
-        // After what was said so far: the dispatch of each attempt that has said something is in it.
+        // Read after the progress so far was taken: the state then includes the dispatch of each attempt that has sent
+        // progress.
         let run = self.find(id).await?;
         let held = so_far.into_iter().filter(|progress| is_open(&run, progress)).collect();
         let (outlet, stream) = self.0.outlets.open(connection)?;
@@ -60,7 +61,7 @@ impl State {
         Ok(Box::pin(stream))
     }
 
-    /// What the open attempts of a run have said so far.
+    /// The progress so far of a run's open attempts.
     pub(super) async fn progress(
         &self,
         request: v1::ReadProgressRequest,
@@ -84,7 +85,7 @@ impl State {
     }
 }
 
-/// Whether the attempt that said it is open.
+/// Whether the attempt that sent this progress is open.
 fn is_open(run: &run::State, progress: &Progress) -> bool {
     run.index_of(progress.at.task_id.as_str()).is_some_and(|at| {
         let task = &run.tasks[at];
@@ -97,11 +98,12 @@ struct Follow {
     id: RunId,
     watch: RunWatch,
     progress: Option<broadcast::Receiver<Arc<Progress>>>,
-    /// What was said and not passed on yet, in order.
+    /// Progress that was received and not yet passed on, in order.
     held: Vec<Arc<Progress>>,
-    /// Until the entry with this number was passed on: before that, attempts may speak whose begin is still to be told.
+    /// Progress is held until the entry with this number was passed on: before that, it may come from attempts whose
+    /// start the reader has not seen.
     behind: Option<Seq>,
-    /// When it is said that there is nothing to say.
+    /// When a keepalive message is due.
     quiet_until: Instant,
     outlet: Arc<Outlet<v1::WatchRunResponse>>,
 }
@@ -118,14 +120,14 @@ impl Follow {
                     Ok(Some(entries)) => {
                         let last = entries.last().map(|entry| entry.seq);
                         self.behind = self.behind.filter(|seq| last.is_none_or(|last| last < *seq));
-                        self.listen(None);
+                        self.take_progress(None);
                         if self.pass_on(entries).await.is_err() {
                             return;
                         }
                     }
                     Ok(None) => {
                         self.behind = None;
-                        self.listen(None);
+                        self.take_progress(None);
                         if self.pass_on(Vec::new()).await.is_ok() {
                             self.finish().await;
                         }
@@ -136,29 +138,29 @@ impl Follow {
                         return;
                     }
                 },
-                first = heard(&mut self.progress) => {
-                    self.listen(first);
+                first = next_progress(&mut self.progress) => {
+                    self.take_progress(first);
                     if self.pass_on(Vec::new()).await.is_err() {
                         return;
                     }
                 }
                 () = sleep_until(self.quiet_until) => {
-                    self.outlet.say_nothing(v1::WatchRunResponse::default());
+                    self.outlet.send_keepalive(v1::WatchRunResponse::default());
                     self.quiet_until = self.outlet.quiet_until();
                 }
             }
         }
     }
 
-    /// Takes in what was said since the last time, `first` first.
-    fn listen(&mut self, first: Option<Arc<Progress>>) {
+    /// Takes in the progress received since the last time, beginning with `first`.
+    fn take_progress(&mut self, first: Option<Arc<Progress>>) {
         let mut room = PROGRESS_BYTES;
         if self.behind.is_some() {
-            // It is held for longer than for this time.
+            // Progress is then held beyond this call, so what is held already counts too.
             room = room.saturating_sub(self.held.iter().map(|progress| progress.data.size_bytes()).sum());
         }
         self.hold(first, &mut room);
-        // Others' progress counts too: this must not go on for as long as somebody talks.
+        // Progress of other runs counts too: this loop must end even if components never stop sending.
         for _ in 0..PROGRESS_TOGETHER {
             let Some(progress) = &mut self.progress else { break };
             match progress.try_recv() {
@@ -169,7 +171,7 @@ impl Follow {
         }
     }
 
-    /// Keeps what is of this run, as far as there is room.
+    /// Keeps a piece of progress if it belongs to this run and there is room.
     fn hold(&mut self, progress: Option<Arc<Progress>>, room: &mut usize) {
         if let Some(progress) = progress.filter(|it| it.at.run_id == self.id && it.data.size_bytes() <= *room) {
             *room -= progress.data.size_bytes();
@@ -177,7 +179,7 @@ impl Follow {
         }
     }
 
-    /// Passes on entries and, if their attempts' begin was told, what was said.
+    /// Passes on the entries, and the held progress if the reader has seen the start of its attempts.
     async fn pass_on(&mut self, entries: Vec<Arc<run::Entry>>) -> Result<(), Gone> {
         let mut held = std::mem::take(&mut self.held);
         let entries = entries.into_iter().map(|entry| convert::event(&entry));
@@ -187,7 +189,7 @@ impl Follow {
         Ok(())
     }
 
-    /// Each message is made when there is room for it.
+    /// Sends all events; each message is built only when there is room for it.
     async fn send_all(&mut self, events: impl Iterator<Item = v1::RunEvent>) -> Result<(), Gone> {
         let mut messages = batches(events);
         loop {
@@ -200,21 +202,22 @@ impl Follow {
 
     async fn finish(&self) {
         let last = self.state.find(self.id).await.map(|run| {
-            // It is final: nothing waits.
+            // The run is final, so nothing waits.
             let present = Present::default();
             let options = RunOptions { present: &present, include_results: false, max_bytes: FINAL_RUN_BYTES };
             v1::WatchRunResponse { events: Vec::new(), run: Some(self.state.known_run(convert::run(&run, &options))) }
         });
         match last {
-            // Nobody may read any more.
+            // The reader may be gone.
             Ok(last) => drop(self.outlet.send(last).await),
             Err(why) => self.outlet.fail(why).await,
         }
     }
 }
 
-/// The next piece of progress; none of what a slow reader missed. Stays pending if none can come. Cancel-safe.
-async fn heard(progress: &mut Option<broadcast::Receiver<Arc<Progress>>>) -> Option<Arc<Progress>> {
+/// The next piece of progress; `None` if the receiver lagged or the channel was closed. Stays pending if no more can
+/// come. Cancel-safe.
+async fn next_progress(progress: &mut Option<broadcast::Receiver<Arc<Progress>>>) -> Option<Arc<Progress>> {
     let Some(receiver) = progress else { return std::future::pending().await };
     match receiver.recv().await {
         Ok(progress) => Some(progress),
@@ -226,8 +229,8 @@ async fn heard(progress: &mut Option<broadcast::Receiver<Arc<Progress>>>) -> Opt
     }
 }
 
-/// Entries and progress that arrived together: what an attempt said goes before its end, the rest after the entries if it
-/// is `due`, for an attempt may begin with them.
+/// Orders entries and progress that arrived together: the progress of an attempt goes before its end. The rest follows
+/// the entries if `is_due`, because those entries may start its attempt.
 fn in_order(
     mut entries: impl Iterator<Item = v1::RunEvent>,
     said: &mut Vec<Arc<Progress>>,
@@ -259,7 +262,7 @@ fn in_order(
 
 fn progress_event(progress: &Progress) -> v1::RunEvent {
     v1::RunEvent {
-        time: Some(convert::timestamp(progress.heard_at)),
+        time: Some(convert::timestamp(progress.received_at)),
         r#type: "method_progress".to_owned(),
         task_id: progress.at.task_id.to_string(),
         attempt: progress.at.attempt,
@@ -296,7 +299,7 @@ mod tests {
         };
         let piece = |(task, attempt): (&str, u32)| {
             let at = AttemptRef { run_id: RunId(Uuid::nil()), task_id: TaskId::from(task), attempt };
-            Arc::new(Progress { at, heard_at: Timestamp(7), data: Payload::from_value(&Value::Null) })
+            Arc::new(Progress { at, received_at: Timestamp(7), data: Payload::from_value(&Value::Null) })
         };
         let said = || [("b", 2), ("a", 1), ("c", 2), ("a", 1), ("c", 1)].map(piece).to_vec();
         let told = |said: &mut Vec<Arc<Progress>>, is_due| {

@@ -1,16 +1,17 @@
-//! gRPC for web pages: gRPC-Web, for those that `--allow-origin` names. Whoever comes from elsewhere was refused before.
+//! gRPC-Web for web pages from the origins that `--allow-origin` names. Requests from other origins were refused
+//! earlier.
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
-/// What a page may read of an answer: how a call ended, with its details.
+/// Response headers that a page may read: the status of a call and its details.
 const ENDS: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
-/// How a call is made.
+/// Request headers that a page may send.
 const ASKS: [&str; 4] = ["x-grpc-web", "x-user-agent", "grpc-timeout", "traceparent"];
 
-/// Serves the services to pages, too.
+/// Makes the services callable from web pages too.
 pub(super) fn for_pages(services: Router, allow_origins: &[String]) -> Router {
     let origins = if allow_origins.iter().any(|origin| origin == "*") {
         AllowOrigin::from(Any)

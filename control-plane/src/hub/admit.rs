@@ -1,4 +1,4 @@
-//! Who gets in: no web pages, unless they are allowed by name, and only with the token if one is set.
+//! Admission to the hub: only web pages from allowed origins, and only clients with the token if one is set.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -16,31 +16,31 @@ use subtle::{Choice, ConstantTimeEq};
 use crate::config::Token;
 use crate::connection::{Address, Connection};
 
-/// A session of the polling transport that nobody was let into ends after this time.
+/// A connection, such as a polling session, is closed if it does not join the namespace within this time.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// So many such sessions may be begun in that time from one address.
+/// How many polling sessions one address may begin without the token within [`CONNECT_TIMEOUT`].
 const HANDSHAKES: usize = 64;
-/// Addresses that have begun none for a while are forgotten once there are so many.
+/// Above this many addresses, those that have begun no session recently are forgotten.
 const ADDRESSES: usize = 1_024;
 
-/// What decides who gets in.
+/// The rules of admission.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     pub(crate) handshakes: Handshakes,
-    /// Required on mesh and gRPC if set.
+    /// The token that mesh and gRPC clients must present, if set.
     pub(crate) token: Option<Token>,
-    /// Origins of web pages that may connect; `*` is any.
+    /// Origins of web pages that may connect; `*` allows any.
     pub(crate) allow_origins: Vec<String>,
 }
 
-/// What a client says when it connects.
+/// The `auth` payload of a connecting client.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Auth {
     #[serde(default)]
     pub(crate) token: Option<String>,
 }
 
-/// Whether a given token is the required one, in a time that depends on the length of the given one alone.
+/// Compares a presented token with the required one, in a time that depends only on the length of the presented one.
 pub(crate) fn check_token(required: Option<&Token>, given: Option<&str>) -> bool {
     match (required, given) {
         (None, _) => true,
@@ -54,7 +54,7 @@ pub(crate) fn check_token(required: Option<&Token>, given: Option<&str>) -> bool
     }
 }
 
-/// Why a caller who shows this token is not let in, and what to do about it.
+/// The error text for a caller with this token: why it is not admitted, and what to do.
 pub(crate) fn token_refusal(given: Option<&str>) -> &'static str {
     match given.filter(|token| !token.is_empty()) {
         None => {
@@ -67,12 +67,12 @@ pub(crate) fn token_refusal(given: Option<&str>) -> &'static str {
     }
 }
 
-/// When sessions of the polling transport were begun by callers that have not shown the token yet.
+/// When callers without the token began polling sessions, by address.
 #[derive(Debug, Default)]
 pub(crate) struct Handshakes(Mutex<HashMap<Address, VecDeque<Instant>>>);
 
 impl Handshakes {
-    /// Whether another may be begun from there now.
+    /// Whether this address may begin another session now.
     fn admit(&self, address: Address, now: Instant) -> bool {
         let is_over = |begun: &Instant| now.duration_since(*begun) >= CONNECT_TIMEOUT;
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,8 +91,8 @@ impl Handshakes {
     }
 }
 
-/// Refuses requests for a WebSocket that lack what makes them one: proxies that do not pass upgrades take it away. They
-/// would be agreed to, and the connection be closed without a word.
+/// Refuses WebSocket requests without the `Upgrade` header, which some proxies remove. Otherwise such a request would
+/// be accepted and its connection closed without an error.
 pub(crate) async fn check_upgrade(request: Request, next: Next) -> Response {
     let is_for_socket = request.uri().path().starts_with("/socket.io")
         && request.uri().query().is_some_and(|query| query.contains("transport=websocket"));
@@ -105,8 +105,8 @@ pub(crate) async fn check_upgrade(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Bounds the sessions of the polling transport that are begun without the token. A client may show it afterwards, as most
-/// do, so a session has to be made first; over WebSocket the connection itself is bounded.
+/// Limits the polling sessions that are begun without the token. Most clients present the token only after the session
+/// has begun, so it must be created first. Over WebSocket, the connection limits apply instead.
 pub(crate) async fn check_handshake(admission: Arc<Admission>, request: Request, next: Next) -> Response {
     let is_handshake = request.uri().path().starts_with("/socket.io")
         && request.uri().query().is_some_and(|query| {
@@ -138,8 +138,9 @@ impl Admission {
     }
 }
 
-/// Whether an origin is this very server, as some client libraries say of themselves; no page comes from here. Only
-/// where the server was called by its address: a page could give itself a name that leads here.
+/// Whether an origin names this very server, as some client libraries set it; no web page is served from here. It
+/// counts only if the server was addressed by IP address or as `localhost`: a page could make a name of its own resolve
+/// to this machine.
 fn is_own_origin(origin: &str, host: &str) -> bool {
     let is_address = host.parse::<Authority>().is_ok_and(|authority| {
         let name = authority.host().trim_matches(['[', ']']);
@@ -148,8 +149,8 @@ fn is_own_origin(origin: &str, host: &str) -> bool {
     is_address && origin.strip_prefix("http://") == Some(host)
 }
 
-/// Refuses requests of web pages that are not allowed by name: any page could otherwise drive a local hub. It stands
-/// before every service of the port, so the answer comes before anything is upgraded.
+/// Refuses requests from web pages whose origin is not allowed: otherwise any page could control a local hub. This
+/// layer stands before every service of the port, so it answers before any upgrade.
 pub(crate) async fn check_origin(admission: Arc<Admission>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN);
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());

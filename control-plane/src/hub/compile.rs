@@ -1,5 +1,5 @@
-//! Protocols that components bring are compiled aside: that can take a second, and everybody waits for the hub's task.
-//! What the component says meanwhile is held, so that its order stays.
+//! Compiles the protocols that components register on blocking threads: compiling can take a second, and everything
+//! waits for the hub's task. Further events of the same socket are held meanwhile, so that their order is kept.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,89 +13,89 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::hub::inbox::{Place, Received};
 use crate::hub::machine::ToMachine;
 
-/// So many registrations are compiled at once; others wait their turn.
-const AT_ONCE: usize = 2;
-/// So many protocols are kept compiled until they are recorded; those that are not are compiled again then.
-const KEPT: usize = 64;
+/// How many registrations are compiled at the same time; others wait.
+const MAX_CONCURRENT: usize = 2;
+/// How many compiled protocols are kept until they are recorded; one that was dropped is compiled again then.
+const MAX_KEPT: usize = 64;
 
-/// What a socket said.
+/// An event received from a socket.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct Incoming {
     pub(crate) place: Place,
-    /// The number by which it is to be acknowledged, if it is.
+    /// The id under which the client wants it acknowledged, if it does.
     pub(crate) ack: Option<u64>,
     pub(crate) event: Received,
 }
 
-/// Registrations that are being compiled, and what came of it.
+/// Registrations that are being compiled, and their results.
 #[derive(Debug)]
 pub(crate) struct Compiling {
     turns: Arc<Semaphore>,
-    /// What sockets said after a registration; bounded by what each may have waiting.
-    held: BTreeMap<SocketId, VecDeque<Heard>>,
+    /// Events that sockets sent after such a registration; bounded by what each socket may have waiting.
+    held: BTreeMap<SocketId, VecDeque<Incoming>>,
     compiled: VecDeque<Compiled>,
 }
 
 impl Default for Compiling {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), held: BTreeMap::new(), compiled: VecDeque::new() }
+        Self { turns: Arc::new(Semaphore::new(MAX_CONCURRENT)), held: BTreeMap::new(), compiled: VecDeque::new() }
     }
 }
 
 impl Compiling {
-    /// Gives an event back if it can be heard now; else it is held, or comes again as [`ToMachine::Compiled`].
+    /// Returns the event if it can be processed now. Otherwise it is held, or comes back as [`ToMachine::Compiled`].
     pub(crate) fn pass(
         &mut self,
         socket: SocketId,
-        heard: Heard,
+        incoming: Incoming,
         registry: &RwLock<Registry>,
         machine: &mpsc::UnboundedSender<ToMachine>,
-    ) -> Option<Heard> {
+    ) -> Option<Incoming> {
         if let Some(held) = self.held.get_mut(&socket) {
-            held.push_back(heard);
+            held.push_back(incoming);
             return None;
         }
-        let new = new_protocols(&heard.event, registry);
+        let new = new_protocols(&incoming.event, registry);
         if new.is_empty() {
-            return Some(heard);
+            return Some(incoming);
         }
         self.held.insert(socket, VecDeque::new());
         let (turns, machine) = (self.turns.clone(), machine.clone());
         tokio::spawn(async move {
-            // It is never closed.
+            // The semaphore is never closed.
             let _turn = turns.acquire_owned().await;
             let compiled = tokio::task::spawn_blocking(move || compile(&new)).await;
             let outcome = compiled.unwrap_or_else(|error| {
                 tracing::error!(%error, "compiling protocols failed");
                 Err(Failure::new(ErrorCode::InternalError, "the protocols could not be compiled"))
             });
-            // Without a machine there is no hub to register at.
-            machine.send(ToMachine::Compiled { socket, heard, outcome }).ok();
+            // If the machine is gone, there is no hub to register with.
+            machine.send(ToMachine::Compiled { socket, incoming, outcome }).ok();
         });
         None
     }
 
-    /// What the socket said meanwhile.
-    pub(crate) fn finish(&mut self, socket: SocketId) -> VecDeque<Heard> {
+    /// The events that the socket sent while its registration was being compiled.
+    pub(crate) fn finish(&mut self, socket: SocketId) -> VecDeque<Incoming> {
         self.held.remove(&socket).unwrap_or_default()
     }
 
-    /// Keeps what was compiled until it is recorded.
+    /// Keeps compiled protocols until they are recorded.
     pub(crate) fn keep(&mut self, compiled: Vec<Compiled>) {
         self.compiled.extend(compiled);
-        while self.compiled.len() > KEPT {
+        while self.compiled.len() > MAX_KEPT {
             self.compiled.pop_front();
         }
     }
 
-    /// What was compiled for a definition that was recorded now.
+    /// The compiled form of a definition that has now been recorded.
     pub(crate) fn take(&mut self, definition: &ProtocolDefinition) -> Option<Compiled> {
         let at = self.compiled.iter().position(|compiled| compiled.definition() == definition)?;
         self.compiled.remove(at)
     }
 }
 
-/// What a registration brings that nobody has compiled yet.
+/// The protocols in a registration that are not yet known.
 fn new_protocols(event: &Received, registry: &RwLock<Registry>) -> Vec<ProtocolDefinition> {
     let Ok((ToHub::RegisterComponent(register), _)) = event else { return Vec::new() };
     if register.protocols.is_empty() {
@@ -105,7 +105,7 @@ fn new_protocols(event: &Received, registry: &RwLock<Registry>) -> Vec<ProtocolD
     register.protocols.iter().filter(|definition| !registry.knows(definition)).cloned().collect()
 }
 
-/// All of them, or what is wrong with the first bad one: the machine takes protocols as they are.
+/// Compiles all definitions; fails with the first invalid one, because the machine does not check protocols itself.
 fn compile(definitions: &[ProtocolDefinition]) -> Result<Vec<Compiled>, Failure> {
     let compile = |definition: &ProtocolDefinition| {
         Registry::compile(definition).map_err(|error| {
@@ -138,11 +138,15 @@ mod tests {
         crate::hub::inbox::Malformed { in_reply_to: None, message: "x".to_owned(), ends: Vec::new() }
     }
 
-    /// An event as its socket's inbox has it.
-    fn event(inbox: &crate::hub::inbox::Inbox, all: &mut mpsc::UnboundedReceiver<ToMachine>, event: Received) -> Heard {
+    /// Wraps an event as the socket's inbox would.
+    fn event(
+        inbox: &crate::hub::inbox::Inbox,
+        all: &mut mpsc::UnboundedReceiver<ToMachine>,
+        event: Received,
+    ) -> Incoming {
         inbox.take(1, None, || event);
         match all.try_recv() {
-            Ok(ToMachine::Event { heard, .. }) => heard,
+            Ok(ToMachine::Event { incoming, .. }) => incoming,
             other => panic!("{other:?}"),
         }
     }
@@ -162,8 +166,9 @@ mod tests {
         let other = event(&inbox, &mut all, Err(malformed()));
         assert!(compiling.pass(2, other, &registry, &machine).is_some(), "another socket does not");
 
-        let Some(ToMachine::Compiled { socket: 1, heard: Heard { event: Ok(_), .. }, outcome: Ok(compiled), .. }) =
-            all.recv().await
+        let Some(ToMachine::Compiled {
+            socket: 1, incoming: Incoming { event: Ok(_), .. }, outcome: Ok(compiled), ..
+        }) = all.recv().await
         else {
             panic!("it was compiled")
         };
@@ -177,7 +182,7 @@ mod tests {
         assert_eq!(registry.adopt(&compiled), Ok(false));
         assert!(registry.knows(&definition));
 
-        // What is known is heard at once, and what cannot be compiled is refused with its reason.
+        // Known protocols are processed at once, and those that do not compile are refused with the reason.
         let registry = RwLock::new(registry);
         let again = event(&inbox, &mut all, register("mine", &good));
         assert!(compiling.pass(3, again, &registry, &machine).is_some());

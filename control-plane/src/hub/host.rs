@@ -1,5 +1,5 @@
-//! By which names the control plane may be called. A web page can give a name of its own this machine's address, and its
-//! requests then reach a local port under that name: the name gives them away.
+//! The host names under which the control plane may be called. A web page can make a name of its own resolve to this
+//! machine (DNS rebinding); its requests then reach a local port, but their `Host` header still shows that name.
 
 use std::net::IpAddr;
 
@@ -12,22 +12,23 @@ use axum::response::{IntoResponse, Response};
 #[derive(Clone, Debug)]
 pub(crate) struct Hosts {
     bound: IpAddr,
-    /// Besides the address and `localhost`; lower case.
+    /// Names besides the address and `localhost`, in lower case.
     names: Vec<String>,
-    /// Whether any other name will do.
+    /// Whether any other name is accepted too.
     any_name: bool,
 }
 
 impl Hosts {
-    /// Of a control plane that listens at an address. Beyond this machine it is usually called by names that it cannot
-    /// know: with a token, which no page has, and without a list of names any of them will do.
+    /// The rule for a control plane that listens on `bound`. If the address is not loopback, clients usually use names
+    /// that the control plane cannot know. So with a token, which no web page has, and without a list of names, any
+    /// name is accepted.
     pub(crate) fn new(bound: IpAddr, allow: &[String], has_token: bool) -> Self {
         let names = allow.iter().map(|name| name.to_ascii_lowercase()).collect::<Vec<_>>();
         let any_name = !bound.is_loopback() && has_token && names.is_empty();
         Self { bound, names, any_name }
     }
 
-    /// Whether a request may say that it is for this host: `HOST` or `HOST:PORT`.
+    /// Whether a request may name this host: `HOST` or `HOST:PORT`.
     pub(crate) fn admit(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
         let name = authority.host().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
@@ -41,7 +42,7 @@ impl Hosts {
         }
     }
 
-    /// The refusal of a request under a name that is none of ours.
+    /// The refusal of a request under a name that is not accepted.
     pub(crate) fn refusal<B>(&self, request: &Request<B>) -> Option<Response> {
         let of_header = || request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or("?"));
         let host = request.uri().authority().map(Authority::as_str).or_else(of_header)?;

@@ -1,4 +1,4 @@
-//! What sockets have waiting for the machine: in order, and bounded. Whoever has more waiting than it may is closed.
+//! Events from sockets that wait for the machine: ordered and bounded. A socket that exceeds its bound is closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -7,19 +7,19 @@ use gleitzeit_mesh::hub::SocketId;
 use gleitzeit_mesh::wire::{CallEnd, ToHub};
 use tokio::sync::mpsc;
 
-use crate::hub::compile::Heard;
+use crate::hub::compile::Incoming;
 use crate::hub::machine::ToMachine;
 use crate::hub::peer::Peer;
 use crate::metrics::{Metrics, Way};
 
-/// Events of one socket that may wait for the machine.
+/// The most events of one socket that may wait for the machine.
 const MAX_WAITING: usize = 16_384;
-/// Bytes of one socket's events that may wait for the machine.
+/// The most bytes of one socket's events that may wait for the machine.
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
-/// Bytes of all sockets' events that may wait: whoever sends more than is left is closed.
+/// The most bytes of all sockets' events that may wait; a socket that sends more than is left is closed.
 const MAX_ALL_WAITING_BYTES: usize = 512 * 1024 * 1024;
 
-/// Something that is no event of ours.
+/// A message that is not a valid event.
 #[derive(Debug)]
 pub(crate) struct Malformed {
     pub(crate) in_reply_to: Option<String>,
@@ -29,7 +29,7 @@ pub(crate) struct Malformed {
 }
 
 impl Malformed {
-    /// Something of which no more is known than what is wrong with it.
+    /// A message of which only the error is known.
     pub(crate) fn of(message: String) -> Self {
         Self { in_reply_to: None, message, ends: Vec::new() }
     }
@@ -38,7 +38,7 @@ impl Malformed {
 /// An event and its `meta.id`.
 pub(crate) type Received = Result<(ToHub, Option<String>), Malformed>;
 
-/// Where sockets of every kind come in.
+/// The entrance to the hub for sockets of every kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Entrance {
     ids: Arc<AtomicU64>,
@@ -52,7 +52,7 @@ impl Entrance {
         Self { ids: Arc::new(AtomicU64::new(1)), waiting_bytes: Arc::default(), machine, metrics }
     }
 
-    /// For a socket that was just opened: what it says goes there, once the machine was told of it.
+    /// The inbox of a socket that was just opened. Call [`Inbox::opened`] before any event is taken.
     pub(crate) fn inbox(&self) -> Inbox {
         Inbox {
             id: self.ids.fetch_add(1, Ordering::Relaxed),
@@ -63,7 +63,7 @@ impl Entrance {
     }
 }
 
-/// What one socket says to the machine. If the machine is gone, so is the hub, and nobody needs to hear it.
+/// Passes one socket's events to the machine. If the machine is gone, so is the hub, and the events are dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbox {
     id: SocketId,
@@ -73,28 +73,30 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// The id that the machine knows it by; never 0.
+    /// The id under which the machine knows this socket; never 0.
     pub(crate) fn id(&self) -> SocketId {
         self.id
     }
 
-    /// The machine says `welcome`: from then on the component may speak.
+    /// Announces the socket. The machine answers with `welcome`; after that the component may send.
     pub(crate) fn opened(&self, peer: Peer) {
         self.machine.send(ToMachine::Connected { socket: self.id, peer }).ok();
     }
 
-    /// The socket is gone; with what ended it, if it did not leave by itself.
+    /// Reports that the socket is gone, with the reason if it did not leave on its own.
     pub(crate) fn gone(&self, clean: bool, reason: Option<&'static str>) {
         self.machine.send(ToMachine::Gone { socket: self.id, clean, reason }).ok();
     }
 
-    /// Takes an event of a number of bytes, unless too much is waiting. `ack` is the id under which it is acknowledged.
+    /// Queues an event of `bytes` bytes, unless too much is waiting. `ack` is the id under which it is acknowledged.
     pub(crate) fn take(&self, bytes: usize, ack: Option<u64>, event: impl FnOnce() -> Received) {
         if let Some(metrics) = &self.metrics {
             metrics.message(Way::In, bytes);
         }
         if let Some(place) = self.waiting.add(bytes) {
-            self.machine.send(ToMachine::Event { socket: self.id, heard: Heard { place, ack, event: event() } }).ok();
+            self.machine
+                .send(ToMachine::Event { socket: self.id, incoming: Incoming { place, ack, event: event() } })
+                .ok();
         } else if !self.waiting.flooded.swap(true, Ordering::Relaxed) {
             tracing::warn!(socket = self.id, "a socket sends faster than it is served and is closed");
             self.machine.send(ToMachine::Flooded { socket: self.id }).ok();
@@ -108,7 +110,7 @@ struct Waiting {
     events: AtomicUsize,
     bytes: AtomicUsize,
     of_all: Arc<AtomicUsize>,
-    /// It had too much once, and the machine was told.
+    /// Whether it exceeded a bound once, which the machine was told.
     flooded: AtomicBool,
 }
 
@@ -117,7 +119,7 @@ impl Waiting {
         Self { events: AtomicUsize::new(0), bytes: AtomicUsize::new(0), of_all, flooded: AtomicBool::new(false) }
     }
 
-    /// `None` if that is too much.
+    /// Counts an event; `None` if a bound is exceeded.
     fn add(self: &Arc<Self>, bytes: usize) -> Option<Place> {
         let events = self.events.fetch_add(1, Ordering::Relaxed) + 1;
         let own = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -128,7 +130,7 @@ impl Waiting {
     }
 }
 
-/// The place of a waiting event; free when dropped.
+/// The place of a waiting event; freed when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     waiting: Arc<Waiting>,

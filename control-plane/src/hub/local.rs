@@ -1,4 +1,4 @@
-//! The hub for components of its own process.
+//! The hub's end for components in its own process.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use crate::hub::inbox::{Entrance, Inbox};
 use crate::hub::peer::Peer;
 
-/// Events that may wait for a slow component; past it its socket is closed and it continues from its position.
+/// Events that may wait for a slow component; beyond that its socket is closed, and it continues from its position.
 const BUFFER_EVENTS: usize = 8_192;
 
-/// Admits whoever asks: the process trusts itself.
+/// Admits every component: the process trusts itself.
 #[derive(Debug)]
 pub(crate) struct Local(pub(crate) Entrance);
 
@@ -34,7 +34,7 @@ struct Socket {
 
 impl LocalSocket for Socket {
     fn send(&self, message: ToHub) {
-        // Not measured in bytes: what roles of ours may have open is bounded by themselves.
+        // Bytes are not counted: roles in this process bound their own open work.
         self.inbox.take(0, None, || Ok((message, None)));
     }
 
@@ -76,7 +76,7 @@ mod tests {
         received.map(|message| message.kind().to_owned())
     }
 
-    /// Everything up to an event of that name.
+    /// Receives events up to one with this name.
     async fn until(socket: &mut Box<dyn LocalSocket>, wanted: &str) -> Vec<String> {
         let mut heard = Vec::new();
         while heard.last().is_none_or(|last| last != wanted) {
@@ -103,14 +103,14 @@ mod tests {
         socket.send(queue("queue-1"));
         assert!(until(&mut socket, "ownership").await.contains(&"component_registered".to_owned()));
 
-        // A second socket of the same component closes the first and keeps what it owns.
+        // A second socket of the same component closes the first and keeps what the component owns.
         let mut second = hub.connect();
         until(&mut second, "welcome").await;
         second.send(queue("queue-1"));
         until(&mut second, "ownership").await;
         while next(&mut socket).await.is_some() {}
 
-        // A goodbye hands it over at once.
+        // A goodbye hands over ownership at once.
         let mut other = hub.connect();
         until(&mut other, "welcome").await;
         other.send(queue("queue-2"));

@@ -1,4 +1,4 @@
-//! The one task that owns the hub's machine, and the sockets it writes to.
+//! The task that owns the hub's state machine and the sockets that it writes to.
 
 mod learn;
 
@@ -15,66 +15,66 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::compile::{Compiling, Heard};
+use crate::hub::compile::{Compiling, Incoming};
 use crate::hub::inbox::Entrance;
 use crate::hub::peer::{NotSent, Peer};
-use crate::hub::said::Said;
+use crate::hub::so_far::ProgressSoFar;
 use crate::hub::socket::Handle;
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
 use crate::journal::{HubPort, Journal, Work};
 use crate::metrics::{Metrics, Way};
 
-/// So many inputs that are there at once share one round of sending.
+/// The most inputs that are processed before their outputs are sent.
 const MAX_ROUND: usize = 256;
-/// So long a hub that is told to stop still passes on what was on its way, if attempts are open: a call that goes down
-/// with it would have to be begun anew.
+/// How long a hub that is shutting down still passes on events in flight if attempts are open: a call that ends with
+/// the hub would have to start over.
 const LAST_CALLS: Duration = Duration::from_millis(250);
-/// How often closing is tried again on a socket whose buffer was full.
+/// How often to retry closing a socket whose buffer was full.
 const CLOSE_AGAIN: Duration = Duration::from_millis(100);
-/// After so long a socket that cannot even be told to close is left to its heartbeat.
+/// After this long, a socket that cannot even be told to close is left to its heartbeat.
 const GIVE_UP_CLOSING: Duration = Duration::from_secs(60);
 
-/// What reaches the machine from sockets and the API.
+/// What sockets and the API send to the machine.
 #[derive(Debug)]
 pub(crate) enum ToMachine {
     /// A socket was admitted.
     Connected { socket: SocketId, peer: Peer },
-    /// A socket sent something.
-    Event { socket: SocketId, heard: Heard },
-    /// The protocols that a registration brings were compiled, or cannot be.
-    Compiled { socket: SocketId, heard: Heard, outcome: Result<Vec<Compiled>, Failure> },
-    /// A socket has more waiting than it may.
+    /// A socket sent an event.
+    Event { socket: SocketId, incoming: Incoming },
+    /// The protocols of a registration were compiled, or could not be.
+    Compiled { socket: SocketId, incoming: Incoming, outcome: Result<Vec<Compiled>, Failure> },
+    /// A socket has more events waiting than it may.
     Flooded { socket: SocketId },
     /// A socket is gone.
     Gone { socket: SocketId, clean: bool, reason: Option<&'static str> },
-    /// Entries that the machine asked for.
+    /// Entries that the machine had asked for.
     Entries { token: u64, entries: Vec<Arc<gleitzeit_run::Entry>> },
-    /// The API wants to know who is there.
+    /// The API asks which components there are.
     Components(oneshot::Sender<Vec<ComponentView>>),
-    /// Somebody wants to know what is awaited, and where these attempts are.
+    /// Asks which components are present and where these attempts are.
     Present(Vec<AttemptRef>, oneshot::Sender<Present>),
-    /// Pruning wants to know which protocols are served.
+    /// Pruning asks which protocols are served.
     Served(oneshot::Sender<Vec<ProtocolUse>>),
 }
 
-/// The task that owns the hub's machine.
+/// The task that owns the hub's state machine.
 #[derive(Debug)]
 pub(crate) struct HubTask {
     machine: Hub,
     started: Clock,
     journal: Journal,
     port: HubPort,
-    /// Bounded by what sockets may have waiting, of which each counts its own, and by the open calls of the API.
+    /// Bounded by what each socket may have waiting, which it counts itself, and by the open calls of the API.
     inbox: mpsc::UnboundedReceiver<ToMachine>,
     to_self: mpsc::UnboundedSender<ToMachine>,
     peers: BTreeMap<SocketId, Peer>,
-    /// For the writer, in order, while its channel is full. Bounded by the unanswered proposals of all sessions.
+    /// Work for the writer, in order, while its channel is full. Bounded by the unanswered proposals of all sessions.
     for_writer: VecDeque<Work>,
     closing: Vec<(Handle, Clock)>,
     close_again_at: Option<Clock>,
     progress: broadcast::Sender<Arc<Progress>>,
-    said: Arc<Mutex<Said>>,
-    /// Of this round: what an attempt said before its end is told before it is dropped.
+    so_far: Arc<Mutex<ProgressSoFar>>,
+    /// Batches of this round: progress that came before the end of an attempt is passed on before it is dropped.
     recorded: Vec<Arc<Batch>>,
     metrics: Option<Metrics>,
     registry: Arc<RwLock<Registry>>,
@@ -84,7 +84,7 @@ pub(crate) struct HubTask {
 }
 
 impl HubTask {
-    /// A hub at the journal's end, the handle by which the API asks it, and where sockets come in.
+    /// A hub that starts at the end of the journal, the API's handle to it, and the entrance for sockets.
     pub(crate) fn new(
         config: Config,
         journal: Journal,
@@ -94,22 +94,22 @@ impl HubTask {
         let start = Start { seed: rand::random(), ..std::mem::take(&mut port.start) };
         #[expect(
             clippy::disallowed_methods,
-            reason = "a socket with too much waiting is closed; the rest are few questions"
+            reason = "a socket with too much waiting is closed; the rest are a few queries"
         )]
         let (to_self, inbox) = mpsc::unbounded_channel();
         let (progress, _) = broadcast::channel(PROGRESS_KEPT);
         let mut registry = Registry::new();
-        // Also what was registered since the port was made: whoever connects first may already use it.
+        // Includes what was registered after the port was made: the first component may already use it.
         let known = journal.protocols();
         for definition in known.iter() {
             learn::note(registry.learn(definition));
         }
         let registry = Arc::new(RwLock::new(registry));
-        let said = Arc::<Mutex<Said>>::default();
+        let so_far = Arc::<Mutex<ProgressSoFar>>::default();
         let handle = HubHandle {
             machine: to_self.clone(),
             progress: progress.clone(),
-            said: said.clone(),
+            so_far: so_far.clone(),
             registry: registry.clone(),
             is_none: false,
         };
@@ -126,7 +126,7 @@ impl HubTask {
             closing: Vec::new(),
             close_again_at: None,
             progress,
-            said,
+            so_far,
             recorded: Vec::new(),
             metrics,
             registry,
@@ -137,9 +137,9 @@ impl HubTask {
         (task, handle, entrance)
     }
 
-    /// Serves until it is told to stop or the journal has stopped.
+    /// Serves until `stop` is cancelled or the journal has stopped.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        // Owners that the journal names may be away: the machine plans at once.
+        // Owners that the journal names may be away, so the machine plans at once.
         self.round();
         let writer = self.port.work.clone();
         let mut leave_at: Option<Clock> = None;
@@ -163,19 +163,19 @@ impl HubTask {
                 }
                 input = self.port.inputs.recv() => {
                     let Some(input) = input else { break };
-                    self.hear_journal(input);
+                    self.receive_from_journal(input);
                 }
                 message = self.inbox.recv() => {
                     let Some(message) = message else { break };
-                    self.hear_outside(message);
+                    self.receive_remote(message);
                 }
                 () = sleep_until(deadline) => {}
             }
             self.take_what_is_there();
-            self.do_what_is_due();
+            self.run_timers();
             self.round();
         }
-        // They come back when somebody listens here again.
+        // Components reconnect once a hub listens here again.
         for peer in std::mem::take(&mut self.peers).into_values() {
             if !peer.cut()
                 && let Peer::Socket(socket) = peer
@@ -191,7 +191,7 @@ impl HubTask {
 
     fn deadline(&self) -> Clock {
         let of_machine = self.machine.next_deadline().map(|at| self.started + Duration::from_millis(at.0));
-        // Without anything to wait for, it looks around once an hour.
+        // Without a deadline, the loop wakes up once an hour.
         let far = Clock::now() + Duration::from_secs(3_600);
         of_machine.into_iter().chain(self.close_again_at).min().unwrap_or(far)
     }
@@ -199,16 +199,16 @@ impl HubTask {
     fn take_what_is_there(&mut self) {
         for _ in 0..MAX_ROUND {
             if let Ok(input) = self.port.inputs.try_recv() {
-                self.hear_journal(input);
+                self.receive_from_journal(input);
             } else if let Ok(message) = self.inbox.try_recv() {
-                self.hear_outside(message);
+                self.receive_remote(message);
             } else {
                 return;
             }
         }
     }
 
-    fn hear_journal(&mut self, input: Input) {
+    fn receive_from_journal(&mut self, input: Input) {
         if let Input::Committed(batch) = &input {
             self.learn_protocols(batch);
             self.recorded.push(batch.clone());
@@ -216,7 +216,7 @@ impl HubTask {
         self.machine.accept(self.now(), input);
     }
 
-    fn hear_outside(&mut self, message: ToMachine) {
+    fn receive_remote(&mut self, message: ToMachine) {
         let now = self.now();
         match message {
             ToMachine::Connected { socket, peer } => {
@@ -224,13 +224,13 @@ impl HubTask {
                 self.peers.insert(socket, peer);
                 self.machine.accept(now, Input::Connected { socket, is_within });
             }
-            ToMachine::Event { socket, heard } => {
-                // What still comes from a socket that was closed is not heard.
+            ToMachine::Event { socket, incoming } => {
+                // Events that still arrive from a closed socket are dropped.
                 if self.peers.contains_key(&socket) {
-                    self.hear_event(socket, heard);
+                    self.receive_event(socket, incoming);
                 }
             }
-            ToMachine::Compiled { socket, heard, outcome } => {
+            ToMachine::Compiled { socket, incoming, outcome } => {
                 let held = self.compiling.finish(socket);
                 if !self.peers.contains_key(&socket) {
                     return;
@@ -238,15 +238,15 @@ impl HubTask {
                 match outcome {
                     Ok(compiled) => {
                         self.compiling.keep(compiled);
-                        self.accept_event(socket, heard);
+                        self.accept_event(socket, incoming);
                     }
                     Err(error) => {
                         self.machine.accept(now, Input::Unregistrable { socket, error });
-                        self.acknowledge(socket, heard.ack);
+                        self.acknowledge(socket, incoming.ack);
                     }
                 }
-                for heard in held {
-                    self.hear_event(socket, heard);
+                for incoming in held {
+                    self.receive_event(socket, incoming);
                 }
             }
             ToMachine::Flooded { socket } => self.drop_peer(socket),
@@ -257,21 +257,22 @@ impl HubTask {
                 }
             }
             ToMachine::Entries { token, entries } => self.machine.accept(now, Input::Entries { token, entries }),
-            // Who asked may have gone away.
+            // The caller may be gone.
             ToMachine::Components(reply) => drop(reply.send(self.machine.components())),
             ToMachine::Served(reply) => drop(reply.send(self.machine.served(now))),
             ToMachine::Present(attempts, reply) => drop(reply.send(self.machine.present(&attempts, wall_clock()))),
         }
     }
 
-    /// An event in the order of its socket: what follows a registration whose protocols are compiled waits for that.
-    fn hear_event(&mut self, socket: SocketId, heard: Heard) {
-        if let Some(heard) = self.compiling.pass(socket, heard, &self.registry, &self.to_self) {
-            self.accept_event(socket, heard);
+    /// Processes an event in its socket's order: it waits if an earlier registration of that socket is still being
+    /// compiled.
+    fn receive_event(&mut self, socket: SocketId, incoming: Incoming) {
+        if let Some(incoming) = self.compiling.pass(socket, incoming, &self.registry, &self.to_self) {
+            self.accept_event(socket, incoming);
         }
     }
 
-    fn accept_event(&mut self, socket: SocketId, Heard { place, ack, event }: Heard) {
+    fn accept_event(&mut self, socket: SocketId, Incoming { place, ack, event }: Incoming) {
         drop(place);
         if let (Some(metrics), Ok((ToHub::RegisterComponent(register), _))) = (&self.metrics, &event) {
             metrics.registration(register.component_type);
@@ -293,14 +294,15 @@ impl HubTask {
         }
     }
 
-    /// Answers an event that wants it: it was taken, or refused at once. What it leads to is said by events.
+    /// Acknowledges an event if its sender asked for that: it was taken, or refused at once. Its consequences are sent
+    /// as events.
     fn acknowledge(&mut self, socket: SocketId, ack: Option<u64>) {
         if let (Some(ack), Some(Peer::Socket(handle))) = (ack, self.peers.get(&socket)) {
             handle.acknowledge(ack, self.machine.take_refusal().as_ref());
         }
     }
 
-    /// Does what the machine wants, until it wants nothing more.
+    /// Carries out the machine's outputs until there are no more.
     fn round(&mut self) {
         loop {
             let mut out = std::mem::take(&mut self.out);
@@ -313,8 +315,8 @@ impl HubTask {
             }
         }
         if !self.recorded.is_empty() {
-            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-            self.recorded.drain(..).for_each(|batch| batch.entries.iter().for_each(|entry| said.recorded(entry)));
+            let mut so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
+            self.recorded.drain(..).for_each(|batch| batch.entries.iter().for_each(|entry| so_far.recorded(entry)));
         }
         while let Some(work) = self.for_writer.pop_front() {
             if let Err(mpsc::error::TrySendError::Full(work) | mpsc::error::TrySendError::Closed(work)) =
@@ -342,10 +344,10 @@ impl HubTask {
                 }
             }
             Output::ReadEntries { token, from, limit } => self.read(token, from, limit),
-            Output::Progress { at, data } => self.tell(Progress { at, heard_at: wall_clock(), data }),
+            Output::Progress { at, data } => self.publish_progress(Progress { at, received_at: wall_clock(), data }),
             Output::Log { warning: true, message, detail } => tracing::warn!(detail, "{message}"),
             Output::Log { warning: false, message, detail } => tracing::info!(detail, "{message}"),
-            // Taken above.
+            // Handled above.
             Output::Request { .. }
             | Output::QuerySlice { .. }
             | Output::QueryEngine { .. }
@@ -354,11 +356,11 @@ impl HubTask {
         }
     }
 
-    fn tell(&self, progress: Progress) {
+    fn publish_progress(&self, progress: Progress) {
         let progress = Arc::new(progress);
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.add(progress.clone());
-        // Nobody may be watching.
+        let mut so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        so_far.add(progress.clone());
+        // There may be no watchers.
         drop(self.progress.send(progress));
     }
 
@@ -388,7 +390,8 @@ impl HubTask {
         }
     }
 
-    /// Its client will connect again, if it has a connection of its own; else it is dismissed a little later.
+    /// Drops the connection, so that the client reconnects. If it shares its connection, the socket is closed a little
+    /// later instead.
     fn drop_connection(&mut self, peer: Peer) {
         peer.cut();
         if let Peer::Socket(socket) = peer {
@@ -396,7 +399,7 @@ impl HubTask {
         }
     }
 
-    /// Tells its client to stay away.
+    /// Tells the client to disconnect for good.
     fn dismiss(&mut self, peer: Peer) {
         // A socket whose buffer is full cannot be told at once.
         if let Peer::Socket(socket) = peer
@@ -413,8 +416,8 @@ impl HubTask {
         }
     }
 
-    /// At each turn, however much there is to hear: a loss must be noticed under load too.
-    fn do_what_is_due(&mut self) {
+    /// Runs in each turn, even under load: a lost component must be noticed then too.
+    fn run_timers(&mut self) {
         let now = self.now();
         if self.machine.next_deadline().is_some_and(|at| at <= now) {
             self.machine.tick(now, &mut self.out);
@@ -433,7 +436,7 @@ impl HubTask {
 
     fn read(&self, token: u64, from: gleitzeit_run::Position, limit: usize) {
         let (journal, reply) = (self.journal.clone(), self.to_self.clone());
-        // Ends by itself: the read is bounded, and its answer is dropped if the hub is gone.
+        // Ends on its own: the read is bounded, and its answer is dropped if the hub is gone.
         tokio::spawn(async move {
             let entries = journal.entries(from, limit).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "entries could not be read");
@@ -444,7 +447,7 @@ impl HubTask {
     }
 }
 
-/// Of the message that is sent now.
+/// The `meta` of the next message.
 fn meta(number: &mut u64) -> Meta {
     *number += 1;
     let id = format!("hub-{number}");

@@ -1,7 +1,7 @@
-//! Packets of Socket.IO 5 as text: what stands in one message of Engine.IO. Pure.
+//! Socket.IO 5 packets as text: the content of one Engine.IO message. Pure.
 //!
-//! Only the frame of a packet is read here. What it holds is passed on as it was written, so that it is read once, by
-//! whoever knows what it should be.
+//! Only the frame of a packet is parsed here. Its payload is passed on as text, so that it is parsed only once, by the
+//! code that knows its type.
 
 use gleitzeit_mesh::wire::MeshError;
 use serde_json::{Value, json};
@@ -9,23 +9,23 @@ use serde_json::{Value, json};
 /// One packet from a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packet<'a> {
-    /// Wants to join the namespace, with the text of its `auth`; empty if it gives none.
+    /// Joins the namespace, with the text of its `auth` payload, or an empty text if there is none.
     Connect { auth: &'a str },
-    /// Wants to join another namespace.
+    /// Asks to join another namespace.
     ConnectElsewhere { namespace: &'a str },
     /// Leaves the namespace.
     Disconnect,
-    /// An event: the text of its list, and the id under which it wants to be acknowledged.
+    /// An event: the text of its argument list, and the id under which the client wants it acknowledged.
     Event { data: &'a str, ack: Option<u64> },
-    /// An event or an acknowledgement with binary attachments, which follow as messages of their own.
+    /// An event or an acknowledgement with binary attachments, which follow as separate messages.
     Binary { attachments: usize, ack: Option<u64> },
-    /// Acknowledges something. Nothing here asks for that.
+    /// An acknowledgement. The hub never asks for one.
     Ack,
-    /// No packet.
+    /// Not a packet.
     Malformed(String),
 }
 
-/// Reads the frame of a packet.
+/// Parses the frame of a packet.
 pub(crate) fn parse(text: &str) -> Packet<'_> {
     let mut letters = text.chars();
     let Some(kind @ '0'..='6') = letters.next() else {
@@ -66,33 +66,33 @@ pub(crate) fn parse(text: &str) -> Packet<'_> {
     }
 }
 
-/// An id may stand before the list.
+/// Splits off the acknowledgement id that may stand before the argument list.
 fn split_ack(text: &str) -> (&str, Option<u64>) {
     let data = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
     (data, text[..text.len() - data.len()].parse().ok())
 }
 
-/// The namespace was joined; the id is that of the connection.
+/// The packet that says the namespace was joined; `id` is that of the connection.
 pub(crate) fn connected(id: &str) -> String {
     format!("0{}", json!({ "sid": id }))
 }
 
-/// The namespace was not joined.
+/// The packet that refuses to join a namespace.
 pub(crate) fn refused(namespace: &str, message: &str) -> String {
     let separator = if namespace == "/" { String::new() } else { format!("{namespace},") };
     format!("4{separator}{}", json!({ "message": message }))
 }
 
-/// The client is put out of the namespace.
+/// The packet that removes the client from the namespace.
 pub(crate) const DISCONNECTED: &str = "1";
 
-/// An event with the text of its argument.
+/// An event packet with the text of its one argument.
 pub(crate) fn event(name: &str, body: &str) -> String {
-    // Names of events have nothing to escape.
+    // Event names contain nothing to escape.
     ["2[\"", name, "\",", body, "]"].concat()
 }
 
-/// The answer to an event that wants to be acknowledged: without arguments, or with why it was refused.
+/// The packet that acknowledges an event: without arguments, or with the refusal.
 pub(crate) fn acknowledgement(ack: u64, refusal: Option<&MeshError>) -> String {
     let arguments: Vec<Value> = refusal.map(|error| json!(error)).into_iter().collect();
     format!("3{ack}{}", Value::Array(arguments))

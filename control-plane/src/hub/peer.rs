@@ -1,4 +1,4 @@
-//! The hub's end of a socket: where events for a component go, and how its connection ends.
+//! The hub's end of a socket: sends events to a component, and ends its connection.
 
 use std::sync::Arc;
 
@@ -15,26 +15,26 @@ use crate::hub::socket::{Handle, NotTaken};
 /// One socket.
 #[derive(Debug)]
 pub(crate) enum Peer {
-    /// Of Socket.IO: events are written as text.
+    /// A Socket.IO socket: events are written as text.
     Socket(Handle),
-    /// Of a component in this process: events are handed over. It is closed when this is dropped.
+    /// A component in this process: events are handed over as they are. Dropping the sender closes the socket.
     Local(mpsc::Sender<Arc<FromHub>>),
 }
 
 /// Why an event was not sent.
 #[derive(Debug)]
 pub(crate) enum NotSent {
-    /// The socket is gone; its end is being told, with the reason.
+    /// The socket is gone; the end of its connection is reported separately, with the reason.
     Gone,
-    /// It does not take what it is sent.
+    /// The socket does not take what it is sent.
     Slow(String),
 }
 
 impl Peer {
-    /// Sends an event; `meta` is what the hub adds to it as text. Returns the bytes that were written.
+    /// Sends an event; `meta` is what the hub adds to its text. Returns the number of bytes written.
     ///
     /// # Errors
-    /// If it cannot be sent now, and so never: what follows would be out of order.
+    /// If it cannot be sent now. The socket must then be closed: anything sent later would be out of order.
     pub(crate) fn send(&self, message: &Arc<FromHub>, meta: impl FnOnce() -> Meta) -> Result<usize, NotSent> {
         match self {
             Self::Local(events) => match events.try_send(message.clone()) {
@@ -43,7 +43,7 @@ impl Peer {
                 Err(error @ mpsc::error::TrySendError::Full(_)) => Err(NotSent::Slow(error.to_string())),
             },
             Self::Socket(socket) => {
-                // Calls carry a `meta` of their own, which says more.
+                // Calls already carry a `meta` of their own, which says more.
                 let raw = match &**message {
                     FromHub::ExecuteMethod(_) => to_raw_value(&Body(&**message)),
                     other => Ok(with_meta(other, &meta())),
@@ -58,7 +58,7 @@ impl Peer {
         }
     }
 
-    /// Drops its connection, so that its component comes back. False if it has none of its own to lose.
+    /// Drops the connection, so that the component reconnects. False if the socket has no connection of its own.
     pub(crate) fn cut(&self) -> bool {
         if matches!(self, Self::Local(_)) {
             return true;
@@ -66,7 +66,7 @@ impl Peer {
         self.connection().inspect(|connection| connection.cut()).is_some()
     }
 
-    /// The connection that it alone uses, if it has one.
+    /// The connection that only this socket uses, if there is one.
     pub(crate) fn connection(&self) -> Option<&Connection> {
         let Self::Socket(socket) = self else { return None };
         socket.own_connection::<ConnectInfo<Connection>>().map(|ConnectInfo(connection)| connection)

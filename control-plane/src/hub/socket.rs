@@ -1,8 +1,8 @@
-//! Socket.IO over Engine.IO: admits sockets and hands what they send to the machine, in order.
+//! Socket.IO over Engine.IO: admits sockets and passes their messages to the machine, in order.
 //!
-//! Packets are read here and not by a library of Socket.IO, since those drop the connection of a component over any text
-//! that is no JSON. Events are decoded in the connection's read loop: their order is kept, and connections decode side by
-//! side.
+//! Packets are parsed here and not by a Socket.IO library, because those drop a component's connection over any text
+//! that is not JSON. Events are decoded in the connection's read loop: this keeps their order and decodes connections
+//! in parallel.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,14 +26,16 @@ use crate::hub::inbox::{Entrance, Inbox, Malformed, Received};
 use crate::hub::packet::{self, Packet};
 use crate::hub::peer::Peer;
 
-/// Packets that may wait for a slow socket; past it the socket is closed and continues from its position.
+/// Packets that may wait for a slow socket; beyond that the socket is closed, and the component continues from its
+/// position.
 const BUFFER_PACKETS: usize = 8_192;
-/// What is read from a socket at once, besides the rest of a larger frame: so much memory is cleared before each read.
+/// The size of the read buffer: this much memory is cleared before each read. The rest of a larger frame is read
+/// besides.
 const READ_BYTES: usize = 4 * 1024;
-/// The largest request of the polling transport: as much as a frame of WebSocket may hold.
+/// The largest request of the polling transport, in bytes: as much as a WebSocket frame may hold.
 const MAX_MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Times of the Engine.IO connection itself.
+/// Interval and timeout of Engine.IO's own pings.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pings {
     pub(crate) interval: Duration,
@@ -53,17 +55,17 @@ pub(crate) fn layer(admission: Arc<Admission>, entrance: Entrance, pings: Pings)
     EngineIoLayer::from_config(Arc::new(Server { admission, entrance }), config)
 }
 
-/// What serves every connection.
+/// Handles every connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     admission: Arc<Admission>,
     entrance: Entrance,
 }
 
-/// What a connection has joined. It may leave and join again; each time is another socket for the machine.
+/// What a connection has joined. It may leave and join again; each time it is another socket for the machine.
 #[derive(Debug, Default)]
 pub(crate) struct Joined {
-    /// Of the socket that is joined; 0 for none.
+    /// The id of the joined socket; 0 if none is joined.
     id: AtomicU64,
     state: Mutex<State>,
 }
@@ -71,7 +73,7 @@ pub(crate) struct Joined {
 #[derive(Debug, Default)]
 struct State {
     inbox: Option<Arc<Inbox>>,
-    /// Binary messages that still belong to a packet that was refused.
+    /// Binary messages still to come that belong to a refused packet.
     attachments: usize,
 }
 
@@ -95,7 +97,7 @@ impl Joined {
     }
 }
 
-/// A socket as the machine holds it: what is joined to a connection, until it leaves.
+/// The machine's handle on a socket: what a connection has joined, until it leaves.
 #[derive(Clone)]
 pub(crate) struct Handle {
     connection: Arc<Socket<Joined>>,
@@ -108,17 +110,17 @@ impl std::fmt::Debug for Handle {
     }
 }
 
-/// A packet was not taken.
+/// Why a packet was not queued.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotTaken {
     /// The socket has left.
     Gone,
-    /// Too many packets wait for it.
+    /// Too many packets wait for the socket.
     Full,
 }
 
 impl Handle {
-    /// Whether it is still there.
+    /// Whether the socket is still joined and its connection open.
     pub(crate) fn is_connected(&self) -> bool {
         self.connection.data.id.load(Ordering::Relaxed) == self.id && !self.connection.is_closed()
     }
@@ -126,7 +128,7 @@ impl Handle {
     /// Queues a packet.
     ///
     /// # Errors
-    /// If it can never be sent, see [`NotTaken`].
+    /// If it cannot be queued; see [`NotTaken`].
     pub(crate) fn emit(&self, packet: String) -> Result<(), NotTaken> {
         if !self.is_connected() {
             return Err(NotTaken::Gone);
@@ -137,16 +139,16 @@ impl Handle {
         })
     }
 
-    /// Answers an event that wanted to be acknowledged.
+    /// Acknowledges an event.
     pub(crate) fn acknowledge(&self, ack: u64, refusal: Option<&MeshError>) {
-        // A socket that takes no packets is closed by the next event that it misses; acknowledgements carry no state.
+        // A full socket is closed at the next event that it misses; acknowledgements carry no state.
         self.emit(packet::acknowledgement(ack, refusal)).ok();
     }
 
-    /// Puts it out of the namespace, so that its client stays away.
+    /// Removes the socket from the namespace, so that its client stays away.
     ///
     /// # Errors
-    /// If it cannot be told now.
+    /// If the client cannot be told now.
     pub(crate) fn disconnect(&self) -> Result<(), NotTaken> {
         match self.emit(packet::DISCONNECTED.to_owned()) {
             Err(NotTaken::Full) => Err(NotTaken::Full),
@@ -159,16 +161,16 @@ impl Handle {
         }
     }
 
-    /// What the process knows of its TCP connection, if it has one of its own.
+    /// The data that the process attached to the socket's TCP connection, if no other socket shares that connection.
     pub(crate) fn own_connection<T: Send + Sync + 'static>(&self) -> Option<&T> {
         let extensions = &self.connection.req_parts.extensions;
         extensions.get::<T>().filter(|_| self.connection.transport_type() == TransportType::Websocket)
     }
 }
 
-/// Closes a connection that joins nothing.
+/// Closes the connection if it does not join within [`CONNECT_TIMEOUT`].
 fn expect_join(connection: Arc<Socket<Joined>>) {
-    // Ends by itself.
+    // Ends on its own.
     tokio::spawn(async move {
         tokio::select! {
             () = connection.closed() => {}
@@ -185,7 +187,7 @@ fn expect_join(connection: Arc<Socket<Joined>>) {
 impl Server {
     fn join(&self, connection: &Arc<Socket<Joined>>, auth: &str) {
         if connection.data.inbox().is_some() {
-            // It is joined already, and that answer may have been lost on its way to somebody's second try.
+            // Already joined: the first answer may have been lost before the client tried again.
             connection.emit(packet::connected(&connection.id.to_string())).ok();
             return;
         }
@@ -197,7 +199,7 @@ impl Server {
         }
         let inbox = Arc::new(self.entrance.inbox());
         let handle = Handle { connection: connection.clone(), id: inbox.id() };
-        // Before the machine says anything.
+        // Sent before the machine sends anything.
         connection.emit(packet::connected(&connection.id.to_string())).ok();
         connection.data.join(inbox.clone());
         let peer = Peer::Socket(handle);
@@ -280,16 +282,16 @@ fn why(reason: &DisconnectReason) -> &'static str {
     }
 }
 
-/// Reads `["event", {…}]`.
+/// Decodes `["event", {…}]`.
 fn decode(text: &str) -> Received {
-    // As nearly all are written: the argument is read once. Whatever is odd is looked at more closely.
+    // The usual form, whose argument is parsed only once. Anything else is decoded more carefully below.
     match plain(text).map(|(name, body)| (ToHub::decode(name, body), body)) {
         Some((Ok(message), body)) => Ok((message, message_id(body))),
         _ => decode_any(text),
     }
 }
 
-/// The name and the argument of `["event",{…}]`, without looking into either.
+/// Splits `["event",{…}]` into name and argument, without parsing either.
 fn plain(text: &str) -> Option<(&str, &str)> {
     let (name, rest) = text.trim().strip_prefix('[')?.trim_start().strip_prefix('"')?.split_once('"')?;
     Some((name, rest.trim_start().strip_prefix(',')?.strip_suffix(']')?))
@@ -317,13 +319,13 @@ fn decode_any(text: &str) -> Received {
     }
 }
 
-/// What a text that is no JSON still says: which event it is, where it stops being JSON, and which calls it ends.
+/// What can be recovered from text that is not JSON: the event's name, where the JSON breaks, and which calls it ends.
 fn no_json(text: &str, problem: &json::Problem) -> Malformed {
     let Some((name, body)) = plain(text).filter(|(name, _)| ToHub::KINDS.contains(name)) else {
         return Malformed::of(format!("the event is malformed: {problem}"));
     };
     let ends = if name == "method_result" { salvage(body) } else { Vec::new() };
-    // Counted from the start of the argument.
+    // Offsets are counted from the start of the argument.
     let problem = json::check_grammar(body).err().unwrap_or_else(|| problem.clone());
     let message = format!("malformed mesh event `{name}`: {problem}");
     Malformed { in_reply_to: Some(name.to_owned()), message, ends }

@@ -1,5 +1,6 @@
-//! The time that entries carry: the wall clock at the start, if the journal is not ahead of it, and from then on only the
-//! monotonic one. So it never goes back, and a wall clock that is set changes nothing before the next start.
+//! The clock of the journal. It starts at the wall clock, or at the last entry's time if that is later, and then
+//! follows the monotonic clock. So its time never goes back, and setting the wall clock has no effect until the next
+//! start.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -9,12 +10,12 @@ use gleitzeit_run::RunId;
 use gleitzeit_workflow::Timestamp;
 use uuid::{ContextV7, Uuid};
 
-/// What the time is read from.
+/// The sources of time.
 #[derive(Clone)]
 pub struct Clocks {
-    /// What people call the time; it may be set at any moment.
+    /// The wall clock, which may be set at any moment.
     pub wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// How long ago something arbitrary was; never less than before.
+    /// The time since some arbitrary moment; never decreases.
     pub monotonic: Arc<dyn Fn() -> Duration + Send + Sync>,
 }
 
@@ -25,7 +26,7 @@ impl fmt::Debug for Clocks {
 }
 
 impl Clocks {
-    /// Those of this machine.
+    /// The clocks of this machine.
     pub fn system() -> Self {
         let origin = Instant::now();
         let wall = || {
@@ -56,12 +57,12 @@ impl Clock {
     }
 }
 
-/// Makes ids of runs that sort by the journal's clock, as their entries do: the newest run has the greatest id whatever
-/// became of the wall clock, over restarts too.
+/// Creates run ids that sort by the journal's clock, as entries do: a newer run always has a greater id, even after
+/// restarts and whatever happens to the wall clock.
 #[derive(Debug)]
 pub(super) struct RunIds {
     clock: Clock,
-    /// Orders those of one millisecond.
+    /// Orders the ids of one millisecond.
     context: Mutex<ContextV7>,
 }
 

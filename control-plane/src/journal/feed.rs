@@ -1,6 +1,6 @@
-//! Following runs: the writer pushes what it commits to whoever watches the run; whoever lags or comes late reads from
-//! the store what it has missed. Nothing is lost between the two: the writer registers a watcher between two batches and
-//! says up to where the store has the run.
+//! Following runs. The writer pushes committed entries to the watchers of a run; a watcher that lags or comes late
+//! reads what it missed from the store. Nothing is lost in between, because the writer registers a watcher between two
+//! batches and tells it up to which entry the store has the run.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,42 +9,42 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gleitzeit_run::{Entry, Event, RunId, Seq, State};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::{Journal, JournalError, Most, Work, ending};
+use super::{Journal, JournalError, ReadLimit, Work, ending};
 
-/// How many batches may wait for a watcher; one that lags further is left to read from the store.
+/// How many batches may wait for a watcher; one that lags further has to read from the store.
 const WAITING_BATCHES: usize = 16;
-/// And how many bytes, roughly: what waits is kept for the slowest alone.
+/// How many bytes may wait for a watcher, roughly: they are kept in memory only for the slowest.
 const WAITING_BYTES: usize = 1024 * 1024;
 /// How much a watcher gets at once, roughly.
-const PAGE: Most = Most { entries: 1_000, bytes: 256 * 1024 };
+const PAGE: ReadLimit = ReadLimit { entries: 1_000, bytes: 256 * 1024 };
 
 /// Entries of one run, in order.
 pub(super) type Entries = Vec<Arc<Entry>>;
 
-/// A run that is being watched.
+/// The subscription of one watcher to one run.
 #[derive(Debug)]
 pub struct Subscription {
-    /// The store has the run up to here.
+    /// The store contains the run up to this entry.
     upto: Seq,
-    /// What comes after; it ends with the run, or when the watcher lags.
+    /// The later entries; ends with the run, or when the watcher lags.
     live: Live,
 }
 
-/// What was published together of one run.
+/// The entries of one run that were published together.
 #[derive(Clone, Debug)]
 struct Published {
     entries: Entries,
     bytes: usize,
 }
 
-/// Where a watcher is told, on the writer's side.
+/// The writer's end of a subscription.
 #[derive(Debug)]
 struct Watcher {
     batches: mpsc::Sender<Published>,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
-/// The same on the watcher's side.
+/// The watcher's end of a subscription.
 #[derive(Debug)]
 struct Live {
     batches: mpsc::Receiver<Published>,
@@ -58,8 +58,8 @@ impl Watcher {
         (Self { batches, waiting_bytes: waiting_bytes.clone() }, Live { batches: live, waiting_bytes })
     }
 
-    /// False if it lags too far, or is gone.
-    fn tell(&self, published: &Published) -> bool {
+    /// Sends entries to the watcher; false if it lags too far or is gone.
+    fn push(&self, published: &Published) -> bool {
         let bytes = published.bytes;
         if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > WAITING_BYTES {
             return false;
@@ -69,7 +69,8 @@ impl Watcher {
 }
 
 impl Live {
-    /// What was published next and, up to a page, after that. None if nothing more comes. Cancel-safe.
+    /// The next published entries, with as many more as are waiting, up to a page. `None` if no more will come.
+    /// Cancel-safe.
     async fn next(&mut self) -> Option<Entries> {
         let first = self.batches.recv().await?;
         let mut entries = self.taken(first);
@@ -87,7 +88,7 @@ impl Live {
     }
 }
 
-/// About what an entry occupies.
+/// The memory that an entry takes, in bytes, roughly.
 fn rough_bytes(entry: &Entry) -> usize {
     const FLAT: usize = 512;
     FLAT + match &entry.event {
@@ -95,21 +96,21 @@ fn rough_bytes(entry: &Entry) -> usize {
         Event::TaskReady(it) => it.parameters.size_bytes(),
         Event::TaskCompleted(it) => it.result.size_bytes(),
         Event::WorkflowCompleted(it) => it.outputs.size_bytes(),
-        // Failures, reasons and names: their texts are short.
+        // Failures, reasons and names are short texts.
         _ => 0,
     }
 }
 
-/// The watchers, on the writer's side.
+/// The registered watchers, on the writer's side.
 #[derive(Debug, Default)]
 pub(super) struct Feed {
     watchers: HashMap<RunId, Vec<Watcher>>,
-    /// Those who wait for a run's end only.
+    /// Callers that wait only for the end of a run.
     waiters: HashMap<RunId, Vec<oneshot::Sender<Option<Arc<State>>>>>,
 }
 
 impl Feed {
-    /// From now on a watcher gets what is published of a run.
+    /// Registers a watcher for what is published of a run from now on.
     pub(super) fn subscribe(&mut self, run_id: RunId, upto: Seq) -> Subscription {
         let (watcher, live) = Watcher::pair();
         let watchers = self.watchers.entry(run_id).or_default();
@@ -118,22 +119,22 @@ impl Feed {
         Subscription { upto, live }
     }
 
-    /// Somebody gets a run once it has ended.
+    /// Registers a caller that gets a run once it has ended.
     pub(super) fn await_end(&mut self, run_id: RunId, reply: oneshot::Sender<Option<Arc<State>>>) {
         let waiters = self.waiters.entry(run_id).or_default();
         waiters.retain(|waiter| !waiter.is_closed());
         waiters.push(reply);
     }
 
-    /// A run has ended.
+    /// Sends an ended run to the callers that wait for its end.
     pub(super) fn publish_end(&mut self, state: &Arc<State>) {
         for waiter in self.waiters.remove(&state.run_id).into_iter().flatten() {
-            // Whoever no longer waits loses nothing.
+            // A caller that no longer waits loses nothing.
             let _ = waiter.send(Some(state.clone()));
         }
     }
 
-    /// Pushes what was committed to those who watch; an entry of any other run costs one look-up.
+    /// Pushes committed entries to the watchers of their runs; an entry of an unwatched run costs one look-up.
     pub(super) fn publish(&mut self, entries: &[Arc<Entry>]) {
         if self.watchers.is_empty() {
             return;
@@ -149,8 +150,9 @@ impl Feed {
             let has_ended = entries.iter().any(|entry| ending(&entry.event).is_some());
             let bytes = entries.iter().map(|entry| rough_bytes(entry)).sum();
             let published = Published { entries, bytes };
-            // Whoever has no room is dropped: its channel ends after what it holds, and it reads the rest.
-            watchers.retain(|watcher| watcher.tell(&published));
+            // A watcher without room is dropped: its channel ends after what it holds, and it reads the rest from the
+            // store.
+            watchers.retain(|watcher| watcher.push(&published));
             if watchers.is_empty() || has_ended {
                 self.watchers.remove(&run_id);
             }
@@ -158,12 +160,12 @@ impl Feed {
     }
 }
 
-/// Follows one run from an entry on to its last.
+/// Follows one run from a given entry to its last.
 #[derive(Debug)]
 pub struct RunWatch {
     journal: Journal,
     run_id: RunId,
-    /// The first entry that was not given out.
+    /// The `seq` of the first entry that was not yielded yet.
     next: Seq,
     stage: Stage,
     permit: Option<OwnedSemaphorePermit>,
@@ -173,11 +175,11 @@ pub struct RunWatch {
 enum Stage {
     /// Not registered with the writer.
     Apart,
-    /// The store has what is wanted up to `upto`, or to the end of the run.
+    /// The store contains the wanted entries up to `upto`, or to the end of the run.
     Behind { upto: Seq, live: Option<Live> },
-    /// Everything before what `live` brings was given out.
+    /// All entries before those from `live` were yielded.
     Live(Live),
-    /// The last entry was given out.
+    /// The last entry was yielded.
     Ended,
 }
 
@@ -186,11 +188,11 @@ impl RunWatch {
         Self { journal, run_id, next: from.max(Seq(1)), stage: Stage::Apart, permit: None }
     }
 
-    /// The next entries, at least one; waits until there are some. None after the run's last entry, and at once if the
-    /// run is not known. Cancel-safe.
+    /// The next entries, at least one; waits until there are some. `None` after the run's last entry, and at once if
+    /// there is no such run. Cancel-safe.
     ///
     /// # Errors
-    /// `Busy` if too many watch; `Closed` if the writer has stopped; `Store` if the run cannot be read.
+    /// `Busy` if there are too many watchers; `Closed` if the writer has stopped; `Store` if the run cannot be read.
     pub async fn next(&mut self) -> Result<Option<Vec<Arc<Entry>>>, JournalError> {
         loop {
             match &mut self.stage {
@@ -199,16 +201,16 @@ impl RunWatch {
                     self.stage = live.take().map_or(Stage::Ended, Stage::Live);
                 }
                 Stage::Behind { live, .. } => {
-                    // Asked before: what was written until then is read.
+                    // Checked before reading, so that everything written by then is read below.
                     let may_grow =
                         live.is_none() && self.journal.is_written() && !self.journal.has_ended(self.run_id).await?;
                     let page = self.journal.run_entries(self.run_id, self.next, PAGE).await?;
                     if page.is_empty() && may_grow {
-                        self.journal.look_again().await;
+                        self.journal.wait_for_poll().await;
                         continue;
                     }
                     if page.is_empty() {
-                        // A run that goes on has all entries up to `upto`, so this one has ended or is not known.
+                        // An unfinished run has all entries up to `upto`, so this one has ended or does not exist.
                         self.stage = live.take().map_or(Stage::Ended, Stage::Live);
                     }
                     if let Some(page) = self.take(page) {
@@ -236,7 +238,7 @@ impl RunWatch {
         if self.permit.is_none() {
             self.permit = Some(self.journal.permit_watch()?);
         }
-        if self.journal.is_looked_at() {
+        if self.journal.is_read_only() {
             self.stage = Stage::Behind { upto: Seq(u64::MAX), live: None };
             return Ok(());
         }
@@ -249,7 +251,7 @@ impl RunWatch {
         Ok(())
     }
 
-    /// Leaves out what was given out before or lies before what is wanted.
+    /// Drops entries that were yielded before or precede the first wanted one.
     fn take(&mut self, mut entries: Entries) -> Option<Entries> {
         entries.retain(|entry| entry.seq >= self.next);
         let last = entries.last()?;

@@ -1,4 +1,4 @@
-//! A run that is no longer held, folded from its entries with the same `apply` that made it.
+//! Folds a run that the writer no longer holds from its entries, with the same `apply` that made it.
 
 use gleitzeit_run::{Event, RunId, Seq, State};
 
@@ -8,13 +8,13 @@ use super::{Reader, RunFilter, RunRow, StoreError};
 /// How many entries are read at once.
 const PAGE: usize = 1_000;
 
-/// The run as its entries say; none if it is not listed.
+/// The state of a run according to its entries; `None` if it is not listed.
 pub(super) fn fold(reader: &dyn Reader, run_id: RunId) -> Result<Option<State>, StoreError> {
     if row(reader, run_id)?.is_none() {
         return Ok(None);
     }
     match checked(reader, run_id) {
-        // It was removed meanwhile.
+        // The run was removed meanwhile.
         Err(_) if row(reader, run_id)?.is_none() => Ok(None),
         folded => folded.map(Some),
     }
@@ -25,10 +25,10 @@ pub(super) fn row(reader: &dyn Reader, run_id: RunId) -> Result<Option<RunRow>, 
     Ok(reader.list_runs(&filter, None, 1)?.pop())
 }
 
-/// The run from its entries, and compared with how it is listed. Another process may be writing it.
+/// Folds a run and compares it with its row. Another process may be writing to the store.
 fn checked(reader: &dyn Reader, run_id: RunId) -> Result<State, StoreError> {
     let state = entries(reader, run_id)?;
-    // It was removed meanwhile, and is answered as it was.
+    // The run was removed meanwhile; it is answered as it was.
     let Some(listed) = row(reader, run_id)? else { return Ok(state) };
     let ended_meanwhile = listed.status.is_final() && !state.status.is_final();
     let state = if ended_meanwhile { entries(reader, run_id)? } else { state };

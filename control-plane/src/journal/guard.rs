@@ -1,8 +1,8 @@
-//! What reads entries of one run may not take all others with it: a fault of this program there is an error of that run.
+//! Contains panics while one run's entries are read, so that a bug affects only that run and not all others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Does something that may panic; if it does, why. The caller gives up whatever was being changed.
+/// Calls `what` and turns a panic into an error text. The caller must discard whatever was being changed.
 pub(super) fn guarded<T>(what: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(what)).map_err(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());

@@ -1,4 +1,4 @@
-//! Entries in memory: for tests, and where nothing needs to survive the process.
+//! A store in memory: for tests, and where nothing needs to survive the process.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -6,12 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use gleitzeit_run::{Entry, Event, History, Position, RunId, RunStatus, Seq, Term, TermId};
 use gleitzeit_workflow::Timestamp;
 
-use super::{Most, Pruned, Reader, Replay, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
+use super::{Pruned, ReadLimit, Reader, Replay, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
 
-/// How many runs a step of pruning removes at most.
+/// How many runs one pruning step removes at most.
 const STEP_RUNS: usize = 100;
 
-/// A store in memory. Clones share what is in it, so a test can start a second writer on what the first one left.
+/// A store in memory. Clones share its content, so a test can start a second writer on what the first one left.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     held: Arc<RwLock<Held>>,
@@ -20,7 +20,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Held {
     entries: BTreeMap<Position, Arc<Entry>>,
-    /// Where the entries of each run are.
+    /// The positions of the entries of each run.
     places: HashMap<RunId, Vec<Position>>,
     tail: Tail,
     pruned: Position,
@@ -31,7 +31,7 @@ struct Held {
 
 impl MemoryStore {
     fn read(&self) -> RwLockReadGuard<'_, Held> {
-        // Whoever panicked while writing cannot have left half a batch that matters: it is lost with the process.
+        // A panicking writer may have left half a batch, but that does not matter: the data is lost with the process.
         self.held.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -140,12 +140,12 @@ impl Reader for MemoryStore {
         self.reader()
     }
 
-    fn read_from(&self, from: Position, most: Most) -> Result<Vec<Entry>, StoreError> {
+    fn read_from(&self, from: Position, most: ReadLimit) -> Result<Vec<Entry>, StoreError> {
         let held = self.read();
         Ok(held.entries.range(from..).take(most.entries).map(|(_, entry)| Entry::clone(entry)).collect())
     }
 
-    fn read_run(&self, run_id: RunId, from: Seq, most: Most) -> Result<Vec<Entry>, StoreError> {
+    fn read_run(&self, run_id: RunId, from: Seq, most: ReadLimit) -> Result<Vec<Entry>, StoreError> {
         let held = self.read();
         let places = held.places.get(&run_id).map_or(&[][..], Vec::as_slice);
         let entries = places.iter().filter_map(|place| held.entries.get(place)).map(Arc::as_ref);

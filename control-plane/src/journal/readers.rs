@@ -1,4 +1,5 @@
-//! A few readers for many callers. Reading blocks, so it happens on threads that may; the writer is not among them.
+//! A small pool of readers for many callers. Reading blocks, so it runs on blocking threads; the writer does not use
+//! this pool.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,26 +7,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{JournalError, Reader, Store, StoreError};
 
-/// How many read at once; the others wait for their turn.
+/// How many readers are in use at the same time; other callers wait.
 const READERS: usize = 4;
 
-/// How many of those read for callers who follow what is recorded: they read for as long as there is something, and leave
-/// the others to whoever asks once.
-const READERS_BEHIND: usize = 2;
+/// How many of them may serve callers that follow runs or the journal. Such callers read for as long as there is
+/// something to read; the other readers stay free for single requests.
+const FOLLOWER_READERS: usize = 2;
 
-/// Readers and who may use one.
+/// The pool, and the permits to use it.
 #[derive(Debug)]
 pub(super) struct Readers {
     shelf: Arc<Shelf>,
     permits: Arc<Semaphore>,
-    behind: Semaphore,
+    followers: Semaphore,
 }
 
-/// The readers that nobody uses. More are opened when they are needed: most stores are read by one at a time.
+/// The idle readers. More are opened on demand: most stores are read by one caller at a time.
 struct Shelf(Mutex<Idle>);
 
 struct Idle {
-    /// Never lent: the others are opened from it.
+    /// Never lent out: the other readers are opened from it.
     first: Box<dyn Reader>,
     rest: Vec<Box<dyn Reader>>,
 }
@@ -37,14 +38,14 @@ impl std::fmt::Debug for Shelf {
 }
 
 impl Shelf {
-    /// One that nobody uses. May block.
+    /// Takes an idle reader or opens another. May block.
     fn get(&self) -> Result<Box<dyn Reader>, StoreError> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         idle.rest.pop().map_or_else(|| idle.first.another(), Ok)
     }
 }
 
-/// A reader in use: it goes back however the use ends.
+/// A reader in use; it returns to the pool when dropped.
 struct Lent {
     reader: Option<Box<dyn Reader>>,
     shelf: Arc<Shelf>,
@@ -53,7 +54,7 @@ struct Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // Before the permit, which is dropped after this.
+        // Returned before the permit, which is dropped afterwards.
         self.shelf.0.lock().unwrap_or_else(PoisonError::into_inner).rest.extend(self.reader.take());
     }
 }
@@ -68,11 +69,11 @@ impl Readers {
         Self {
             shelf: Arc::new(Shelf(Mutex::new(idle))),
             permits: Arc::new(Semaphore::new(READERS)),
-            behind: Semaphore::new(READERS_BEHIND),
+            followers: Semaphore::new(FOLLOWER_READERS),
         }
     }
 
-    /// Hands a reader over for good; the others have one less.
+    /// Gives a reader away for good; the pool has one less.
     pub(super) async fn take(&self) -> Result<Box<dyn Reader>, JournalError> {
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| JournalError::Closed)?;
         permit.forget();
@@ -80,16 +81,16 @@ impl Readers {
         Ok(tokio::task::spawn_blocking(move || shelf.get()).await.map_err(|_| JournalError::Closed)??)
     }
 
-    /// As [`Readers::read`], for one of many who follow what is recorded.
-    pub(super) async fn read_behind<T: Send + 'static>(
+    /// Like [`Readers::read`], for callers that follow runs or the journal.
+    pub(super) async fn read_for_follower<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, JournalError> {
-        let _turn = self.behind.acquire().await.map_err(|_| JournalError::Closed)?;
+        let _turn = self.followers.acquire().await.map_err(|_| JournalError::Closed)?;
         self.read(read).await
     }
 
-    /// Reads on a thread that may block.
+    /// Calls `read` with a reader, on a blocking thread.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
@@ -101,7 +102,7 @@ impl Readers {
             let lent = Lent { reader: Some(reader), shelf, _permit: permit };
             lent.reader.as_deref().map(read).transpose()
         });
-        // Nothing panics there or is aborted, and what is lent is a reader.
+        // The closure does not panic and is never aborted, and `lent` always holds a reader.
         done.await.map_err(|_| JournalError::Closed)??.ok_or(JournalError::Closed)
     }
 }

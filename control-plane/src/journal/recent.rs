@@ -1,6 +1,6 @@
-//! Folded runs that were asked for or have just ended, so that reading them again needs neither copy nor fold. Bounded by
-//! number and size; the least recently used goes first. The one that was used last is kept whatever its size: whoever
-//! reads a large run reads it page after page, and each page would fold it anew.
+//! A cache of folded runs that were read or have just ended, so that reading them again needs neither a copy nor a
+//! fold. It is bounded by number and size and evicts the least recently used run first. The most recently used run is
+//! kept whatever its size: a client reads a large run page by page, and each page would fold it again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl Recent {
     }
 }
 
-/// About what a run occupies: what its texts hold and a flat sum for each task.
+/// The memory that a run takes, in bytes, roughly: its texts, and a flat sum for each task.
 fn rough_bytes(state: &State) -> usize {
     const TASK_BYTES: usize = 1_024;
     let submitted = &state.submitted;

@@ -1,37 +1,37 @@
-//! Runs as they are listed: one row each, a cache of their entries. Never here: anything that only a row knows.
+//! Runs as lists show them: one row each, a cache of their entries. A row holds nothing that the entries do not.
 
 use gleitzeit_run::{Entry, Event, RunId, RunStatus};
 use gleitzeit_workflow::{Failure, Timestamp};
 use indexmap::IndexMap;
 use uuid::Uuid;
 
-/// What a list shows of a run.
+/// The row of a run in lists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRow {
-    /// Which.
+    /// The run.
     pub run_id: RunId,
-    /// Of the workflow.
+    /// The name of its workflow.
     pub name: String,
-    /// Where it stands.
+    /// Its status.
     pub status: RunStatus,
-    /// The trace id that everything about it carries.
+    /// The trace id that everything about the run carries.
     pub correlation_id: String,
     /// When it was submitted.
     pub submitted_at: Timestamp,
-    /// When it became final.
+    /// When it became final; `None` while it is unfinished.
     pub finished_at: Option<Timestamp>,
-    /// For filtering.
+    /// The labels by which lists can be filtered.
     pub labels: IndexMap<String, String>,
     /// Why it failed or was cancelled.
     pub error: Option<Failure>,
-    /// How many tasks it has.
+    /// The number of its tasks.
     pub task_count: u32,
-    /// The run it repeats.
+    /// The run that it retries, if any.
     pub retry_of: Option<RunId>,
 }
 
 impl RunRow {
-    /// The row of a run that was just submitted; none if the entry is another.
+    /// The row for a submission entry; `None` for any other entry.
     pub fn submitted(entry: &Entry) -> Option<Self> {
         let Event::WorkflowSubmitted(submitted) = &entry.event else { return None };
         Some(Self {
@@ -48,7 +48,7 @@ impl RunRow {
         })
     }
 
-    /// Whether a list with this filter shows it.
+    /// Whether a list with this filter shows the run.
     pub fn passes(&self, filter: &RunFilter) -> bool {
         (filter.statuses.is_empty() || filter.statuses.contains(&self.status))
             && filter.name.as_ref().is_none_or(|name| *name == self.name)
@@ -59,7 +59,7 @@ impl RunRow {
     }
 }
 
-/// The end of a run: how it ended and, if it did not complete, why. None if the event is another.
+/// How a run ended and, if it did not complete, why; `None` if the event does not end a run.
 pub(super) fn ending(event: &Event) -> Option<(RunStatus, Option<Failure>)> {
     match event {
         Event::WorkflowCompleted(_) => Some((RunStatus::Completed, None)),
@@ -69,31 +69,32 @@ pub(super) fn ending(event: &Event) -> Option<(RunStatus, Option<Failure>)> {
     }
 }
 
-/// Which runs to list: those that pass everything that is set.
+/// Selects runs: a run must pass every criterion that is set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunFilter {
-    /// Any of these; empty: all.
+    /// Any of these statuses; empty means all.
     pub statuses: Vec<RunStatus>,
-    /// The workflow's name, exactly.
+    /// The exact name of the workflow.
     pub name: Option<String>,
-    /// All of these labels with these values.
+    /// All of these labels, with these values.
     pub labels: IndexMap<String, String>,
     /// Submitted at this time or later.
     pub submitted_after: Option<Timestamp>,
     /// Submitted before this time.
     pub submitted_before: Option<Timestamp>,
-    /// The run's id begins with this: hexadecimal digits in either case, hyphens anywhere; anything else fits no run.
+    /// The id begins with this: hexadecimal digits in either case, hyphens anywhere. Any other text matches no run.
     pub id_prefix: String,
 }
 
-/// A run is recorded within this time after its id was made. An id says when by the journal's own clock, which never goes
-/// back, so the runs of a time lie together in the order of ids.
+/// A run is recorded within this time after its id was created. An id contains the time of the journal's clock, which
+/// never goes back, so the runs of a period are adjacent in the order of ids.
 const RECORDED_WITHIN_MS: u64 = 600_000;
-/// Below the milliseconds of a UUIDv7.
+/// The bits of a UUIDv7 below the milliseconds.
 const REST_BITS: u32 = 80;
 
 impl RunFilter {
-    /// The first and last id that a run can have which has the prefix and was submitted in time; none if no id can.
+    /// The first and the last id that a matching run can have, by prefix and submission time; `None` if no id can
+    /// match.
     pub fn id_range(&self) -> Option<(RunId, RunId)> {
         let (mut first, mut last) = self.prefix_range()?;
         let at = |time: Timestamp| u128::try_from(time.0.clamp(0, (1 << 48) - 1)).unwrap_or(0) << REST_BITS;
@@ -101,7 +102,7 @@ impl RunFilter {
             first = first.max(at(after.minus_ms(RECORDED_WITHIN_MS)));
         }
         if let Some(before) = self.submitted_before {
-            // Many ids of one millisecond are given to the next ones.
+            // When one millisecond has too many ids, the further ones get the next milliseconds.
             last = last.min(at(before.plus_ms(RECORDED_WITHIN_MS)) | !(u128::MAX << REST_BITS));
         }
         Some((RunId(Uuid::from_u128(first)), RunId(Uuid::from_u128(last))))
@@ -120,7 +121,7 @@ impl RunFilter {
     }
 }
 
-/// How many runs there are, by status.
+/// The number of runs by status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct RunCounts {
@@ -141,7 +142,7 @@ impl RunCounts {
         }
     }
 
-    /// Counts what an entry changes.
+    /// Counts the change that an entry makes.
     pub fn count(&mut self, event: &Event) {
         if matches!(event, Event::WorkflowSubmitted(_)) {
             self.running += 1;
@@ -187,7 +188,7 @@ mod tests {
         let filter =
             RunFilter { submitted_after: time(now), submitted_before: time(now + 5_000), ..Default::default() };
         let (first, last) = filter.id_range().expect("some ids");
-        // Its id was made a minute before it was recorded.
+        // Its id was created a minute before it was recorded.
         for (ms, expected) in [(now, true), (now - 60_000, true), (now - 3_600_000, false), (now + 3_600_000, false)] {
             assert_eq!(first <= at(ms) && at(ms) <= last, expected, "{ms}");
         }

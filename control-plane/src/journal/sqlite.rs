@@ -1,5 +1,5 @@
-//! Entries in one SQLite file. A lock file beside it keeps a second process out. Lives here: opening and writing;
-//! reading is in `read`, the rows of runs and requests in `rows`, asking for them in `list`.
+//! A store in one SQLite file. A lock file beside it keeps a second process out. This module opens and writes; `read`
+//! reads entries, `rows` keeps the rows of runs and requests, and `list` queries them.
 
 #[cfg(test)]
 mod aside;
@@ -44,7 +44,7 @@ use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
 
 pub use backup::{Copied, backup};
 pub use check::{Checked, Wrong, check};
-pub use look::{Alone, Holder, Look};
+pub use look::{Holder, Look, StoreLock};
 pub use repair::repair;
 pub use restore::restore;
 
@@ -54,9 +54,9 @@ use read::SqliteReader;
 use state::State;
 use sum::{Sum, stored};
 
-/// The log is written back every 16 MiB rather than every 4: each time costs two more flushes. Pages that become free can
-/// be given back in small steps. On macOS a flush reaches the disk itself, and not only its cache, if that is asked for
-/// (F_FULLFSYNC); other systems have no other flush.
+/// The log is checkpointed every 16 MiB instead of every 4, because each checkpoint costs two more flushes. Incremental
+/// vacuum returns free pages to the disk in small steps. With F_FULLFSYNC a flush on macOS reaches the disk itself and
+/// not only its cache; other systems have only one kind of flush.
 const SETTINGS: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 4000;
   PRAGMA journal_size_limit = 67108864; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;";
 
@@ -66,27 +66,28 @@ pub struct SqliteStore {
     db: Connection,
     path: PathBuf,
     state: State,
-    /// Something could not be written: what is held here may not be what is there.
+    /// Set while a change is being written, and for good after one failed: the state in memory may then differ from the
+    /// file.
     broken: bool,
-    /// Locked until the store is dropped or its process dies.
+    /// The lock file, locked until the store is dropped or its process dies.
     mark: Mark,
-    /// Given up last, after the database.
+    /// The claim on the file; released last, after the database is closed.
     claim: Arc<Claim>,
 }
 
 impl SqliteStore {
-    /// Opens or creates a store; creates its folder. A restore of it that was cut off is finished first.
+    /// Opens a store, or creates it with its folder. An interrupted restore of it is finished first.
     ///
     /// # Errors
-    /// If the file cannot be used, another process has it open, a later version wrote it, or what was acknowledged in it
-    /// is not there.
+    /// If the file cannot be used, another process has it open, a later version wrote it, or acknowledged entries are
+    /// missing from it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         make_folder(path)?;
-        // By its real name: through a link it is the same store, with the same lock.
+        // The canonical path: through a link it is the same store, with the same lock.
         let path = &real_path(path)?;
         let mut mark = lock(path)?;
         swap::resume(path, &mut mark)?;
-        // Before the database makes anything of what is there.
+        // Before the database creates or changes any file.
         let lost = match std::fs::metadata(path) {
             Ok(found) => (found.len() == 0).then_some("it is empty"),
             Err(_) => Some("its file is not there"),
@@ -105,13 +106,13 @@ impl SqliteStore {
     }
 }
 
-/// Makes the folder of a store.
+/// Creates the folder of a store.
 fn make_folder(of: &Path) -> Result<(), StoreError> {
     let Some(folder) = of.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
     std::fs::create_dir_all(folder).map_err(|source| StoreError::Open { path: of.to_owned(), source })
 }
 
-/// The path of a file without links on the way to it; it may not be there, and its folder must be.
+/// The path of a file with all links resolved. The file need not exist, but its folder must.
 fn real_path(path: &Path) -> Result<PathBuf, StoreError> {
     let refused = |source| StoreError::Open { path: path.to_owned(), source };
     match path.canonicalize() {
@@ -124,7 +125,7 @@ fn real_path(path: &Path) -> Result<PathBuf, StoreError> {
 }
 
 impl Drop for SqliteStore {
-    /// A store that was closed well is one file: whoever reads last could not write its log back.
+    /// Leaves a closed store as a single file: a later process that only reads could not write its log back.
     fn drop(&mut self) {
         if !self.broken {
             let closing = "PRAGMA busy_timeout = 500; PRAGMA wal_checkpoint(TRUNCATE)";
@@ -135,7 +136,7 @@ impl Drop for SqliteStore {
     }
 }
 
-/// Keeps every other process out.
+/// Locks the store against every other process.
 fn lock(path: &Path) -> Result<Mark, StoreError> {
     let refused = |source| StoreError::Open { path: path.to_owned(), source };
     let mut lock_path = path.as_os_str().to_owned();
@@ -148,7 +149,7 @@ fn lock(path: &Path) -> Result<Mark, StoreError> {
         .mode(0o600)
         .open(lock_path)
         .map_err(refused)?;
-    // It may have been made when others could still open it, and so keep the owner out.
+    // The file may have been created when other users could still open it, and thus lock the owner out.
     lock.set_permissions(Permissions::from_mode(0o600)).map_err(refused)?;
     lock.try_lock().map_err(|error| match error {
         std::fs::TryLockError::WouldBlock => StoreError::InUse(path.to_owned()),
@@ -157,8 +158,8 @@ fn lock(path: &Path) -> Result<Mark, StoreError> {
     Ok(Mark::new(lock))
 }
 
-/// Inputs, results and environment are for the owner's eyes; the log beside the file gets the same rights. `None` if the
-/// file was there before.
+/// Creates a file that only its owner can read, since it holds inputs, results and environment variables; SQLite gives
+/// its log the same mode. `None` if the file already exists.
 fn create_private(path: &Path) -> std::io::Result<Option<File>> {
     let mut options = File::options();
     options.create_new(true).write(true).mode(0o600);
@@ -168,14 +169,14 @@ fn create_private(path: &Path) -> std::io::Result<Option<File>> {
     }
 }
 
-/// Opens the file, makes it a store of this version, and checks that it is whole. If it is not, nothing is changed.
+/// Opens the database, migrates it to this version, and checks that it is complete. If it is not, nothing is changed.
 fn connect(path: &Path, made: bool, claim: &Claim, mark: &mut Mark) -> Result<(Connection, State), StoreError> {
     let failed = database("set it up");
     let mut db = Connection::open(path).map_err(database("open the file"))?;
-    // Else closing it after an error would throw away a log of which only a part could be read.
+    // Otherwise closing it after an error would discard a log of which only a part could be read.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(&failed)?;
     if made {
-        // Nothing can be lost yet: it is flushed once, below, instead of at each of these steps.
+        // A new store has nothing to lose yet: it is flushed once, below, instead of at each of these steps.
         db.execute_batch("PRAGMA synchronous = OFF").map_err(&failed)?;
     }
     db.execute_batch(SETTINGS).map_err(&failed)?;
@@ -187,7 +188,7 @@ fn connect(path: &Path, made: bool, claim: &Claim, mark: &mut Mark) -> Result<(C
     let state = migrate::prepare(&transaction, path)?;
     state.check_mark(mark, path)?;
     transaction.commit().map_err(&failed)?;
-    // Durable at each commit from now on.
+    // From now on each commit is durable.
     db.execute_batch("PRAGMA synchronous = FULL").map_err(&failed)?;
     if made {
         flush(path, claim).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
@@ -196,24 +197,24 @@ fn connect(path: &Path, made: bool, claim: &Claim, mark: &mut Mark) -> Result<(C
     Ok((db, state))
 }
 
-/// Brings a store that was just made to the disk: its file, its log and their names.
+/// Flushes a new store to the disk: its file, its log and their names.
 fn flush(path: &Path, claim: &Claim) -> std::io::Result<()> {
     claim.sync()?;
     File::options().write(true).open(log_of(path))?.sync_all()?;
     part::sync_folder(path)
 }
 
-/// The write-ahead log of a store's file.
+/// The path of a store's write-ahead log.
 fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     log.into()
 }
 
-/// Says which file it is that cannot be opened.
+/// Adds the path to an error from opening the database.
 fn at(path: &Path, error: StoreError) -> StoreError {
     let StoreError::Database { what, source } = error else { return error };
-    match at_writing(path, what, source) {
+    match write_error(path, what, source) {
         StoreError::Database { source, .. } => StoreError::Unusable { path: path.to_owned(), source },
         told => told,
     }
@@ -232,7 +233,7 @@ impl SqliteStore {
         })
     }
 
-    /// Changes the file, and never again once that has failed.
+    /// Changes the file. After one failed change, every later one is refused.
     fn change<T>(
         &mut self,
         what: &'static str,
@@ -242,7 +243,7 @@ impl SqliteStore {
             return Err(StoreError::Broken(self.path.clone()));
         }
         self.broken = true;
-        let changed = change(self).map_err(|error| at_writing(&self.path, what, error))?;
+        let changed = change(self).map_err(|error| write_error(&self.path, what, error))?;
         self.claim.confirm()?;
         self.broken = false;
         self.mark.write(&self.state.store_id, self.state.tail.position);
@@ -251,7 +252,8 @@ impl SqliteStore {
 }
 
 impl SqliteStore {
-    /// Changes the file if there is room for it; if not, that is taken back as a whole, and the store is as before.
+    /// Changes the file if there is room for it. If there is not, the change is rolled back completely and the store
+    /// stays usable.
     fn try_change<T>(
         &mut self,
         what: &'static str,
@@ -264,7 +266,7 @@ impl SqliteStore {
             changed => return changed,
         };
         self.state.take_back(before);
-        // The database has taken its transaction back: no step of it can be seen.
+        // The database has rolled its transaction back, so no step of it is visible.
         self.broken = !self.db.is_autocommit();
         if self.broken {
             return Err(StoreError::Broken(self.path.clone()));
@@ -303,7 +305,7 @@ impl Store for SqliteStore {
 
     fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        // A file system that does not say has room as far as anybody knows.
+        // A file system that does not report its free space is assumed to have room.
         let Ok(told) = rustix::fs::statvfs(folder.unwrap_or(Path::new("."))) else { return Ok(()) };
         if told.f_bavail.saturating_mul(told.f_frsize) >= bytes {
             return Ok(());
@@ -320,9 +322,9 @@ impl Store for SqliteStore {
         };
         let step = match self.try_change("remove finished runs", step) {
             Err(StoreError::NoRoom { .. }) => {
-                // A log that is written back is used from its beginning, which may be all the room that is needed.
+                // After a checkpoint the log is reused from its beginning, which may be all the room that is needed.
                 let written_back = self.db.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
-                written_back.map_err(|error| at_writing(&self.path, "write its log back", error))?;
+                written_back.map_err(|error| write_error(&self.path, "write its log back", error))?;
                 self.try_change("remove finished runs", step)?
             }
             step => step?,
@@ -348,14 +350,14 @@ impl Store for SqliteStore {
     }
 }
 
-/// As [`Connection::transaction`] does it, which reads its statements anew each time: more than a hundredth of all that a
-/// small run takes.
+/// Like [`Connection::transaction`], but with cached statements: parsing them anew each time is more than a hundredth
+/// of all the work of a small run.
 fn in_transaction(db: &Connection, change: impl FnOnce() -> rusqlite::Result<()>) -> rusqlite::Result<()> {
     let execute = |sql| db.prepare_cached(sql)?.execute([]).map(drop);
     execute("BEGIN")?;
     let changed = change().and_then(|()| execute("COMMIT"));
     if changed.is_err() && !db.is_autocommit() {
-        // What was wrong first is what is told; closing the file rolls back as well.
+        // The first error is the one reported; closing the file rolls back as well.
         execute("ROLLBACK").ok();
     }
     changed
@@ -393,8 +395,9 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<u64> {
     Ok(sum)
 }
 
-/// No room and no right are for the operator to mend; the rest is said as it is.
-fn at_writing(path: &Path, what: &'static str, source: rusqlite::Error) -> StoreError {
+/// Names the path in errors that the operator can fix, such as a full disk or missing permissions; other errors stay as
+/// they are.
+fn write_error(path: &Path, what: &'static str, source: rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     match source.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full { path, source },
@@ -409,16 +412,16 @@ fn at_writing(path: &Path, what: &'static str, source: rusqlite::Error) -> Store
     }
 }
 
-/// The limit of file sizes of this process, if the store or its log has come so near to it that a write does not fit.
+/// The file size limit of this process, if the store or its log is so close to it that a write may not fit.
 fn reached_limit(path: &Path) -> Option<u64> {
-    /// The largest write to either.
-    const NEAR: u64 = 128 * 1024;
+    /// The largest write to either file, in bytes.
+    const LARGEST_WRITE: u64 = 128 * 1024;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current?;
     ["", "-wal"].into_iter().find_map(|ending| {
         let mut path = path.as_os_str().to_owned();
         path.push(ending);
         let length = std::fs::metadata(path).ok()?.len();
-        (length + NEAR > limit).then_some(limit)
+        (length + LARGEST_WRITE > limit).then_some(limit)
     })
 }
 

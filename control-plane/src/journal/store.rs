@@ -1,4 +1,4 @@
-//! What a store can do. Everything is synchronous: it is called from a thread that may block.
+//! The interface of a store. Everything is synchronous and may block, so it must be called from a thread that may.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,41 +9,41 @@ use thiserror::Error;
 
 use crate::journal::{RunCounts, RunFilter, RunRow};
 
-/// The store format this code writes; a store of a later one is refused.
+/// The store format that this code writes; a store with a later one is refused.
 pub const FORMAT_VERSION: u32 = 2;
 
-/// Where a journal ends.
+/// The end of a journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tail {
-    /// Of the last entry; 0 if there is none.
+    /// The position of the last entry; 0 if there is none.
     pub position: Position,
-    /// Of the last entry.
+    /// The time of the last entry.
     pub recorded_at: Timestamp,
 }
 
-/// What one step of pruning has done.
+/// What one pruning step has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// The runs that are no longer there, with their last statuses.
+    /// The removed runs, with their final statuses.
     pub runs: Vec<(RunId, RunStatus)>,
-    /// How many entries were removed, of these runs or of those of steps before.
+    /// How many entries were removed, of these runs and of runs from earlier steps.
     pub entries: u64,
-    /// Whether another step has something to do.
+    /// Whether there is work for another step.
     pub more: bool,
 }
 
 /// What one step of removing protocols has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrunedProtocols {
-    /// How many protocols are no longer known.
+    /// How many protocols were removed.
     pub protocols: u64,
-    /// How many entries were removed, also those about protocols of steps before.
+    /// How many entries were removed, including entries about protocols from earlier steps.
     pub entries: u64,
-    /// Whether another step has something to do.
+    /// Whether there is work for another step.
     pub more: bool,
 }
 
-/// Why a store could not do something.
+/// Why a store operation failed.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The file or its folder cannot be used.
@@ -51,32 +51,32 @@ pub enum StoreError {
     Open {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// Another process has it open.
+    /// Another process has the store open.
     #[error("the store `{}` is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// The database cannot use the file: no right to write, no room, or not a file.
+    /// The database cannot use the file: it lacks permission or room, or the path is not a file.
     #[error("cannot use the store `{}`", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The database's error.
         #[source]
         source: rusqlite::Error,
     },
-    /// The file is no database, or not the whole of one.
+    /// The file is not a database, or is not a complete one.
     #[error("PERSISTENCE_INTEGRITY_ERROR: `{}` is no store, or a damaged one", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What the database says.
+        /// The database's error.
         #[source]
         source: rusqlite::Error,
     },
-    /// Something that was acknowledged is not there any more.
+    /// Something that was acknowledged is missing.
     #[error("PERSISTENCE_INTEGRITY_ERROR: the store `{}` is not whole: {why}; restore a backup", path.display())]
     Incomplete {
         /// The file.
@@ -84,19 +84,19 @@ pub enum StoreError {
         /// What is missing.
         why: String,
     },
-    /// The file that is written is not the one that a start would find.
+    /// The file that is being written is not the one that a start would find.
     #[error(
         "PERSISTENCE_STORE_LOST: the store `{}` was taken away while it was in use: {why}; put it back where it was, or \
          restore a backup, and start again",
         path.display()
     )]
     Gone {
-        /// Where it was.
+        /// The path of the store.
         path: PathBuf,
         /// What is there instead.
         why: String,
     },
-    /// The file has several names, under each of which its log would be another.
+    /// The file has several names. Under each of them its log would be a different file.
     #[error(
         "the store `{}` has {names} names (hard links), and entries written under one are missing under another; remove \
          all names but the one that is used",
@@ -105,10 +105,10 @@ pub enum StoreError {
     Linked {
         /// The file.
         path: PathBuf,
-        /// How many names.
+        /// The number of names.
         names: u64,
     },
-    /// A store that is being replaced could not be.
+    /// Replacing a store could not be completed.
     #[error(
         "the store `{}` is half replaced; the next start, `restore` or `backup` goes on with that",
         path.display()
@@ -116,11 +116,11 @@ pub enum StoreError {
     CutOff {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// The lists, which are made of the entries, are not what the entries say.
+    /// The lists, which are derived from the entries, do not match them.
     #[error(
         "PERSISTENCE_INTEGRITY_ERROR: the lists of the store `{}` are damaged: {why}; \
          `gleitzeit store check --repair --store sqlite:{}` makes them again from its entries",
@@ -130,7 +130,7 @@ pub enum StoreError {
     Lists {
         /// The file.
         path: PathBuf,
-        /// What is wrong with them.
+        /// What is wrong with the lists.
         why: String,
     },
     /// There is no room to write.
@@ -138,11 +138,11 @@ pub enum StoreError {
     Full {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The database's error.
         #[source]
         source: rusqlite::Error,
     },
-    /// A file may not grow further.
+    /// A file may not grow any further.
     #[error(
         "the store `{}` has reached the limit of file sizes, {limit} bytes: raise it (`ulimit -f`) and start again",
         path.display()
@@ -150,13 +150,13 @@ pub enum StoreError {
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// How many bytes a file may have.
+        /// The largest file size in bytes that this process may write.
         limit: u64,
-        /// Why.
+        /// The database's error.
         #[source]
         source: rusqlite::Error,
     },
-    /// Removing what is old needs room that is not there. Nothing was changed, and writing goes on.
+    /// Removing old data needs room that is not there. Nothing was changed, and writing continues.
     #[error(
         "there is no room to remove what is old from the store `{}`: {why}; what is removed is written to its log \
          first, so make some room and try again",
@@ -168,32 +168,32 @@ pub enum StoreError {
         /// What is full.
         why: String,
     },
-    /// An earlier write failed.
+    /// An earlier write failed, so the store takes no more.
     #[error("the store `{}` could not be written and is not written any more", .0.display())]
     Broken(PathBuf),
     /// A backup cannot be made or restored.
     #[error("{}", .0)]
     Backup(String),
-    /// It was written by a later version.
+    /// The store was written by a later version.
     #[error("PERSISTENCE_INTEGRITY_ERROR: the store has format {found}, this version reads up to {known}")]
     Format {
-        /// In the store.
+        /// The format of the store.
         found: u32,
-        /// In this code.
+        /// The latest format that this code knows.
         known: u32,
     },
-    /// An entry cannot be read by this version, or does not follow on the last one.
+    /// An entry cannot be read by this version, or does not follow on the previous one.
     #[error("PERSISTENCE_INTEGRITY_ERROR: entry {position}: {why}")]
     Entry {
-        /// Of the entry.
+        /// The position of the entry.
         position: u64,
         /// What is wrong with it.
         why: String,
     },
-    /// An entry is as it was written, and this version cannot read it.
+    /// An entry is intact, but this version cannot read it.
     #[error("PERSISTENCE_INTEGRITY_ERROR: {}", .0)]
     Unreadable(Box<Unreadable>),
-    /// What is stored of a run contradicts itself.
+    /// The stored data of a run contradicts itself.
     #[error("PERSISTENCE_INTEGRITY_ERROR: {0}")]
     Run(String),
     /// The writer's thread could not be started.
@@ -204,14 +204,14 @@ pub enum StoreError {
     Database {
         /// The operation.
         what: &'static str,
-        /// Why.
+        /// The database's error.
         #[source]
         source: rusqlite::Error,
     },
 }
 
 impl StoreError {
-    /// Whether what was stored is not there any more as it was.
+    /// Whether the error means that stored data was lost or changed.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Damaged { .. }
@@ -225,7 +225,7 @@ impl StoreError {
         }
     }
 
-    /// The same about a file that was looked at under another name.
+    /// The same error for a file that was inspected under another name.
     #[must_use]
     pub(crate) fn about(mut self, file: &Path) -> Self {
         match &mut self {
@@ -238,7 +238,7 @@ impl StoreError {
         self
     }
 
-    /// Its place in the table of errors; none for what should not happen.
+    /// The code of the error in the table of errors; `None` for errors that should not happen.
     pub fn code(&self) -> Option<ErrorCode> {
         Some(match self {
             error if error.is_damage() => ErrorCode::PersistenceIntegrityError,
@@ -254,7 +254,7 @@ impl StoreError {
     }
 }
 
-/// Whether the database found the file damaged, or a value that nobody wrote there.
+/// Whether the database found the file damaged, or found a value that was never written there.
 pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
     use rusqlite::{Error, ErrorCode};
     matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
@@ -267,16 +267,16 @@ pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
         )
 }
 
-/// An entry that is as it was written and cannot be read.
+/// An entry that is intact but cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Of the entry.
+    /// The position of the entry.
     pub position: Position,
-    /// Whose it is; none for ownerships and protocols.
+    /// The run it belongs to; `None` for entries about ownerships and protocols.
     pub run_id: Option<RunId>,
-    /// Its place in the run.
+    /// The number of the entry within the run.
     pub seq: Seq,
-    /// What is wrong with it.
+    /// What is wrong with the entry.
     pub why: String,
 }
 
@@ -286,132 +286,136 @@ impl std::fmt::Display for Unreadable {
     }
 }
 
-/// Where entries are kept. What `append` returned `Ok` for survives a crash.
+/// Where entries are stored. Once `append` has returned `Ok`, its entries survive a crash.
 pub trait Store: Send {
-    /// Where the journal ends.
+    /// The end of the journal.
     fn tail(&self) -> Tail;
 
-    /// Begins a term after the last entry and makes that durable. Returns the terms of this store, this one the last.
+    /// Begins a term after the last entry and makes it durable. Returns the terms of this store; the new one is the
+    /// last.
     ///
     /// # Errors
-    /// If it could not be written.
+    /// If the term could not be written.
     fn begin_term(&mut self, id: TermId) -> Result<History, StoreError>;
 
     /// Writes consecutive entries in one transaction and makes them durable.
     ///
     /// # Errors
-    /// If anything could not be written; then nothing of it was.
+    /// If any of them could not be written; then none was.
     fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError>;
 
-    /// Whether the next start would find what was appended.
+    /// Checks that the next start would find what was appended.
     ///
     /// # Errors
-    /// If what is written is not the store any more.
+    /// If the file being written is no longer the store.
     fn confirm(&self) -> Result<(), StoreError>;
 
-    /// Entries up to here may be gone, with their runs or since they no longer matter; whatever comes after is there.
+    /// Entries up to this position may have been removed, with their runs or because they no longer matter; all later
+    /// entries are there.
     fn pruned(&self) -> Position;
 
-    /// Removes finished runs that ended no later than `ended`: a small step that keeps nobody waiting for long. Whoever
-    /// reads a run meanwhile sees its first entries, or none.
+    /// Removes finished runs that ended no later than `ended`, in one small step. A concurrent reader of such a run
+    /// sees its first entries, or none.
     ///
     /// # Errors
-    /// `NoRoom` if there is no room to write it: then nothing was changed, and the store can be used as before. Else if it
-    /// could not be written.
+    /// `NoRoom` if there is no room to write the step: then nothing was changed, and the store can be used as before.
+    /// Any other error if it could not be written.
     fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError>;
 
-    /// Whether so many bytes more could be written, as far as that can be told without writing them.
+    /// Checks whether that many more bytes could be written, as far as that is known without writing them.
     ///
     /// # Errors
-    /// `NoRoom` if not.
+    /// `NoRoom` if they could not.
     fn check_room(&self, _bytes: u64) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Removes entries of no run, given by their places in order: a few at a time. Returns how many were there.
+    /// Removes a few entries that belong to no run, given by their positions in order. Returns how many of them
+    /// existed.
     ///
     /// # Errors
     /// As for [`Store::prune`].
     fn remove(&mut self, positions: &[Position]) -> Result<u64, StoreError>;
 
-    /// Something to read with beside the writer; it sees all that was appended before each call.
+    /// Opens a reader beside the writer; it sees everything that was appended before each of its calls.
     ///
     /// # Errors
-    /// If the store cannot be opened once more.
+    /// If the store cannot be opened again.
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
 }
 
-/// How much is read at once.
+/// The most that is read at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Most {
-    /// So many entries.
+pub struct ReadLimit {
+    /// The most entries.
     pub entries: usize,
-    /// A page ends with the entry that reaches so many bytes of bodies. Where entries are held in memory anyway it need not.
+    /// A page ends with the entry that reaches this many bytes of bodies. Stores in memory may ignore it.
     pub bytes: usize,
 }
 
-impl Most {
-    /// So that large results do not fill the memory.
+impl ReadLimit {
+    /// Keeps large results from filling the memory.
     const BYTES: usize = 1024 * 1024;
 }
 
-impl From<usize> for Most {
-    /// So many entries, or a MiB.
+impl From<usize> for ReadLimit {
+    /// At most `entries` entries, or about a MiB.
     fn from(entries: usize) -> Self {
         Self { entries, bytes: Self::BYTES }
     }
 }
 
-/// What takes the entries of a start, or what is wrong with one.
+/// Receives each entry that a start replays, or the error of one that cannot be read.
 pub type Replay<'a> = dyn FnMut(Result<Entry, Unreadable>) -> Result<(), StoreError> + 'a;
 
-/// Reads what was appended, without keeping the writer waiting.
+/// Reads what was appended, without blocking the writer.
 pub trait Reader: Send {
-    /// Another one of the same store.
+    /// Opens another reader of the same store.
     ///
     /// # Errors
-    /// If the store cannot be opened once more.
+    /// If the store cannot be opened again.
     fn another(&self) -> Result<Box<dyn Reader>, StoreError>;
 
-    /// Entries from a position on, in order: at most `most`, none only where the journal ends.
+    /// Entries from a position on, in order: at most `most`, and none only at the end of the journal.
     ///
     /// # Errors
     /// If they cannot be read.
-    fn read_from(&self, from: Position, most: Most) -> Result<Vec<Entry>, StoreError>;
+    fn read_from(&self, from: Position, most: ReadLimit) -> Result<Vec<Entry>, StoreError>;
 
-    /// Entries of a run from `from` on, in order: at most `most`, none only where they end.
+    /// Entries of a run from `from` on, in order: at most `most`, and none only at their end.
     ///
     /// # Errors
     /// If they cannot be read.
-    fn read_run(&self, run_id: RunId, from: Seq, most: Most) -> Result<Vec<Entry>, StoreError>;
+    fn read_run(&self, run_id: RunId, from: Seq, most: ReadLimit) -> Result<Vec<Entry>, StoreError>;
 
-    /// Hands over all entries in order, leaving out those of finished runs: what a start must replay. An entry of a run
-    /// that cannot be read is handed over as such, and so are those with which a run has more than `run_bytes` of bodies,
-    /// which are not read; where entries are held in memory anyway there is no such limit.
+    /// Passes all entries that a start must replay to `each`, in order: all except those of finished runs. An entry
+    /// that cannot be read is passed as [`Unreadable`], and so, unread, are the entries with which a run exceeds
+    /// `run_bytes` of bodies. Stores in memory have no such limit.
     ///
     /// # Errors
-    /// If they cannot be read, or what `each` returned.
+    /// If the entries cannot be read, or with the error of `each`.
     fn replay(&self, run_bytes: usize, each: &mut Replay<'_>) -> Result<(), StoreError>;
 
-    /// The run submitted under a request id, with the hash of that request's body.
+    /// The run that was submitted under a request id, with the hash of the request body.
     ///
     /// # Errors
     /// If it cannot be read.
     fn find_request(&self, request_id: &str) -> Result<Option<(RunId, String)>, StoreError>;
 
-    /// At most `limit` runs that pass the filter, newest first, beginning after the run `after`.
+    /// The first `limit` runs after the run `after` that pass the filter, newest first.
     ///
     /// # Errors
     /// If they cannot be read.
     fn list_runs(&self, filter: &RunFilter, after: Option<RunId>, limit: usize) -> Result<Vec<RunRow>, StoreError>;
 
-    /// At most `limit` runs that ended at `from` or later, with their ends, by end and then id.
+    /// The first `limit` runs that ended at `from` or later, with the times of their ends, ordered by end and then by
+    /// id.
     ///
     /// # Errors
     /// If they cannot be read.
     fn ended_since(&self, from: Timestamp, limit: usize) -> Result<Vec<(RunId, Timestamp)>, StoreError>;
 
-    /// How many runs there are.
+    /// The number of runs by status.
     ///
     /// # Errors
     /// If they cannot be counted.

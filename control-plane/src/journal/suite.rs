@@ -1,4 +1,4 @@
-//! What every store must do, as tests that are run for each of them, and the entries they are fed with.
+//! The tests that every store must pass, and the entries that they use.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) fn run_id(n: u128) -> RunId {
     RunId(uuid::Uuid::from_u128(n << 64))
 }
 
-/// A workflow of one task.
+/// A workflow with one task.
 pub(crate) fn submission(name: &str) -> Arc<WorkflowSubmitted> {
     let task = Task {
         id: "only".into(),
@@ -57,14 +57,14 @@ pub(crate) fn submission(name: &str) -> Arc<WorkflowSubmitted> {
     })
 }
 
-/// The same with labels and a request id.
+/// The same, with labels and a request id.
 pub(crate) fn labelled(name: &str, labels: &[(&str, &str)], request_id: &str) -> Arc<WorkflowSubmitted> {
     let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
     let request = Some(RequestKey { request_id: request_id.to_owned(), body_hash: format!("hash of {request_id}") });
     Arc::new(WorkflowSubmitted { labels, request, ..WorkflowSubmitted::clone(&submission(name)) })
 }
 
-/// Makes entries that follow on each other.
+/// Creates consecutive entries.
 #[derive(Default)]
 pub(crate) struct Feeder {
     position: Position,
@@ -123,7 +123,8 @@ fn listed(store: &dyn Store, filter: &RunFilter, after: Option<u128>, limit: usi
     rows.into_iter().map(|row| row.run_id).collect()
 }
 
-/// Entries come back as they were written, by position and by run, in pages; a reader opened before sees them too.
+/// Entries are read back as they were written, by position and by run, in pages; a reader that was opened earlier sees
+/// them too.
 pub(crate) fn what_is_appended_is_read(mut store: Box<dyn Store>) {
     let reader = read(store.as_ref());
     let mut feed = Feeder::default();
@@ -155,7 +156,7 @@ pub(crate) fn a_batch_with_a_gap_leaves_nothing_behind(mut store: Box<dyn Store>
     store.append(&[first]).expect("the next one is accepted");
 }
 
-/// A term owns what is appended from then on.
+/// A term covers what is appended from then on.
 pub(crate) fn a_term_begins_after_the_last_entry(mut store: Box<dyn Store>) {
     let mut feed = Feeder::default();
     store.begin_term("first".into()).expect("it begins");
@@ -165,7 +166,7 @@ pub(crate) fn a_term_begins_after_the_last_entry(mut store: Box<dyn Store>) {
     assert_eq!((of(2), of(3)), (Some((1, "first".to_owned())), Some((2, "second".to_owned()))));
 }
 
-/// A request id is found with its run and hash, also when the run has ended.
+/// A request id leads to its run and hash, even after the run has ended.
 pub(crate) fn a_request_is_found(mut store: Box<dyn Store>) {
     let mut feed = Feeder::default();
     let entries =
@@ -177,7 +178,7 @@ pub(crate) fn a_request_is_found(mut store: Box<dyn Store>) {
     assert_eq!(reader.find_request("other").expect("read"), None);
 }
 
-/// A replay leaves out what belongs to finished runs and keeps the rest in order.
+/// A replay leaves out the entries of finished runs and keeps the rest in order.
 pub(crate) fn a_replay_leaves_out_finished_runs(mut store: Box<dyn Store>) {
     let mut feed = Feeder::default();
     let entries = [
@@ -206,7 +207,7 @@ pub(crate) fn a_replay_leaves_out_finished_runs(mut store: Box<dyn Store>) {
     assert!(matches!(stopped, Err(StoreError::Entry { position: 2, .. })));
 }
 
-/// Runs are listed newest first, by every filter, in pages that neither repeat nor miss one.
+/// Lists show runs newest first, with every filter, in pages that neither repeat nor miss a run.
 pub(crate) fn runs_are_listed(mut store: Box<dyn Store>) {
     let mut feed = Feeder::default();
     let entries = [
@@ -251,7 +252,7 @@ pub(crate) fn runs_are_listed(mut store: Box<dyn Store>) {
     assert_eq!(counts, RunCounts { running: 1, completed: 1, failed: 1, cancelled: 0 });
 }
 
-/// What ended long enough ago goes, in steps; the rest is untouched, and the journal goes on where it was.
+/// Runs that ended long enough ago are removed in steps; the rest stays, and the journal continues where it was.
 pub(crate) fn finished_runs_are_pruned_and_nothing_else(mut store: Box<dyn Store>) {
     let mut feed = Feeder::default();
     store.append(&[feed.granted(), feed.submitted(1, labelled("w", &[], "first"))]).expect("written");
@@ -272,7 +273,7 @@ pub(crate) fn finished_runs_are_pruned_and_nothing_else(mut store: Box<dyn Store
         Ok::<_, StoreError>(seen)
     };
     let before = replayed(reader.as_ref()).expect("read");
-    // Run 200 ended with the entry of position 2 + 6 * 199.
+    // Run 200 ended with the entry at position 2 + 6 * 199.
     let ended = Timestamp(1_000 * (2 + 6 * 199));
     let since = reader.ended_since(ended, 2).expect("listed");
     assert_eq!(since, [(run_id(200), ended), (run_id(201), ended.plus_ms(6_000))]);
@@ -282,7 +283,7 @@ pub(crate) fn finished_runs_are_pruned_and_nothing_else(mut store: Box<dyn Store
         steps += 1;
         entries += step.entries;
         runs.extend(step.runs);
-        // Whatever is listed can be read, and the end of the run of which the entries are going is the first to go.
+        // Every listed run can be read, and a run that is being removed loses its last entries first.
         for row in reader.list_runs(&RunFilter::default(), None, 999).expect("listed") {
             let of_run = reader.read_run(row.run_id, Seq(1), 9.into()).expect("read");
             assert_eq!(of_run.len(), if row.run_id == run_id(1) { 1 } else { 6 });
@@ -306,14 +307,14 @@ pub(crate) fn finished_runs_are_pruned_and_nothing_else(mut store: Box<dyn Store
     assert_eq!(reader.find_request("request 200").expect("read"), None);
     assert!(reader.find_request("request 201").expect("read").is_some());
     assert!(reader.find_request("first").expect("read").is_some());
-    // All of them, the last entry too: the journal goes on where it was all the same.
+    // All runs go, even the one with the last entry; the journal still continues where it was.
     while store.prune(Timestamp(i64::MAX)).expect("pruned").more {}
     assert_eq!((store.tail(), store.pruned()), (tail, tail.position));
     store.append(&[feed.completed(1)]).expect("it goes on");
     assert_eq!(positions(&reader.read_from(Position(0), 9.into()).expect("read")), [1, 2, tail.position.0 + 1]);
 }
 
-/// Entries that belong to no run leave when they no longer matter; those of runs do not.
+/// Entries that belong to no run are removed when they no longer matter; those of runs are not.
 pub(crate) fn entries_of_no_run_are_removed(mut store: Box<dyn Store>) {
     let mut feed = Feeder::default();
     let entries = [feed.granted(), feed.submitted(1, submission("w")), feed.granted(), feed.granted()];
@@ -322,7 +323,7 @@ pub(crate) fn entries_of_no_run_are_removed(mut store: Box<dyn Store>) {
     assert_eq!((store.pruned(), store.tail().position), (Position(1), Position(4)));
     let reader = read(store.as_ref());
     assert_eq!(positions(&reader.read_from(Position(0), 9.into()).expect("read")), [2, 3, 4]);
-    // The last one too.
+    // Even the last entry.
     assert_eq!(store.remove(&[Position(4)]).expect("removed"), 1);
     assert_eq!(store.remove(&[Position(4)]).expect("removed"), 0);
     store.append(&[feed.completed(1)]).expect("it goes on");
@@ -336,7 +337,7 @@ pub(crate) fn entries_of_no_run_are_removed(mut store: Box<dyn Store>) {
     assert_eq!(replayed, [3]);
 }
 
-/// Runs the suite for a store: `$new` makes an empty one, with what must outlive it.
+/// Runs the suite for a store: `$new` creates an empty one, with whatever must outlive it.
 macro_rules! store_suite {
     ($new:expr) => {
         store_suite!($new;

@@ -1,4 +1,4 @@
-//! The handle and the writer together, on a real file.
+//! Tests of the handle and the writer together, on a real file.
 
 use std::path::Path;
 
@@ -51,7 +51,7 @@ impl Desk {
         }
     }
 
-    /// Makes `r` and `q` owners of what run `n` needs, and lets engine `e` have a slot.
+    /// Makes `r` and `q` the owners of the slices that run `n` needs, and gives engine `e` a slot.
     async fn own(&self, n: u128) {
         let queue = Slice::Queue(QueueName::default_queue());
         self.ok(Request::Grant { slice: Slice::Shard(run_id(n).shard()), component_id: "r".into() }).await;
@@ -59,7 +59,7 @@ impl Desk {
         self.port.work.send(Work::EngineConnected { engine: "e".into(), slots: 1 }).await.expect("taken");
     }
 
-    /// Makes the only task of run `n` ready, gives it to the engine and completes it.
+    /// Makes the only task of run `n` ready, dispatches it to the engine and completes it.
     async fn finish(&self, n: u128, result: Payload) {
         let shard = Slice::Shard(run_id(n).shard());
         let queue = QueueName::default_queue();
@@ -231,7 +231,7 @@ fn seqs(entries: &[Arc<Entry>]) -> Vec<u64> {
     entries.iter().map(|entry| entry.seq.0).collect()
 }
 
-/// All that is still to come of a watched run.
+/// All remaining entries of a watched run.
 async fn rest(watch: &mut RunWatch) -> Vec<u64> {
     let mut seen = Vec::new();
     while let Some(entries) = watch.next().await.expect("read") {
@@ -267,7 +267,7 @@ async fn a_watcher_that_lags_reads_the_rest_from_the_store() {
     desk.submit(1, submission("w")).await;
     let mut watch = desk.journal.watch(run_id(1), Seq(0));
     assert_eq!(seqs(&watch.next().await.expect("read").expect("entries")), [1]);
-    // It is registered, and now it sleeps through more batches than its channel holds.
+    // The watcher is registered, and now misses more batches than its channel holds.
     let (shard, queue) = (Slice::Shard(run_id(1).shard()), Slice::Queue(QueueName::default_queue()));
     let task_id = gleitzeit_workflow::TaskId::from("only");
     let parameters = Payload::from(json!({}));
@@ -299,7 +299,7 @@ async fn a_watcher_that_lags_reads_the_rest_from_the_store() {
 async fn watchers_and_callers_in_parallel_lose_nothing() {
     const RUNS: u128 = 200;
     let folder = tempfile::tempdir().expect("a folder");
-    // Nothing is kept folded and everybody waits for everybody: each way of reading is taken.
+    // Nothing is cached and every queue is short, so that each way of reading is used.
     let config = WriterConfig { recent_runs: 0, queue: 8, hub_queue: 1, ..WriterConfig::default() };
     let desk = Desk::open(folder.path(), config);
     let mut tasks = tokio::task::JoinSet::new();
@@ -365,7 +365,7 @@ async fn the_end_of_a_run_can_be_waited_for() {
     desk.close().await;
 }
 
-/// The wall clock is set back, while the journal is written and between two starts.
+/// The wall clock is set back, both while the journal is being written and between two starts.
 #[tokio::test]
 async fn the_newest_run_has_the_greatest_id_whatever_becomes_of_the_clock() {
     use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -383,7 +383,7 @@ async fn the_newest_run_has_the_greatest_id_whatever_becomes_of_the_clock() {
     let mut submitted = Vec::new();
     for _ in 0..3 {
         let desk = Desk::open(folder.path(), config());
-        // A year back, after which nobody waits for it.
+        // A year back, which nobody has to wait out.
         wall.fetch_sub(31_536_000_000, Ordering::SeqCst);
         for _ in 0..3 {
             monotonic.fetch_add(7, Ordering::SeqCst);
@@ -402,7 +402,7 @@ async fn the_newest_run_has_the_greatest_id_whatever_becomes_of_the_clock() {
     desk.close().await;
 }
 
-/// The store's file goes while it is in use.
+/// The store's file disappears while it is in use.
 #[tokio::test]
 async fn nothing_is_acknowledged_in_a_store_that_was_taken_away() {
     for known in [false, true] {
@@ -410,7 +410,7 @@ async fn nothing_is_acknowledged_in_a_store_that_was_taken_away() {
         let desk = Desk::open(folder.path(), WriterConfig::default());
         desk.submit(1, labelled("w", &[], "mine")).await;
         std::fs::remove_file(folder.path().join("store.db")).expect("removed");
-        // Something new, and something that was recorded and would be acknowledged once more.
+        // A new request, and one that was recorded before and would be acknowledged again.
         let submitted = if known { labelled("w", &[], "mine") } else { submission("w") };
         let asked = desk.journal.propose(Request::Submit { run_id: run_id(2), submitted, known: None }).await;
         assert!(matches!(asked, Err(JournalError::Closed)), "{asked:?}");

@@ -1,4 +1,4 @@
-//! What the writer is asked to do. One bounded channel carries all of it, so that its order is the order of the journal.
+//! Requests to the writer. One bounded channel carries all of them, so that their order is the order of the journal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,106 +11,107 @@ use tokio::sync::oneshot;
 
 use super::{Pruned, PrunedProtocols, StoreError, Subscription};
 
-/// One piece of work for the writer.
+/// One request to the writer.
 #[derive(Debug)]
 pub enum Work {
-    /// The hub: record something; the answer stands in a `Batch`.
+    /// From the hub: record something; the answer is in a `Batch`.
     Request {
-        /// For the answer.
+        /// Identifies the answer.
         token: Token,
-        /// What.
+        /// What to record.
         request: Request,
     },
-    /// The hub: a slice's state, answered after everything that was asked before.
+    /// From the hub: the state of a slice, answered after all earlier requests.
     QuerySlice {
-        /// For the answer.
+        /// Identifies the answer.
         token: Token,
-        /// Which.
+        /// The slice.
         slice: Slice,
     },
-    /// The hub: what an engine is owed, answered after everything that was asked before.
+    /// From the hub: what an engine is owed, answered after all earlier requests.
     QueryEngine {
-        /// For the answer.
+        /// Identifies the answer.
         token: Token,
-        /// Which.
+        /// The engine.
         engine: ComponentId,
     },
-    /// The hub: an engine is there, with so many slots.
+    /// From the hub: an engine is connected.
     EngineConnected {
-        /// Which.
+        /// The engine.
         engine: ComponentId,
-        /// 0 while it drains.
+        /// The number of its slots; 0 while it drains.
         slots: u32,
     },
-    /// The hub: an engine is not there.
+    /// From the hub: an engine is gone.
     EngineGone {
-        /// Which.
+        /// The engine.
         engine: ComponentId,
     },
-    /// The API: record something.
+    /// From the API: record something.
     Propose {
-        /// What.
+        /// What to record.
         request: Request,
-        /// Where the answer goes once it is durable.
+        /// Receives the verdict once it is durable.
         reply: oneshot::Sender<Verdict>,
     },
-    /// What waits in each queue.
+    /// The tasks that wait in each queue.
     Backlog {
-        /// Where the answer goes.
+        /// Receives the backlog.
         reply: oneshot::Sender<Vec<Backlog>>,
     },
-    /// The API: a run that is held.
+    /// From the API: read a run that the writer holds.
     ReadRun {
-        /// Which.
+        /// The run.
         run_id: RunId,
-        /// Gets none if the run is not held: it ended long ago or is not known.
+        /// Receives the run; `None` if the writer does not hold it, because it ended long ago or does not exist.
         reply: oneshot::Sender<Option<Arc<State>>>,
     },
-    /// The API: a run, once it has ended.
+    /// From the API: wait for the end of a run.
     AwaitEnd {
-        /// Which.
+        /// The run.
         run_id: RunId,
-        /// Gets none at once if the run is not held: it ended long ago or is not known.
+        /// Receives the ended run; `None` at once if the writer does not hold it, because it ended long ago or does not
+        /// exist.
         reply: oneshot::Sender<Option<Arc<State>>>,
     },
-    /// The API: from now on, what is committed of a run.
+    /// From the API: subscribe to what is committed of a run.
     Watch {
-        /// Which.
+        /// The run.
         run_id: RunId,
-        /// Gets none if the run does not go on: it has ended or is not known.
+        /// Receives the subscription; `None` if the run has ended or does not exist.
         reply: oneshot::Sender<Option<Subscription>>,
     },
-    /// Remove finished runs that ended so long ago: one small step.
+    /// Remove finished runs of a certain age: one small step.
     Prune {
-        /// How long ago, by the journal's clock.
+        /// How long ago a run must have ended, by the journal's clock.
         older_than: Duration,
-        /// Gets what was done, or that there was no room to do it.
+        /// Receives what was done, or the error that there was no room for it.
         reply: oneshot::Sender<Result<Pruned, StoreError>>,
     },
-    /// Remove protocols that nobody has used for so long: one small step.
+    /// Remove protocols that have been unused for a certain time: one small step.
     PruneProtocols {
-        /// For how long, by the journal's clock.
+        /// How long a protocol must have been unused, by the journal's clock.
         unused: Duration,
-        /// When providers served which.
+        /// When providers served which protocols.
         served: Vec<ProtocolUse>,
-        /// Gets what was done, or that there was no room to do all of it.
+        /// Receives what was done, or the error that there was no room for all of it.
         reply: oneshot::Sender<Result<PrunedProtocols, StoreError>>,
     },
-    /// Never remove these protocols: a start makes them known again.
+    /// Never remove these protocols: they are registered again at each start.
     KeepProtocols(Vec<ProtocolName>),
-    /// See whether the store is still there; without it there is no going on.
+    /// Check that the store is still in place; the writer ends if it is not.
     Confirm,
-    /// Say that the writer goes on.
+    /// Reply, to show that the writer is working.
     Answer(oneshot::Sender<()>),
-    /// Take no more work, do what is waiting, and end.
+    /// Take no more requests, finish those that are waiting, and end.
     Stop,
 }
 
 impl Work {
-    /// What the hub's machine wants of the writer; anything else is given back.
+    /// Converts an output of the hub's machine into a request to the writer.
     ///
     /// # Errors
-    /// The output, if it is not for the writer.
+    /// Returns the output if it is not for the writer.
     #[expect(clippy::result_large_err, reason = "it is handed on, not propagated")]
     pub fn from_hub(output: Output) -> Result<Self, Output> {
         Ok(match output {

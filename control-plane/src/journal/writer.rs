@@ -1,5 +1,6 @@
-//! The writer: one thread that owns the ledger and the store. It takes what is waiting, decides and applies each, writes
-//! one transaction, and only then publishes and answers. A batch forms from what is waiting; nothing is ever delayed.
+//! The writer: one thread that owns the ledger and the store. It takes the requests that are waiting, decides and
+//! applies each of them, writes one transaction, and only then publishes and answers. A batch consists of what is
+//! already waiting; nothing is delayed to fill it.
 
 mod prune;
 
@@ -22,38 +23,38 @@ use super::recent::Recent;
 use super::{HubPort, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending, new_term};
 use crate::metrics::Metrics;
 
-/// A batch ends after so many entries…
+/// A batch ends after this many entries,
 const BATCH_ENTRIES: usize = 1_000;
-/// … or so many bytes of JSON…
+/// after this many bytes of JSON,
 const BATCH_BYTES: usize = 1024 * 1024;
-/// … or so many pieces of work, recorded or not, so that none of them waits long for the rest.
+/// or after this many requests, recorded or not, so that none of them waits long for the rest.
 const BATCH_WORK: usize = 1_000;
-/// What an entry takes beside its payloads, roughly.
+/// What an entry takes besides its payloads, in bytes, roughly.
 const ENTRY_BYTES: usize = 200;
 
-/// Limits of the writer.
+/// The limits of the writer.
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
-    /// Of what may be recorded.
+    /// Limits on what may be recorded.
     pub limits: Limits,
-    /// How many pieces of work can wait; whoever sends more waits in turn.
+    /// How many requests can wait in the channel; further senders wait.
     pub queue: usize,
     /// How many batches can wait for the hub; then the writer waits.
     pub hub_queue: usize,
-    /// How many callers of the API can wait for verdicts; others are told to come back.
+    /// How many API callers can wait for verdicts; others are told to retry.
     pub waiting: usize,
-    /// How many can watch runs at once; others are told to come back.
+    /// How many watchers of runs there can be; others are told to retry.
     pub watchers: usize,
-    /// How many folded runs are kept for readers beside the unfinished ones…
+    /// How many folded runs are cached for readers, besides the unfinished ones.
     pub recent_runs: usize,
-    /// … and how many bytes of them, roughly.
+    /// How many bytes of them are cached, roughly.
     pub recent_bytes: usize,
-    /// How many bytes of entries a start takes of one unfinished run: one with more is set aside, so that it cannot keep
-    /// the others from starting. In memory they are a few times as many.
+    /// How many bytes of entries of one unfinished run are replayed at startup. A run with more is set aside, so that
+    /// it cannot keep the others from starting. In memory the entries take a few times as much.
     pub replay_bytes: usize,
-    /// What the time is read from.
+    /// The sources of time.
     pub clocks: Clocks,
-    /// Where it is counted what was committed.
+    /// Counts what is committed; `None` if metrics are disabled.
     pub(crate) metrics: Option<Metrics>,
 }
 
@@ -74,21 +75,21 @@ impl Default for WriterConfig {
     }
 }
 
-/// Why the writer stopped. The process must stop too: the store knows what is true, this memory does not.
+/// Why the writer stopped. The process must stop too: only the store is still right, the state in memory may not be.
 #[derive(Debug, Error)]
 pub enum WriterError {
-    /// A batch could not be written, or a request not looked up.
+    /// A batch could not be written, or a request id not looked up.
     #[error("the journal could not be written")]
     Store(#[from] StoreError),
     /// A rule is wrong: what was decided could not be applied.
     #[error("the journal decided what cannot be recorded")]
     Apply(#[from] ApplyError),
-    /// The thread ended without saying why.
+    /// The thread ended without reporting an error.
     #[error("the journal's thread died")]
     Died,
 }
 
-/// The writer's thread.
+/// A handle on the writer's thread.
 #[derive(Debug)]
 pub struct WriterHandle {
     work: mpsc::WeakSender<Work>,
@@ -97,11 +98,11 @@ pub struct WriterHandle {
 }
 
 impl WriterHandle {
-    /// Waits until the writer has ended: after `stop`, after all handles are gone, or because it could not go on; why is
-    /// said once. Cancel-safe.
+    /// Waits until the writer has ended: after `stop`, after all handles were dropped, or because it failed. The error
+    /// is returned only once. Cancel-safe.
     ///
     /// # Errors
-    /// Why it could not go on.
+    /// Why the writer failed.
     pub async fn ended(&mut self) -> Result<(), WriterError> {
         if self.has_ended {
             return Ok(());
@@ -111,20 +112,21 @@ impl WriterHandle {
         ended.unwrap_or(Err(WriterError::Died))
     }
 
-    /// Has the writer do what is waiting and end. Somebody must go on taking the hub's inputs, or have dropped them.
+    /// Makes the writer finish what is waiting and end. The hub's inputs must still be received, or their receiver
+    /// dropped.
     ///
     /// # Errors
-    /// If it could not be done.
+    /// Why the writer failed.
     pub async fn stop(mut self) -> Result<(), WriterError> {
         if let Some(work) = self.work.upgrade() {
-            // If nobody receives it any more, the writer is ending already.
+            // If sending fails, the writer is ending already.
             let _ = work.send(Work::Stop).await;
         }
         self.ended().await
     }
 }
 
-/// A writer that runs.
+/// A running writer.
 pub(super) struct Started {
     pub(super) port: HubPort,
     pub(super) handle: WriterHandle,
@@ -134,7 +136,7 @@ pub(super) struct Started {
     pub(super) aside: watch::Receiver<Arc<BTreeMap<RunId, String>>>,
 }
 
-/// Replays what is unfinished and starts the thread.
+/// Replays all unfinished runs and starts the thread.
 pub(super) fn start(mut store: Box<dyn Store>, config: &WriterConfig) -> Result<Started, StoreError> {
     let reader = store.reader()?;
     let tail = store.tail();
@@ -201,7 +203,7 @@ pub(super) fn start(mut store: Box<dyn Store>, config: &WriterConfig) -> Result<
             if let Err(error) = &result {
                 tracing::error!(error = error as &dyn std::error::Error, "the journal cannot go on");
             }
-            // If nobody waits for the end, nobody needs to know it.
+            // If the handle was dropped, nobody needs the result.
             let _ = end.send(result);
         })
         .map_err(StoreError::Thread)?;
@@ -216,7 +218,7 @@ pub(super) fn start(mut store: Box<dyn Store>, config: &WriterConfig) -> Result<
     })
 }
 
-/// Records an entry at a start, or sets its run aside if that goes wrong.
+/// Replays an entry at startup; sets its run aside if that panics.
 fn replay(ledger: &mut Ledger, run_id: RunId, entry: &Entry, record: impl FnOnce(&mut Ledger, RunId, &Entry)) {
     if let Err(why) = guarded(|| record(ledger, run_id, entry)) {
         ledger.set_aside(run_id, entry.seq, format!("entry {}: {why}", entry.position));
@@ -237,7 +239,7 @@ fn hub_start(ledger: &Ledger, pruned: Position, history: History) -> hub::Start 
         position: ledger.position(),
         pruned,
         history,
-        // The hub's shell makes one.
+        // The hub's shell fills it in.
         seed: [0; 32],
     }
 }
@@ -253,7 +255,7 @@ fn definitions(ledger: &Ledger) -> Vec<ProtocolDefinition> {
         .collect()
 }
 
-/// What was decided and is not written yet, and who waits for it.
+/// What was decided but not yet written, and the callers that wait for it.
 #[derive(Default)]
 struct Pending {
     batch: Batch,
@@ -319,12 +321,12 @@ impl Writer {
             Work::QuerySlice { token, slice } => {
                 self.commit()?;
                 let state = self.ledger.slice_state(&slice, self.clock.now());
-                self.tell_hub(Input::SliceState { token, state });
+                self.send_to_hub(Input::SliceState { token, state });
             }
             Work::QueryEngine { token, engine } => {
                 self.commit()?;
                 let effects = self.ledger.outstanding(&engine, self.clock.now());
-                self.tell_hub(Input::EngineState { token, effects });
+                self.send_to_hub(Input::EngineState { token, effects });
             }
             Work::EngineConnected { engine, slots } => self.ledger.engine_connected(engine, slots),
             Work::EngineGone { engine } => self.ledger.engine_gone(&engine),
@@ -359,7 +361,7 @@ impl Writer {
         Ok(outcome.verdict)
     }
 
-    /// Whether a request id is known from a run that the ledger no longer holds.
+    /// Looks up whether a request id belongs to a run that the ledger no longer holds.
     fn look_up(&self, request: &mut Request) -> Result<(), StoreError> {
         let (key, known) = match request {
             Request::Submit { submitted, known, .. } => (submitted.request.as_ref(), known),
@@ -372,21 +374,21 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes durable what was decided, then tells everybody.
+    /// Makes the decisions durable, then publishes and answers them.
     fn commit(&mut self) -> Result<(), WriterError> {
         let Pending { batch, replies, reads, ends, watches, .. } = std::mem::take(&mut self.pending);
         let batch = Arc::new(batch);
         let begun = Instant::now();
         if !batch.entries.is_empty() {
             self.store.append(&batch.entries)?;
-            // A store that did not need what was prepared for it leaves it.
+            // Drops the prepared text if the store did not use it.
             for entry in &batch.entries {
                 if let Event::WorkflowSubmitted(submitted) = &entry.event {
                     submitted.take_text();
                 }
             }
         } else if !batch.answers.is_empty() || !replies.is_empty() {
-            // A duplicate is acknowledged too.
+            // A duplicate is acknowledged too, so the store must still be in place.
             self.store.confirm()?;
         }
         let took = begun.elapsed();
@@ -394,7 +396,7 @@ impl Writer {
             self.publish(&batch);
         }
         if !batch.entries.is_empty() || !batch.answers.is_empty() {
-            self.tell_hub(Input::Committed(batch.clone()));
+            self.send_to_hub(Input::Committed(batch.clone()));
         }
         for (reply, verdict) in replies {
             // A caller that no longer waits loses only the answer.
@@ -428,7 +430,7 @@ impl Writer {
         Ok(())
     }
 
-    /// What anybody may see without asking the writer.
+    /// Publishes what can be read without asking the writer.
     fn publish(&mut self, batch: &Batch) {
         for entry in &batch.entries {
             self.counts.count(&entry.event);
@@ -448,12 +450,12 @@ impl Writer {
         }
     }
 
-    fn tell_hub(&self, input: Input) {
-        // Without a hub, which is so at the end, there is nobody to tell.
+    fn send_to_hub(&self, input: Input) {
+        // There is no hub during shutdown.
         let _ = self.hub.blocking_send(input);
     }
 
-    /// A run that is held. Called when nothing is pending, so all of it is committed.
+    /// A run that the writer holds. Must be called when nothing is pending, so that all of it is committed.
     fn read(&mut self, run_id: RunId) -> Option<Arc<State>> {
         let kept = self.recent.get(run_id);
         let Some(held) = self.ledger.run(run_id) else { return kept };
@@ -466,7 +468,7 @@ impl Writer {
     }
 }
 
-/// About how much JSON an event is.
+/// The size of an event as JSON, in bytes, roughly.
 fn rough_bytes(event: &Event) -> usize {
     let payload = match event {
         Event::WorkflowSubmitted(submitted) => {

@@ -1,5 +1,5 @@
-//! Where the stores are, and when what is in them was written, as far as names and times of files say it: so most stores
-//! need not be opened to find a run or the newest ones.
+//! Where the stores are and when they were written, as far as file names and times tell. So most stores need not be
+//! opened to find a run or the newest ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,23 +8,23 @@ use std::time::UNIX_EPOCH;
 use gleitzeit_run::RunId;
 use uuid::Uuid;
 
-/// The file of a run's store, in its folder.
+/// The name of the store file in a run's folder.
 pub const STORE: &str = "journal.db";
-/// What the names of the folders begin with; a UUIDv7 follows.
+/// The prefix of the folder names; a UUIDv7 follows.
 const PREFIX: &str = "run-";
-/// How much times of files and ids may differ: file systems write down a time that is a few milliseconds old.
+/// How far file times and ids may differ: file systems may record a time that is a few milliseconds old.
 const SLACK_MS: u64 = 1_000;
 
-/// Whose a store is.
+/// What kind of store it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `gleitzeit run` made it for a run of its own.
+    /// Created by `gleitzeit run` for a single run.
     Run,
-    /// A control plane's, which served it before.
+    /// Used by a control plane before.
     ControlPlane,
 }
 
-/// A name for the folder of a run that begins now.
+/// The folder name for a run that begins now.
 pub fn folder_name() -> String {
     format!("{PREFIX}{}", Uuid::now_v7().simple())
 }
@@ -32,13 +32,13 @@ pub fn folder_name() -> String {
 /// The folder of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Folder {
-    /// When it was made, in milliseconds since 1970.
+    /// When it was created, in milliseconds since 1970.
     pub(super) made_ms: u64,
     pub(super) path: PathBuf,
 }
 
-/// The folders of runs, the oldest first, and what was left of those that were being removed. Whatever else lies there is
-/// somebody else's.
+/// The folders of runs, oldest first, and the remains of folders whose removal was interrupted. Other files and folders
+/// are ignored.
 pub(super) fn folders(of: &Path) -> (Vec<Folder>, Vec<PathBuf>) {
     let (mut runs, mut gone) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(of).into_iter().flatten().flatten() {
@@ -46,7 +46,7 @@ pub(super) fn folders(of: &Path) -> (Vec<Folder>, Vec<PathBuf>) {
         let Some(name) = name.to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_dir())) else { continue };
         if let Some(made_ms) = name.strip_prefix(PREFIX).and_then(made_ms) {
             runs.push(Folder { made_ms, path: entry.path() });
-        } else if name.strip_prefix(super::prune::GONE).and_then(made_ms).is_some() {
+        } else if name.strip_prefix(super::prune::REMOVED_PREFIX).and_then(made_ms).is_some() {
             gone.push(entry.path());
         }
     }
@@ -54,7 +54,7 @@ pub(super) fn folders(of: &Path) -> (Vec<Folder>, Vec<PathBuf>) {
     (runs, gone)
 }
 
-/// The time in a UUIDv7 of 32 digits.
+/// The time in a UUIDv7 of 32 hexadecimal digits.
 fn made_ms(id: &str) -> Option<u64> {
     let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     Uuid::try_parse(id).ok().filter(|id| is_id && id.get_version_num() == 7).map(ms_of)
@@ -64,42 +64,42 @@ fn ms_of(id: Uuid) -> u64 {
     u64::try_from(id.as_u128() >> 80).unwrap_or(u64::MAX)
 }
 
-/// A store, and when the runs in it were submitted.
+/// A store, and the period in which its runs were submitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) store: PathBuf,
     pub(super) kind: Kind,
-    /// Not before, in milliseconds since 1970…
+    /// The start of the period, in milliseconds since 1970.
     pub(super) from_ms: u64,
-    /// … and not after.
+    /// The end of the period, in milliseconds since 1970.
     pub(super) upto_ms: u64,
 }
 
 impl Place {
     fn new(store: PathBuf, kind: Kind, from_ms: u64) -> Option<Self> {
-        // Each commit is marked in the lock file. Without one, a store that is there may be of any time.
+        // Each commit updates the lock file. Without one, an existing store may be of any age.
         let mut lock = store.as_os_str().to_owned();
         lock.push(".lock");
         let written_ms = match fs::metadata(&lock).and_then(|found| found.modified()) {
             Ok(time) => u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).ok()?,
             Err(_) if matches!(store.try_exists(), Ok(false)) => return None,
-            // Also of what only others may read: whoever opens it is told.
+            // Includes stores that this user may not read: the error is reported when one is opened.
             Err(_) => u64::MAX,
         };
         Some(Self { store, kind, from_ms, upto_ms: written_ms.saturating_add(SLACK_MS) })
     }
 
-    /// The store of a control plane, if it is there.
+    /// The store of a control plane, if it exists.
     pub(super) fn of_control_plane(store: &Path) -> Option<Self> {
         Self::new(store.to_owned(), Kind::ControlPlane, 0)
     }
 
-    /// Whether ids of its runs may lie between these two.
+    /// Whether it may contain runs with ids between these two.
     pub(super) fn may_hold(&self, first: RunId, last: RunId) -> bool {
         ms_of(first.0) <= self.upto_ms && self.from_ms.saturating_sub(SLACK_MS) <= ms_of(last.0)
     }
 
-    /// Whether one of its runs may be newer than this one.
+    /// Whether it may contain a run that is newer than this one.
     pub(super) fn may_hold_newer(&self, than: RunId) -> bool {
         self.upto_ms >= ms_of(than.0)
     }

@@ -1,5 +1,6 @@
-//! Removing what runs have left behind. A folder is renamed first, while nobody else can open its store, and then removed:
-//! from then on it holds no store for anybody, and what a crash leaves of it is removed the next time.
+//! Removes the stores that runs left behind. A folder is first renamed, while no other process can open its store, and
+//! then removed. After the rename no process finds a store in it, and what a crash leaves of it is removed the next
+//! time.
 
 use std::fs;
 use std::io;
@@ -9,52 +10,52 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use gleitzeit_workflow::Timestamp;
 
 use super::places::{Folder, STORE, folders};
-use crate::journal::{Alone, Look, StoreError};
+use crate::journal::{Look, StoreError, StoreLock};
 
-/// What the names of folders begin with that are being removed.
-pub(super) const GONE: &str = "gone-";
-/// A folder that is so young may be about to get its store.
-const YOUNG: Duration = Duration::from_secs(3_600);
+/// The prefix of folders that are being removed.
+pub(super) const REMOVED_PREFIX: &str = "gone-";
+/// A folder younger than this may still be about to get its store.
+const MIN_FOLDER_AGE: Duration = Duration::from_secs(3_600);
 
-/// What is kept.
+/// Which stores to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keep {
-    /// Runs that ended at most so long ago; none: however long.
+    /// Keep runs that ended at most this long ago; `None` keeps runs of any age.
     pub age: Option<Duration>,
-    /// At most so many stores, whatever is in them; none: any number.
+    /// Keep at most this many stores, whatever they contain; `None` keeps any number.
     pub count: Option<usize>,
 }
 
-/// How much is done at once.
+/// Limits the work of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// At most so many stores are opened to see when their runs ended.
+    /// The most stores that are opened to see when their runs ended.
     pub looks: usize,
-    /// At most so many folders are removed.
+    /// The most folders that are removed.
     pub removals: usize,
 }
 
 impl Effort {
-    /// Everything that is to be done.
+    /// No limit.
     pub const ALL: Self = Self { looks: usize::MAX, removals: usize::MAX };
 }
 
-/// What was removed.
+/// The result of removing stores.
 #[derive(Debug, Default)]
 pub struct Removed {
-    /// How many stores.
+    /// How many stores were removed.
     pub stores: u64,
-    /// Folders that should have been removed and could not be, and why.
+    /// Folders that should have been removed but could not be, with the reason.
     pub failed: Vec<(PathBuf, Box<dyn std::error::Error + Send + Sync>)>,
 }
 
-/// Removes the stores of `folder` that are not to be kept, never one that a process has open. A run that has not ended
-/// is removed only when there are too many. May block.
+/// Removes the stores of `folder` that are not to be kept, but never one that a process has open. An unfinished run is
+/// removed only if there are too many stores. May block.
 pub fn prune(folder: &Path, keep: Keep, effort: Effort) -> Removed {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (mut runs, gone) = folders(folder);
     let mut removed = Removed::default();
-    // What cannot be removed costs next to nothing, and must not keep the rest.
+    // Failed removals are not counted: they cost next to nothing and must not keep other folders from being removed.
     let mut left = effort.removals;
     for path in gone {
         if left == 0 {
@@ -72,7 +73,7 @@ pub fn prune(folder: &Path, keep: Keep, effort: Effort) -> Removed {
         if left == 0 {
             break;
         }
-        let is_young = Duration::from_millis(made_ms) + YOUNG > now;
+        let is_young = Duration::from_millis(made_ms) + MIN_FOLDER_AGE > now;
         if is_young && !path.join(STORE).exists() {
             continue;
         }
@@ -88,7 +89,7 @@ pub fn prune(folder: &Path, keep: Keep, effort: Effort) -> Removed {
     removed
 }
 
-/// Those whose runs have all ended by then. Of too many not always the same ones are looked at.
+/// The folders whose runs had all ended by `then`. If there are more than `looks`, each call inspects different ones.
 fn ended_before(runs: Vec<Folder>, then: Duration, looks: usize) -> Vec<Folder> {
     let then_ms = u64::try_from(then.as_millis()).unwrap_or(u64::MAX);
     let mut runs: Vec<Folder> = runs.into_iter().take_while(|run| run.made_ms <= then_ms).collect();
@@ -101,7 +102,7 @@ fn ended_before(runs: Vec<Folder>, then: Duration, looks: usize) -> Vec<Folder> 
     runs
 }
 
-/// Whether all runs of a store ended by then. What cannot be read is for its user to look at.
+/// Whether all runs of a store had ended by then. False for a store that cannot be read: its user has to look at it.
 fn has_ended(store: &Path, then_ms: u64) -> bool {
     let look = match Look::open(store) {
         Ok(Some(look)) => look,
@@ -115,18 +116,18 @@ fn has_ended(store: &Path, then_ms: u64) -> bool {
         && look.reader().ended_since(later, 1).is_ok_and(|ended| ended.is_empty())
 }
 
-/// Removes a folder unless a process has its store open; whether it did.
+/// Removes a folder unless a process has its store open; returns whether it was removed.
 fn remove(folder: &Path, run: &Path) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
-    let alone = match Alone::with(&run.join(STORE)) {
+    let alone = match StoreLock::with(&run.join(STORE)) {
         Ok(alone) => alone,
         Err(StoreError::InUse(_)) => return Ok(false),
-        // Another process removes it.
+        // Another process is removing it.
         Err(_) if !run.exists() => return Ok(false),
         Err(error) => return Err(error.into()),
     };
-    let gone = folder.join(super::folder_name().replacen("run-", GONE, 1));
+    let gone = folder.join(super::folder_name().replacen("run-", REMOVED_PREFIX, 1));
     match fs::rename(run, &gone) {
-        // Another process has just done so.
+        // Another process has just removed it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         renamed => renamed?,
     }

@@ -1,4 +1,4 @@
-//! Stores as runs leave them, damaged ones, and what is removed when.
+//! Tests of stores as runs leave them, of damaged stores, and of what is removed when.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::*;
 use crate::journal::suite::{Feeder, labelled, run_id, submission};
 use crate::journal::{Journal, SqliteStore, Store as _};
 
-/// How a run stands in a store that is made for a test.
+/// The state of a run in a store that is made for a test.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Completed,
@@ -22,7 +22,7 @@ enum End {
     None,
 }
 
-/// A folder of a run that was made so many milliseconds after 1970.
+/// The folder of a run that was made this many milliseconds after 1970.
 fn folder_at(runs: &Path, made_ms: u64, n: u64) -> PathBuf {
     let id = Uuid::from_u128(u128::from(made_ms) << 80 | 0x7000_8000_0000_0000_0000 | u128::from(n));
     let folder = runs.join(format!("run-{}", id.simple()));
@@ -30,7 +30,7 @@ fn folder_at(runs: &Path, made_ms: u64, n: u64) -> PathBuf {
     folder
 }
 
-/// Fills the store of a folder with run `n`; it is open until it is dropped.
+/// Fills the store of a folder with run `n`; the store stays open until it is dropped.
 fn fill(folder: &Path, n: u64, end: End) -> SqliteStore {
     let mut store = SqliteStore::open(&folder.join(STORE)).expect("a store");
     let mut feed = Feeder::default();
@@ -54,7 +54,7 @@ fn ids(kept: &Kept, filter: &RunFilter, after: Option<RunId>, limit: usize) -> V
     kept.list(filter, after, limit).iter().map(|row| row.run_id).collect()
 }
 
-/// Every file below a folder with its content.
+/// Every file below a folder, with its content.
 fn content(of: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(of).expect("readable") {
@@ -105,7 +105,7 @@ fn a_run_that_nobody_works_on_says_so_and_one_in_work_does_not() {
     let store = format!("gleitzeit start --store sqlite:{}", left.join(STORE).display());
     assert!(error.message.contains(&store), "{error}");
     assert!(kept.whereabouts(run_id(2)).is_some_and(|place| place.is_held));
-    // It was not kept from its store.
+    // Inspecting the store did not lock its writer out.
     drop(in_work);
     drop(SqliteStore::open(&left.join(STORE)).expect("nobody holds it"));
 }
@@ -117,7 +117,7 @@ async fn a_run_that_another_writes_is_followed_to_its_end() {
     let mut store = SqliteStore::open(&path).expect("a store");
     let mut feed = Feeder::default();
     store.append(&[feed.submitted(1, submission("w"))]).expect("written");
-    let journal = Journal::looked_at(Look::open(&path).expect("read").expect("a store"));
+    let journal = Journal::read_only(Look::open(&path).expect("read").expect("a store"));
     let mut watch = journal.watch(run_id(1), Seq(1));
     let next = |entries: Option<Vec<Arc<gleitzeit_run::Entry>>>| entries.map(|it| it.len());
     assert_eq!(next(watch.next().await.expect("read")), Some(1));
@@ -135,7 +135,7 @@ async fn a_run_whose_writer_goes_away_is_followed_no_further() {
     let mut store = SqliteStore::open(&path).expect("a store");
     let mut feed = Feeder::default();
     store.append(&[feed.submitted(1, submission("w"))]).expect("written");
-    let journal = Journal::looked_at(Look::open(&path).expect("read").expect("a store"));
+    let journal = Journal::read_only(Look::open(&path).expect("read").expect("a store"));
     let mut watch = journal.watch(run_id(1), Seq(1));
     assert!(watch.next().await.expect("read").is_some());
     drop(store);
@@ -153,16 +153,16 @@ fn what_is_no_store_or_a_damaged_one_is_told_and_the_rest_is_listed() {
     let other = Connection::open(foreign.join(STORE)).expect("a database");
     other.execute_batch("CREATE TABLE songs (name TEXT)").expect("made");
     drop(other);
-    // Of a run that has just begun, or was killed when it did.
+    // The store of a run that has just begun, or was killed while beginning.
     fs::write(folder_at(home.path(), 0, 4).join(STORE), "").expect("written");
     folder_at(home.path(), 0, 5);
     fs::write(home.path().join("notes.txt"), "mine").expect("written");
-    // Whoever opened it would wait for a writer.
+    // Opening it would wait for a writer.
     let pipe = folder_at(home.path(), 0, 7);
     let made = std::process::Command::new("mkfifo").arg(pipe.join(STORE)).status().expect("mkfifo");
     assert!(made.success());
     fs::write(pipe.join("journal.db.lock"), "").expect("written");
-    // It cannot be told what it is, as of a folder that only others may enter.
+    // Its type cannot be determined, as in a folder that this user may not enter.
     let closed = folder_at(home.path(), 0, 8);
     for name in [STORE, "journal.db.lock"] {
         std::os::unix::fs::symlink(closed.join(name), closed.join(name)).expect("made");
@@ -249,7 +249,7 @@ fn what_cannot_be_removed_is_told_and_keeps_nothing_else() {
     let home = tempfile::tempdir().expect("a folder");
     let locked: Vec<PathBuf> = (1..=3).map(|n| folder_at(home.path(), n, n)).collect();
     for folder in &locked {
-        // No file to lock.
+        // A folder instead of a file to lock.
         fs::create_dir(folder.join("journal.db.lock")).expect("made");
     }
     let folders: Vec<PathBuf> = (4..=6).map(|n| folder_at(home.path(), n, n)).collect();

@@ -1,5 +1,5 @@
-//! What is there now: who is connected, what waits. Asked for, because most of it changes far more often than anybody
-//! looks.
+//! The current values of the gauges, such as connected components and backlogs. They are polled, because most of them
+//! change far more often than anyone reads them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ type Labels = Vec<KeyValue>;
 /// Labels that can be compared.
 type Words = Vec<(&'static str, String)>;
 
-/// What was found last, as it is shown.
+/// The latest values of all gauges.
 #[derive(Debug, Default)]
 pub(crate) struct Now(Mutex<BTreeMap<&'static str, Vec<(Labels, f64)>>>);
 
@@ -33,7 +33,7 @@ const GAUGES: [(&str, &str, &str); 9] = [
 ];
 
 impl Now {
-    /// Has the gauges show what was found last, and nothing of who is gone.
+    /// Makes the gauges report the latest values, without those of components that are gone.
     pub(super) fn observe(self: &Arc<Self>, meter: &Meter) {
         for (name, unit, what) in GAUGES {
             let now = self.clone();
@@ -48,7 +48,7 @@ impl Now {
         }
     }
 
-    /// What was found.
+    /// Replaces the values of all gauges.
     pub(crate) fn set(&self, counts: RunCounts, backlog: &[Backlog], components: &[ComponentView]) {
         let mut found: BTreeMap<&'static str, BTreeMap<Words, f64>> = BTreeMap::new();
         let mut add = |gauge: &'static str, labels: Words, value: f64| {

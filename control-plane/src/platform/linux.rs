@@ -1,4 +1,4 @@
-//! Linux: locks of open files, priorities of single threads, and a question for a file's identity alone.
+//! Linux: locks that belong to open files, priorities of single threads, and file identities without other metadata.
 
 use std::fs::File;
 use std::io;
@@ -9,10 +9,10 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 
 use super::Identity;
 
-/// How nice a thread is that works only when others do not.
+/// The nice value of a thread that runs only when other threads do not.
 const NICENESS: i32 = 10;
 
-/// Lets this thread have only what other threads leave on a machine that is busy.
+/// Lowers the priority of this thread, so that on a busy machine it gets only the time that other threads leave.
 ///
 /// # Errors
 /// If the system refuses.
@@ -20,14 +20,15 @@ pub(crate) fn yield_to_others() -> io::Result<()> {
     Ok(rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS)?)
 }
 
-/// Which file stands at a path. Only that is asked for: where somebody has asked for its times, the next write must note
-/// a new one, and a commit took a tenth longer.
+/// The identity of the file at a path. Nothing else is queried: after a query for a file's times, the next write has to
+/// record a new one, which made a commit take a tenth longer.
 pub(crate) fn identity(path: &Path) -> io::Result<Identity> {
     let found = statx(CWD, path, AtFlags::empty(), StatxFlags::INO)?;
     Ok(Identity { device: makedev(found.stx_dev_major, found.stx_dev_minor), inode: found.stx_ino })
 }
 
-/// Locks one byte far beyond the end, which no database reads: the lock belongs to this open file and not to the process.
+/// Locks one byte far beyond the end of the file, which no database reads. The lock belongs to this open file and not
+/// to the process.
 #[expect(unsafe_code, reason = "no library at hand offers locks of open files")]
 pub(crate) fn lock(file: &File) -> io::Result<()> {
     let wanted = far_byte()?;
@@ -38,12 +39,12 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// Whether somebody has claimed a file, which may be open for reading only. No lock is taken for it: whoever claims the
-/// file at this moment gets it.
+/// Whether a process has claimed a file, which may be open for reading only. This takes no lock, so a process that
+/// claims the file at the same moment succeeds.
 ///
 /// # Errors
-/// If the file cannot have such a lock.
-#[expect(unsafe_code, reason = "no library at hand asks for locks of open files")]
+/// If the file does not support such locks.
+#[expect(unsafe_code, reason = "no library at hand queries locks of open files")]
 pub(crate) fn is_claimed(file: &File) -> io::Result<bool> {
     let mut found = far_byte()?;
     // SAFETY: the descriptor is open as long as `file` is borrowed, and `found` is written by the call alone.
@@ -53,11 +54,11 @@ pub(crate) fn is_claimed(file: &File) -> io::Result<bool> {
     }
 }
 
-/// The lock that [`lock`] sets.
+/// The lock that [`lock`] takes.
 #[expect(unsafe_code, reason = "the structure has fields that differ between machines")]
 fn far_byte() -> io::Result<libc::flock> {
     const FAR: libc::off_t = 1 << 62;
-    // SAFETY: all of it are numbers, for which zeros are values.
+    // SAFETY: all fields are numbers, for which zero is a valid value.
     let mut wanted: libc::flock = unsafe { std::mem::zeroed() };
     wanted.l_type = libc::c_short::try_from(libc::F_WRLCK).map_err(io::Error::other)?;
     wanted.l_whence = libc::c_short::try_from(libc::SEEK_SET).map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! What there is off Linux: less, and what is missing is said.
+//! The functions for systems other than Linux. What a system lacks is reported as an error.
 
 use std::fs::File;
 use std::io;
@@ -6,45 +6,45 @@ use std::path::Path;
 
 use super::Identity;
 
-/// Lets this thread have only what other threads leave on a machine that is busy.
+/// Lowers the priority of this thread, so that on a busy machine it gets only the time that other threads leave.
 ///
 /// # Errors
 /// If the system refuses, or has no priorities of single threads.
 #[cfg(target_os = "macos")]
 #[expect(unsafe_code, reason = "only a call of the C library sets this")]
 pub(crate) fn yield_to_others() -> io::Result<()> {
-    // SAFETY: the call takes two numbers, and sets only what the calling thread is.
+    // SAFETY: the call takes two numbers and changes only the class of the calling thread.
     match unsafe { libc::pthread_set_qos_class_self_np(libc::qos_class_t::QOS_CLASS_UTILITY, 0) } {
         0 => Ok(()),
         error => Err(io::Error::from_raw_os_error(error)),
     }
 }
 
-/// Lets this thread have only what other threads leave on a machine that is busy.
+/// Lowers the priority of this thread, so that on a busy machine it gets only the time that other threads leave.
 ///
 /// # Errors
-/// Always: there are no priorities of single threads.
+/// Always: this system has no priorities of single threads.
 #[cfg(not(target_os = "macos"))]
 pub(crate) fn yield_to_others() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Which file stands at a path.
+/// The identity of the file at a path.
 ///
 /// # Errors
-/// If there is none, or nobody may ask.
+/// If there is no file, or this user may not query it.
 pub(crate) fn identity(path: &Path) -> io::Result<Identity> {
     std::fs::metadata(path).map(|found| Identity::of(&found))
 }
 
-/// There is no lock that belongs to an open file and leaves those of the database alone: a file has no second name here but
-/// links, which are found without a lock.
+/// Takes no lock: no lock here belongs to an open file without disturbing those of the database. The only second names
+/// that a file can have here are links, which are detected without a lock.
 #[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
 pub(crate) fn lock(_: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// A claim is seen by its lock file alone.
+/// A claim can only be detected by the lock file here.
 ///
 /// # Errors
 /// Always.

@@ -1,11 +1,11 @@
-//! Up to where traces are exported: a small file beside the store. Losing it costs nothing but exporting some again.
+//! How far traces are exported: a small file beside the store. If it is lost, some traces are exported again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use gleitzeit_workflow::Timestamp;
 
-/// A place in the order of ends, on disk if the journal is.
+/// A position in the order in which runs end; stored on disk if the journal is.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     at: Timestamp,
@@ -13,7 +13,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// That of the journal in a file, or of one in memory.
+    /// The cursor of the journal at this path, or of a journal in memory.
     pub(crate) fn of(store: Option<&Path>) -> Self {
         let file = store.map(|store| {
             let mut name = store.as_os_str().to_owned();
@@ -23,12 +23,12 @@ impl Cursor {
         Self { at: Timestamp::default(), file }
     }
 
-    /// Goes on where the file says, but not before `earliest`; without one `now`, for what was before was not to be
-    /// exported.
+    /// Continues at the position in the file, but not before `earliest`. Without a file it begins at `now`, because
+    /// earlier traces were not to be exported.
     pub(crate) fn begin(&mut self, now: Timestamp, earliest: Timestamp) {
         let text = self.file.as_ref().and_then(|file| fs::read_to_string(file).ok());
         let told = text.and_then(|text| Timestamp::parse(text.trim()).ok());
-        // The last millisecond again: whose end it was is not kept.
+        // Runs that ended in that millisecond may be exported again: which of them were exported is not stored.
         self.at = told.unwrap_or(now).max(earliest);
     }
 

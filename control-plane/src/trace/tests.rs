@@ -1,4 +1,4 @@
-//! Exporting runs that a real writer recorded.
+//! Tests of exporting runs that a real writer recorded.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ impl Received {
     }
 }
 
-/// A run that was cancelled before anything of it began.
+/// Submits a run and cancels it before any of its tasks begins. Returns its id.
 async fn end(journal: &Journal, n: u128, traceparent: Option<&str>) -> String {
     let mut submitted = gleitzeit_run::event::WorkflowSubmitted::clone(&submission("w"));
     submitted.correlation_id = format!("{n:032x}");
@@ -87,14 +87,14 @@ async fn every_run_is_exported_once_it_has_ended_and_none_that_nobody_wants() {
     stop.cancel();
     exporter.ended().await;
     let mut runs = sink.runs();
-    // The run of the very millisecond at which it began may be among them.
+    // A run that ended in exactly the millisecond of the cursor may be among them.
     runs.retain(|run| *run != run_id(1).to_string());
     assert_eq!(runs, wanted, "what ended before the stop is exported, too");
     drop(journal);
     writer.stop().await.expect("it stops");
 }
 
-/// Takes spans only while the control plane is stopping.
+/// Accepts spans only while the control plane is stopping.
 struct Late {
     stop: CancellationToken,
     received: Received,

@@ -1,4 +1,4 @@
-//! Entries of the journal as those who follow a run see them.
+//! Journal entries in the form that watchers of a run get.
 
 use gleitzeit_run::{Entry, Event};
 use indexmap::IndexMap;
@@ -8,12 +8,12 @@ use serde_json::value::RawValue;
 use crate::convert::timestamp;
 use crate::v1;
 
-/// A larger payload is marked as omitted.
+/// A payload larger than this, in bytes, is marked as omitted.
 const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
-/// What never leaves the control plane with an event.
+/// Fields of an event that never leave the control plane.
 const PRIVATE: &[&str] = &["workflow", "files", "env", "request"];
 
-/// An entry of a run.
+/// An entry of a run on the wire.
 pub fn event(entry: &Entry) -> v1::RunEvent {
     let payload = match &entry.event {
         Event::WorkflowSubmitted(_) => public(&entry.event.body()),
@@ -37,7 +37,7 @@ fn public(body: &str) -> String {
         #[serde(borrow)]
         name: &'a RawValue,
     }
-    // Values stay as they were written: this is only about the fields at the top.
+    // Values stay as they were written: only the top-level fields are examined.
     let mut fields: IndexMap<String, &RawValue> =
         serde_json::from_str(body).expect("the body of an event is an object");
     let named = fields.get("workflow").and_then(|workflow| serde_json::from_str::<Named<'_>>(workflow.get()).ok());

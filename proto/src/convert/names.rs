@@ -1,4 +1,4 @@
-//! Enums on the wire and in the domain.
+//! Converts enums between the wire and the domain.
 
 use gleitzeit_mesh::wire::{HealthState, PresenceStatus, Role};
 use gleitzeit_run::{RunStatus, TaskStatus};
@@ -41,7 +41,7 @@ names!(
 names!(role, role_from, Role, ComponentRole, Queue, Resolver, Engine, Provider);
 names!(presence, presence_from, PresenceStatus, ComponentStatus, Connected, Silent, Lost);
 
-/// A provider's health on the wire; that it is slow stands beside it, in `slow`.
+/// A provider's health on the wire; whether it is slow is a separate field, `slow`.
 pub fn health(health: HealthState) -> v1::HealthState {
     match health {
         HealthState::Healthy | HealthState::Slow => v1::HealthState::Healthy,

@@ -1,4 +1,4 @@
-//! Runs and tasks as people read them.
+//! Runs and tasks on the wire, as clients show them.
 
 use gleitzeit_mesh::hub::Present;
 use gleitzeit_run::{State, TaskStatus};
@@ -11,15 +11,15 @@ use crate::v1;
 /// How much of a run is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions<'a> {
-    /// Who is connected, to say what tasks wait for.
+    /// Which components are connected, to say what tasks wait for.
     pub present: &'a Present,
-    /// Whether tasks carry their results.
+    /// Whether tasks include their results.
     pub include_results: bool,
-    /// Results and then tasks are left out beyond this size of the message.
+    /// The largest message in bytes: beyond it, first results and then tasks are left out.
     pub max_bytes: usize,
 }
 
-/// A run. What does not fit is marked: first results, then tasks.
+/// A run on the wire. Whatever does not fit is marked as omitted: first results, then tasks.
 pub fn run(state: &State, options: &RunOptions<'_>) -> v1::Run {
     let mut run = v1::Run {
         run_id: state.run_id.to_string(),
@@ -40,7 +40,7 @@ pub fn run(state: &State, options: &RunOptions<'_>) -> v1::Run {
     let mut bytes = run.encoded_len();
     for at in 0..state.tasks.len() {
         let mut task = task_run(state, at, options.present, options.include_results);
-        // A field's key and length take a few bytes more.
+        // A field's key and length take a few more bytes.
         let mut size = task.encoded_len() + 8;
         if bytes + size > options.max_bytes && task.result_json.take().is_some() {
             task.result_omitted = true;
@@ -65,7 +65,7 @@ fn outputs(state: &State) -> Option<String> {
 pub fn task_run(state: &State, at: usize, present: &Present, include_results: bool) -> v1::TaskRun {
     let (definition, task) = (state.task(at), &state.tasks[at]);
     let result = task.result.as_ref().filter(|_| include_results);
-    // While an attempt runs nothing is awaited but the work itself.
+    // While an attempt is running, the task waits for nothing but its work.
     let waits = (task.status != TaskStatus::Running).then(|| present.waiting(state, at)).flatten();
     v1::TaskRun {
         id: definition.id.to_string(),
@@ -85,12 +85,12 @@ pub fn task_run(state: &State, at: usize, present: &Present, include_results: bo
     }
 }
 
-/// The ids of the tasks that one waits for, in the order of the workflow.
+/// The ids of the tasks that a task depends on, in the order of the workflow.
 pub fn dependencies(state: &State, at: usize) -> Vec<String> {
     state.graph().dependencies(at).iter().map(|&of| state.task(of).id.to_string()).collect()
 }
 
-/// Why a task is where it is: without its result, and with what is awaited also while it runs.
+/// Why a task is in its state: without its result, but with what it waits for even while it is running.
 pub fn explained(state: &State, at: usize, present: &Present) -> v1::TaskRun {
     let waits = present.waiting(state, at);
     v1::TaskRun { waiting: waits.as_ref().map(waiting), ..task_run(state, at, present, false) }

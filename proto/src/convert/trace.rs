@@ -1,4 +1,4 @@
-//! Spans on the wire.
+//! Trace spans on the wire.
 
 use gleitzeit_run::trace::{Outcome, Span};
 use serde_json::{Map, Value};

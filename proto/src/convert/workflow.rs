@@ -1,4 +1,4 @@
-//! A workflow that came as a message, as the value that its YAML form would be.
+//! Turns a workflow message into the value that its YAML form would have.
 
 use gleitzeit_workflow::spec::{Limits, Problem};
 use gleitzeit_workflow::{ErrorCode, json as checked};
@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use crate::convert::duration_ms;
 use crate::v1;
 
-/// The value that is checked like a file. Fields that were left out are left out.
+/// The value, which is then checked like a file. Fields that the message omits are omitted.
 ///
 /// # Errors
-/// If a `*_json` field is not JSON, a duration is negative, or the message is over the limit.
+/// If a `*_json` field is not JSON, a duration is negative, or the message exceeds a limit.
 pub fn workflow_value(workflow: &v1::Workflow, file: &str, limits: &Limits) -> Result<Value, Vec<Problem>> {
     let bytes = workflow.encoded_len();
     if bytes > limits.bytes {

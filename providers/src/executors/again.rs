@@ -1,5 +1,5 @@
-//! The tests of an executor once more, in a process of their own that sees other variables: the same promises hold in the
-//! portable way, and with other interpreters.
+//! Runs the tests of an executor again in a separate process with other environment variables: the same promises must
+//! hold in the portable way and with other interpreters.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// A whole suite takes half a minute, on a busy machine many times that.
+/// A whole suite takes half a minute, and many times that on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// Runs the tests whose names contain `suite` and none of `but`.
+/// Runs the tests whose names contain `suite` and none of the names in `but`.
 pub(in crate::executors) async fn run(suite: &str, but: &[&str], variables: &[(&str, &str)]) {
-    // One at a time: many of the tests measure how long something takes.
+    // One suite at a time: many of the tests measure how long something takes.
     static ALONE: Mutex<()> = Mutex::const_new(());
     let _alone = ALONE.lock().await;
     let mut command = Command::new(std::env::current_exe().expect("this test"));
@@ -33,7 +33,7 @@ pub(in crate::executors) async fn run(suite: &str, but: &[&str], variables: &[(&
     assert!(!ran.contains(" 0 passed"), "{ran}");
 }
 
-/// The programs that stand under these names in `PATH`, and those of pyenv.
+/// The executables with these names in `PATH`, and those of pyenv.
 pub(in crate::executors) fn pythons() -> Vec<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let named = std::env::split_paths(&path)

@@ -1,4 +1,4 @@
-//! `util/v1`, inside this process: for learning and for tests.
+//! `util/v1`, executed inside this process: for learning and for tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(crate) fn concurrency(_settings: &Settings) -> u32 {
     256
 }
 
-/// It has no options.
+/// Checks that there are no options.
 pub(crate) fn check(reader: &mut Reader, node: Option<&Node>) {
     if let Some(node) = node {
         reader.fields(node, "`options`", &[]);
@@ -72,7 +72,7 @@ impl Executor for Builtin {
     }
 }
 
-/// The host validated them; a foreign engine may not have.
+/// Parses the parameters of a call. The host has validated them, but the engine of another implementation may not have.
 pub(crate) fn parameters<'de, T: Deserialize<'de>>(call: &'de Call) -> Result<T, CallError> {
     call.params.read().map_err(|error| {
         CallError::new(ErrorCode::InvalidParams, format!("parameters of `{}`: {error}", call.method.as_str()))

@@ -1,9 +1,9 @@
-//! `http`: requests to any server, or to one service with a secret. What a task asks for is read in `request`, redirects
-//! are followed in `exchange`, whom a request may reach is decided in `address`, the answer is read in `answer`, its bytes
-//! are unpacked in `coding` and become text in `text`.
+//! `http`: requests to any server, or to one service with a secret. `request` parses what a task asks for, `exchange`
+//! sends it and follows redirects, `address` decides which addresses may be reached, `answer` reads the answer,
+//! `coding` decompresses its body, and `text` decodes it.
 //!
-//! The invariants: a secret of the provider goes to its own service only, also over redirects; a request that may have
-//! reached somebody is never sent again by itself.
+//! The invariants: a secret of the provider is sent only to its own service, even over redirects; and a request that
+//! may have reached a server is never repeated automatically.
 
 mod address;
 mod answer;
@@ -37,16 +37,16 @@ use crate::factory::Settings;
 
 pub(crate) const METHODS: &[&str] = &["http/request"];
 
-/// Without a `connection`: for connecting, and for each wait for more of an answer.
+/// The limit without a `connection`, for connecting and for each wait for more of an answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
-// Results travel in one frame, so more than this could not be delivered.
-const MOST_RESPONSE_BYTES: usize = 8 << 20;
+// Results travel in one frame, so a larger one could not be delivered.
+const MAX_RESPONSE_BYTES: usize = 8 << 20;
 
 pub(crate) fn concurrency(_settings: &Settings) -> u32 {
     64
 }
 
-/// Options of the executor, checked.
+/// The checked options of the executor.
 #[derive(Clone, Copy, Debug)]
 struct Options {
     max_response_bytes: usize,
@@ -63,9 +63,9 @@ fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
     let fields = reader.fields(node, "`options`", &["max_response_bytes", "refuse_private_addresses"]);
     if let Some(node) = fields.get("max_response_bytes") {
         match reader.positive(node, "max_response_bytes").and_then(|bytes| usize::try_from(bytes).ok()) {
-            Some(bytes) if bytes <= MOST_RESPONSE_BYTES => options.max_response_bytes = bytes,
+            Some(bytes) if bytes <= MAX_RESPONSE_BYTES => options.max_response_bytes = bytes,
             Some(_) => {
-                reader.problem(node.place, format!("`max_response_bytes` is at most {MOST_RESPONSE_BYTES}"), None);
+                reader.problem(node.place, format!("`max_response_bytes` is at most {MAX_RESPONSE_BYTES}"), None);
             }
             None => {}
         }
@@ -97,7 +97,7 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
 
 struct Http {
     options: Options,
-    /// Of the one service that it serves; absent: requests go anywhere.
+    /// The connection to the one service that it serves; `None` if requests may go anywhere.
     connection: Option<Connection>,
     authentication: Authentication,
     settings: Settings,
@@ -105,7 +105,7 @@ struct Http {
 }
 
 impl Http {
-    /// Made once, on a thread that may wait: a file with a root may be read.
+    /// Built once, on a blocking thread, because it may read a file with root certificates.
     async fn client(&self) -> Result<&Client, String> {
         let make = || async {
             let settings = self.settings.clone();
@@ -114,7 +114,7 @@ impl Http {
             let only_public = self.options.refuse_private_addresses;
             let made = tokio::task::spawn_blocking(move || {
                 let builder = client::builder(&settings, ca.as_deref(), timeout)?;
-                // A proxy would look the names up by itself.
+                // A proxy would resolve the names itself.
                 let builder =
                     if only_public { builder.no_proxy().dns_resolver(Arc::new(address::OnlyPublic)) } else { builder };
                 builder.build().map_err(|error| format!("no HTTP client can be made: {}", client::chain(&error)))
@@ -124,7 +124,7 @@ impl Http {
         self.client.get_or_try_init(make).await
     }
 
-    /// Where the service is and how the provider shows who it is there. A secret's file is read on a thread that may wait.
+    /// The address of the service and the authentication header. The file of a secret is read on a blocking thread.
     async fn service(&self) -> Result<Option<exchange::Service>, String> {
         let Some(connection) = &self.connection else { return Ok(None) };
         let base_url = connection.base_url.resolve(&self.settings)?;
@@ -136,13 +136,13 @@ impl Http {
     }
 
     /// # Errors
-    /// What is in the way: a refusal is unhealthy, silence is slow.
+    /// The health to report: unhealthy if the service refuses, slow if it does not answer.
     async fn ask(&self) -> Result<(), Health> {
         let client = self.client().await.map_err(Health::unhealthy)?;
         let Some(service) = self.service().await.map_err(Health::unhealthy)? else { return Ok(()) };
         let Some(connection) = &self.connection else { return Ok(()) };
         let check = &connection.health_check;
-        // Only a path that was named is asked: nobody knows what a service makes of another.
+        // Only a configured path is queried: a request for any other path might have side effects.
         let Some(path) = check.path.as_deref().filter(|_| check.enabled) else { return Ok(()) };
         if self.options.refuse_private_addresses {
             let url = service.url_of(path);
@@ -169,8 +169,8 @@ impl Executor for Http {
     async fn call(&self, call: Call, context: Context) -> Result<Payload, CallError> {
         let asked: request::Asked = parameters(&call)?;
         let limit = asked.timeout;
-        // What there is of an answer when something goes wrong.
-        let mut heard = None;
+        // What was received of an answer before something went wrong.
+        let mut partial = None;
         let work = async {
             let unhealthy = |why: String| CallError::new(ErrorCode::ProviderUnhealthy, why);
             let client = self.client().await.map_err(unhealthy)?;
@@ -185,7 +185,7 @@ impl Executor for Http {
             };
             let begun = exchange.run(&request).await?;
             let secrets = service.as_ref().map(exchange::Service::secrets).unwrap_or_default();
-            answer::read(begun, &request, self.options.max_response_bytes, secrets, &mut heard).await
+            answer::read(begun, &request, self.options.max_response_bytes, secrets, &mut partial).await
         };
         let own_limit = async {
             match limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
@@ -193,7 +193,7 @@ impl Executor for Http {
                 None => std::future::pending().await,
             }
         };
-        // Whichever is dropped ends its connection.
+        // Dropping either future closes its connection.
         let outcome = tokio::select! {
             result = work => result,
             error = context.ended() => Err(error),
@@ -203,8 +203,8 @@ impl Executor for Http {
                 Err(CallError::new(ErrorCode::TaskTimeout, message))
             }
         };
-        outcome.map_err(|error| match &heard {
-            Some(heard) => heard.add_to(error),
+        outcome.map_err(|error| match &partial {
+            Some(partial) => partial.add_to(error),
             None => error,
         })
     }

@@ -1,7 +1,7 @@
-//! `ollama-llm` and `openai-llm`: language models behind HTTP. What a call asks for is read in `request`, the server is
-//! asked in `service`, its answer is read in `stream`, and `ollama` and `openai` know how each kind of server puts things.
-//! Both return the same shape (`answer`) and show text as it comes (`progress`). The invariant: a call that has ended,
-//! however, holds no connection, so that the server stops writing.
+//! `ollama-llm` and `openai-llm`: language models behind HTTP. `request` parses what a call asks for, `service` talks
+//! to the server, `stream` reads the answer, and `ollama` and `openai` know the API of each kind of server. Both return
+//! the same shape (`answer`) and show text as it arrives (`progress`). The invariant: once a call has ended, for
+//! whatever reason, it holds no connection, so that the server stops generating.
 
 mod answer;
 mod config;
@@ -38,7 +38,7 @@ use crate::factory::Settings;
 
 pub(crate) const METHODS: &[&str] = &["llm/chat", "llm/complete", "llm/vision", "llm/embed"];
 
-/// The server itself queues what is too much; more open requests only wait there.
+/// The server queues calls itself; more open requests would only wait there.
 pub(crate) fn concurrency(_settings: &Settings) -> u32 {
     8
 }
@@ -51,7 +51,7 @@ pub(crate) fn check_openai(reader: &mut Reader, node: Option<&Node>) {
     config::read(Api::OpenAi, reader, node);
 }
 
-/// Where an Ollama is, unless nobody has said so: the address at which it is looked for then says nothing.
+/// The address of an Ollama server; `None` if none is configured, because the default address then says nothing.
 pub(crate) fn ollama_address(base_url: &BaseUrl, settings: &Settings) -> Option<String> {
     match base_url {
         BaseUrl::Variable(name) if settings.variable(name).is_none() => None,
@@ -89,7 +89,7 @@ struct Llm {
 impl Executor for Llm {
     async fn call(&self, call: Call, context: Context) -> Result<Payload, CallError> {
         tokio::select! {
-            // Dropping the other closes its connection.
+            // Dropping the other future closes its connection.
             error = context.ended() => Err(error),
             answered = self.answer(call, &context) => answered,
         }
@@ -116,7 +116,7 @@ impl Llm {
     async fn ask(&self, call: Call, complete: bool, context: &Context) -> Result<Payload, CallError> {
         let started = Instant::now();
         let config = self.config.clone();
-        // Decoding images takes time, and their files may be slow.
+        // Decoding images takes time, and reading their files may be slow.
         let read = tokio::task::spawn_blocking(move || request::question(&call, &config)).await;
         let mut question = read.map_err(|error| {
             CallError::new(ErrorCode::InternalError, format!("the parameters could not be read: {error}"))
@@ -124,7 +124,7 @@ impl Llm {
         let (service, config) = (&self.service, &*self.config);
         let mut wanted = self.wanted(&question.model, question.size, &question.extra);
         wanted.format = question.expected.take();
-        wanted.nothing = question.turns.iter().all(|turn| turn.content.is_empty());
+        wanted.only_loads = question.turns.iter().all(|turn| turn.content.is_empty());
         let model = question.model.clone();
         let (written, about) = match service.api {
             Api::Ollama => {
@@ -159,7 +159,7 @@ impl Llm {
             model: model.to_owned(),
             format: None,
             tools: extra.contains_key("tools") || extra.contains_key("functions"),
-            nothing: false,
+            only_loads: false,
             whole: (self.config.check_prompt_tokens && !request::may_cut(extra)).then_some(size),
         }
     }
@@ -193,9 +193,9 @@ impl Llm {
     }
 }
 
-/// Of the fields that keep a prompt whole, those that the task does not set itself.
+/// The fields that keep a prompt from being cut, without those that the task sets itself.
 fn not_in(extra: &Map<String, Value>) -> Vec<&'static str> {
-    ollama::WHOLE.into_iter().filter(|name| !extra.contains_key(*name)).collect()
+    ollama::NO_CUT_FIELDS.into_iter().filter(|name| !extra.contains_key(*name)).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! What executors that start processes share: the limits of a call, its folder, its streams, a look at what its
-//! processes take together, their end where only a group holds them, and what keeps them from starting.
+//! What the executors that start processes share: the limits of a call, its folder and its streams, watching what its
+//! processes use together, ending processes that only a process group holds together, and why a process could not
+//! start.
 
 pub(super) mod capture;
 pub(super) mod confined;

@@ -1,13 +1,13 @@
-//! `python-local`: real Python, one clean process per call, forked from a warm server. What belongs to one call is in
-//! `run` and `answer`, the processes in `server`, `lane` and `pool`, finding the interpreter in `interpreter`. The Python
-//! side is `server.py` (fork server and lanes) and `worker.py` (one call), with either `linux.py`, `kernel.py` and `strict.py`
+//! `python-local`: real Python, one clean process per call, forked from a warm server. `run` and `answer` handle one
+//! call, `server`, `lane` and `pool` manage the processes, and `interpreter` finds the interpreter. The Python side is
+//! `server.py` (fork server and lanes) and `worker.py` (one call), with either `linux.py`, `kernel.py` and `strict.py`
 //! or `portable.py`; `plain_json.py` is for a Python without `json`.
 //!
-//! The code runs with user and system site-packages but not with the working folder on `sys.path`, with an environment
-//! of PATH, HOME, LANG=C.UTF-8 and TMPDIR (its own folder) and nothing else, without inherited file handles, with an
-//! empty standard input, and in a process namespace that ends with the call: at the end, on timeout, on cancel and when
-//! the agent dies. Where the kernel has no namespaces for us, what the code started is found by its parents; the portable way
-//! has process groups beside them.
+//! The code runs with user and system site-packages but without the working folder on `sys.path`. Its environment is
+//! PATH, HOME, LANG=C.UTF-8 and TMPDIR (its own folder) and nothing else. It inherits no file handles, and its standard
+//! input is empty. It runs in a process namespace that ends with the call: when the code ends, on timeout, on cancel
+//! and when the agent dies. Where the kernel gives us no namespaces, the processes that the code started are found by
+//! their parents; the portable way also uses process groups.
 
 mod answer;
 mod interpreter;
@@ -31,7 +31,7 @@ use gleitzeit_workflow::payload::Payload;
 use interpreter::Interpreter;
 use options::Options;
 use pool::Pool;
-use server::{Namespaces, Start, Told};
+use server::{Namespaces, ServerConfig, Start};
 use tokio::sync::OnceCell;
 
 use crate::call::{Call, CallError, Context, Executor};
@@ -41,7 +41,7 @@ use crate::executors::process::readiness::{NotReady, PATIENCE, healthy};
 use crate::executors::process::system_calls::{self, Stage};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
-use crate::platform::{FORKS_ARE_WHOLE, Way};
+use crate::platform::{FORK_MAY_USE_LIBRARIES, Way};
 
 pub(crate) const METHODS: &[&str] = &["python/execute", "python/validate"];
 
@@ -76,7 +76,8 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
     Ok(Arc::new(Python::new(options, settings.clone(), concurrency, Namespaces::Auto)))
 }
 
-/// The way that this machine and this interpreter have, and why it is the portable one, if it is.
+/// How this machine and this interpreter hold the processes of calls together, and why it is the portable way, if it
+/// is.
 fn way(wanted: Namespaces, interpreter: &Interpreter, settings: &Settings) -> (Namespaces, Option<String>) {
     let missing = ["ctypes", "resource"].into_iter().find(|module| interpreter.lacks(module));
     match (wanted, settings.way(), missing) {
@@ -89,16 +90,16 @@ fn way(wanted: Namespaces, interpreter: &Interpreter, settings: &Settings) -> (N
     }
 }
 
-/// What the Python side needs to know of the options.
-fn told(
+/// The part of the options that the Python side needs.
+fn server_config(
     options: &Options,
     (namespaces, reason): (Namespaces, Option<String>),
     interpreter: &Interpreter,
     is_fresh: bool,
-) -> Told {
-    // Who cannot limit itself is started within its limits.
+) -> ServerConfig {
+    // An interpreter that cannot limit itself is started within its limits.
     let cannot_limit = interpreter.lacks("resource");
-    Told {
+    ServerConfig {
         namespaces,
         reason,
         fresh: (is_fresh || cannot_limit).then_some(server::BOOTSTRAP),
@@ -120,13 +121,13 @@ struct Python {
     wanted: Namespaces,
     is_fresh: bool,
     settings: Settings,
-    /// Looked for until it is found once.
+    /// Searched for until it is found once.
     interpreter: OnceCell<Interpreter>,
     workspace: OnceCell<Workspace>,
     start: OnceCell<Arc<Start>>,
-    /// Of each start of a process.
+    /// How long each start of a process may take.
     patience: Duration,
-    /// Dropped after the workspace's folder is closed to new calls: nobody calls a dropped executor.
+    /// Dropped after the workspace's folder is closed to new calls: a dropped executor gets no calls.
     pool: Pool,
 }
 
@@ -134,7 +135,7 @@ impl Python {
     fn new(options: Options, settings: Settings, concurrency: u32, namespaces: Namespaces) -> Self {
         let pool = Pool::new(concurrency);
         let (interpreter, workspace, start) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        let (wanted, is_fresh) = (namespaces, !FORKS_ARE_WHOLE);
+        let (wanted, is_fresh) = (namespaces, !FORK_MAY_USE_LIBRARIES);
         Self { options, wanted, is_fresh, settings, interpreter, workspace, start, patience: PATIENCE, pool }
     }
 
@@ -154,13 +155,13 @@ impl Python {
         Ok((start, workspace))
     }
 
-    /// The same for a call, which waits for as long as it has time.
+    /// The same for a call: tries again as long as the call has time.
     async fn ready_for_call(&self) -> Result<(&Arc<Start>, &Workspace), CallError> {
         loop {
             match self.ready().await {
                 Ok(ready) => return Ok(ready),
                 Err(not_ready) => {
-                    if let Some(error) = not_ready.end() {
+                    if let Some(error) = not_ready.into_final_error() {
                         return Err(error);
                     }
                 }
@@ -174,7 +175,12 @@ impl Python {
             folder: workspace.path().to_owned(),
             path: self.settings.path.clone(),
             home: self.settings.home.clone(),
-            told: told(&self.options, way(self.wanted, interpreter, &self.settings), interpreter, self.is_fresh),
+            server_config: server_config(
+                &self.options,
+                way(self.wanted, interpreter, &self.settings),
+                interpreter,
+                self.is_fresh,
+            ),
             patience: self.patience,
         }
     }
@@ -193,7 +199,7 @@ impl Executor for Python {
     fn capabilities(&self) -> Vec<String> {
         let level = match self.options.limits.sandbox {
             Sandbox::Limits => "sandbox:limits",
-            // It was proven before this executor existed, and is again at each start of a server.
+            // It was proven before this executor existed, and is proven again at each start of a server.
             Sandbox::Strict => "sandbox:strict",
         };
         vec![level.to_owned()]

@@ -1,10 +1,11 @@
-//! `shell-local`: shell commands, each in a shell, a session, a folder and, where the kernel lets us, a process
-//! namespace of its own. What a call asks for is in `wanted` and `interpreter`, what the system takes of it in `sizes`,
-//! its processes in `family`, its course in `run`, the way to a namespace in `namespaces`. `outer.sh`, `first.sh`,
-//! `strict.sh` and `inner.sh` are what the processes around a command do; `strict` tries whether the strict ones hold.
+//! `shell-local`: shell commands, each with its own shell, session and folder and, where the kernel allows it, its own
+//! process namespace. `wanted` and `interpreter` parse what a call asks for, `sizes` checks what the system accepts,
+//! `family` manages the processes, `run` runs the call, and `namespaces` finds the way to a namespace. `outer.sh`,
+//! `first.sh`, `strict.sh` and `inner.sh` are the programs of the processes around a command; `strict` tests that the
+//! strict sandbox holds.
 //!
-//! The invariant: when a call is over, everything it started is dead and its folder removed; when the agent is killed,
-//! everything dies with it.
+//! The invariant: when a call is over, everything it started is dead and its folder is removed; when the agent is
+//! killed, everything dies with it.
 
 mod family;
 mod interpreter;
@@ -43,7 +44,7 @@ pub(crate) fn check(reader: &mut Reader, node: Option<&Node>) {
     let _ = options::read(reader, node);
 }
 
-/// The shell that a definition names for tasks that name none.
+/// The shell of a provider, for tasks that name none.
 pub(crate) fn own_shell(definition: &Definition) -> PathBuf {
     let mut reader = Reader::new(definition.options.file.clone());
     options::read(&mut reader, definition.options.node.as_ref()).shell
@@ -69,7 +70,7 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
 struct Shell {
     options: Options,
     settings: Settings,
-    /// Found once.
+    /// Determined once.
     namespaces: OnceCell<Namespaces>,
     workspace: OnceCell<Workspace>,
 }
@@ -99,13 +100,13 @@ impl Shell {
         Ok(run::Place { workspace, namespaces, settings: &self.settings, options: &self.options })
     }
 
-    /// The same for a call, which waits for as long as it has time.
+    /// The same for a call: tries again as long as the call has time.
     async fn ready_for_call(&self) -> Result<run::Place<'_>, CallError> {
         loop {
             match self.ready().await {
                 Ok(place) => return Ok(place),
                 Err(not_ready) => {
-                    if let Some(error) = not_ready.end() {
+                    if let Some(error) = not_ready.into_final_error() {
                         return Err(error);
                     }
                 }

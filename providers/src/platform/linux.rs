@@ -1,4 +1,4 @@
-//! Linux: handles of processes, capabilities, filters of system calls, and what `/proc` shows.
+//! Linux: process handles, capabilities, system call filters, and what `/proc` shows.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,26 +15,27 @@ use super::Instruction;
 use super::table::{Process, Processes};
 
 /// One argument or variable may have 32 pages of 4 KiB (`MAX_ARG_STRLEN`).
-pub(crate) const MOST_ONE_TEXT: usize = 128 * 1024;
+pub(crate) const MAX_ONE_TEXT: usize = 128 * 1024;
 
-/// Most calls are over by then and never looked at.
+/// When a call is first looked at: most calls are over by then.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(20);
-/// A fork bomb doubles every few milliseconds at first; later the kernel's limit on process numbers slows it.
+/// The longest pause between looks. A fork bomb doubles every few milliseconds at first; later the kernel's limit on
+/// process numbers slows it down.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(150);
-/// One look serves all calls that want one within this time.
+/// How long one look serves all calls that need one.
 pub(crate) const SAME_LOOK: Duration = Duration::from_millis(10);
 
-/// A process that keeps its identity: its number is given to no other as long as this is held.
+/// A handle on a process: as long as it is held, the process's number is not reused.
 #[derive(Debug)]
 pub(crate) struct Handle(OwnedFd);
 
 impl Handle {
-    /// Sends a signal. Fails only if the process is dead already.
+    /// Sends a signal. Fails only if the process is already dead.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(pidfd_send_signal(&self.0, signal)?)
     }
 
-    /// Waits until it is dead, but not for longer than so many seconds.
+    /// Waits until the process is dead, but at most this many seconds.
     pub(crate) fn wait(&self, seconds: i64) {
         let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&Timespec { tv_sec: seconds, tv_nsec: 0 }));
     }
@@ -43,14 +44,14 @@ impl Handle {
         self.0.try_clone().map(Self)
     }
 
-    /// Its number, as `/proc` counts; none if it is dead.
+    /// The process's number in `/proc`; `None` if it is dead.
     pub(crate) fn number(&self) -> Option<u32> {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.0.as_raw_fd())).ok()?;
         info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
     }
 }
 
-/// Receives one byte with the handle of a process that comes with it.
+/// Receives one byte with the handle of a process.
 pub(crate) fn receive_handle(stream: impl AsFd, byte: u8) -> io::Result<Handle> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -66,12 +67,12 @@ pub(crate) fn receive_handle(stream: impl AsFd, byte: u8) -> io::Result<Handle> 
     }
 }
 
-/// For sending to a peer that may be gone: that is an error, and no signal.
+/// Flags for sending to a peer that may be gone: that is then an error instead of a signal.
 pub(crate) fn send_flags() -> SendFlags {
     SendFlags::NOSIGNAL
 }
 
-/// Whether this process could hand on the right to look into others; root can.
+/// Whether this process could pass on the right to inspect other processes; root can.
 pub(crate) fn may_trace() -> bool {
     use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
     let is_permitted = |sets: rustix::thread::CapabilitySets| sets.permitted.contains(CapabilitySet::SYS_PTRACE);
@@ -79,15 +80,16 @@ pub(crate) fn may_trace() -> bool {
         && capability_is_in_bounding_set(CapabilitySet::SYS_PTRACE).unwrap_or(true)
 }
 
-/// For what this thread starts from now on. Fails only for who has not got it: then there is nothing to take.
-pub(crate) fn take_tracing() {
+/// Removes that right from everything that this thread starts from now on. Fails only if the thread does not have the
+/// right, so that nothing has to be removed.
+pub(crate) fn drop_tracing_right() {
     use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
     if let Err(error) = remove_capability_from_bounding_set(CapabilitySet::SYS_PTRACE) {
         tracing::debug!(%error, "the right to trace stays as it is");
     }
 }
 
-/// Loads a filter of system calls for this thread and what it starts.
+/// Loads a system call filter for this thread and everything that it starts.
 pub(crate) fn load_filter(filter: &[Instruction]) -> io::Result<()> {
     let mut program: Vec<libc::sock_filter> =
         filter.iter().map(|(code, jt, jf, k)| libc::sock_filter { code: *code, jt: *jt, jf: *jf, k: *k }).collect();
@@ -103,23 +105,23 @@ pub(crate) fn load_filter(filter: &[Instruction]) -> io::Result<()> {
     if loaded == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Whether a file is the kernel's view of something and lies on no disk.
+/// Whether a file is a view of the kernel and not stored on a disk.
 pub(crate) fn shows_the_kernel(file: &File) -> io::Result<bool> {
     // PROC_SUPER_MAGIC and SYSFS_MAGIC of `linux/magic.h`.
     let kind = rustix::fs::fstatfs(file)?.f_type;
     Ok([0x9fa0, 0x6265_6572].contains(&kind))
 }
 
-/// What all arguments and variables of a process may have together, in bytes: a quarter of the stack's limit, between
-/// 128 KiB and three quarters of its default of 8 MiB.
-pub(crate) fn most_texts() -> u64 {
+/// The limit on all arguments and variables of a process together, in bytes: a quarter of the stack limit, between 128
+/// KiB and three quarters of the default stack of 8 MiB.
+pub(crate) fn max_total_text_bytes() -> u64 {
     const LEAST: u64 = 128 << 10;
     const MOST: u64 = 6 << 20;
     let stack = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
     stack.map_or(MOST, |stack| (stack / 4).clamp(LEAST, MOST))
 }
 
-/// All processes as they are now. Blocks, for milliseconds.
+/// All current processes. Blocks for milliseconds.
 ///
 /// # Errors
 /// If `/proc` cannot be read.
@@ -134,11 +136,11 @@ fn read(pid: u32, page: u64) -> Option<Process> {
     parse(&String::from_utf8_lossy(&stat), page)
 }
 
-/// Reads a line of `/proc/PID/stat`; none if the process has ended. One whose first thread has ended is a zombie by its
-/// state, and lives as long as it has others.
+/// Parses a line of `/proc/PID/stat`; `None` if the process has ended. A process whose first thread has ended has the
+/// state of a zombie, but lives as long as it has other threads.
 fn parse(stat: &str, page: u64) -> Option<Process> {
-    // The name may hold spaces and brackets; the last bracket ends it. Then the state is the first field, the parent the
-    // second, the group the third, the number of threads the 18th, and the resident pages the 22nd.
+    // The name may contain spaces and brackets; the last bracket ends it. After it, the state is the first field, the
+    // parent the second, the group the third, the number of threads the 18th, and the resident pages the 22nd.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
@@ -149,7 +151,7 @@ fn parse(stat: &str, page: u64) -> Option<Process> {
     (!has_ended).then_some(Process { parent, group, resident: pages.saturating_mul(page) })
 }
 
-/// Bytes of memory of these processes, of shared ones their part; who has ended by now has none.
+/// The memory of these processes in bytes, with their share of shared memory; ended processes count as 0.
 pub(crate) async fn held(family: BTreeSet<u32>, _seen: &Processes) -> u64 {
     tokio::task::spawn_blocking(move || family.iter().filter_map(|pid| proportional(*pid)).sum()).await.unwrap_or(0)
 }

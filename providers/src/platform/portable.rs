@@ -1,4 +1,4 @@
-//! What every system of the POSIX family has: process groups, sessions and `ps`. Compiled and tested on Linux too.
+//! What every POSIX system has: process groups, sessions and `ps`. Compiled and tested on Linux too.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -16,19 +16,19 @@ use tokio::process::Command;
 use super::Instruction;
 use super::table::{Process, Processes};
 
-/// A look is the start of a program here: fewer of them, and none for most calls.
+/// When a call is first looked at. Here a look starts a program, so there are fewer looks, and none at most calls.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(200);
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(600);
-/// One look serves all calls that want one within this time.
+/// How long one look serves all calls that need one.
 pub(crate) const SAME_LOOK: Duration = Duration::from_millis(150);
-/// `ps` takes milliseconds; who does not answer for so long tells nothing.
+/// How long to wait for `ps`, which normally takes milliseconds; after that it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A line has some 40 bytes: a hundred thousand processes.
-const MOST_SAID: usize = 4 << 20;
-/// Only the sum of arguments and variables is bounded.
-pub(crate) const MOST_ONE_TEXT: usize = usize::MAX;
+/// The most output of `ps` in bytes: at about 40 bytes per line, a hundred thousand processes.
+const MAX_OUTPUT_BYTES: usize = 4 << 20;
+/// Single arguments are not limited, only the sum of arguments and variables.
+pub(crate) const MAX_ONE_TEXT: usize = usize::MAX;
 
-/// There are no handles of processes: nobody can hold one.
+/// There are no process handles here, so this type has no values.
 #[derive(Debug)]
 pub(crate) enum Handle {}
 
@@ -56,17 +56,17 @@ pub(crate) fn receive_handle(_stream: impl AsFd, _byte: u8) -> io::Result<Handle
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no handles of processes"))
 }
 
-/// Sockets are told not to signal when they are made.
+/// No flags: the sockets are configured not to signal when they are created.
 pub(crate) fn send_flags() -> SendFlags {
     SendFlags::empty()
 }
 
-/// Nobody but root may look into others, and its rights cannot be divided.
+/// Only root may inspect other processes, and its rights cannot be divided.
 pub(crate) fn may_trace() -> bool {
     false
 }
 
-pub(crate) fn take_tracing() {}
+pub(crate) fn drop_tracing_right() {}
 
 /// # Errors
 /// Always.
@@ -74,23 +74,23 @@ pub(crate) fn load_filter(_filter: &[Instruction]) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no filter of system calls"))
 }
 
-/// Files that show the kernel are a thing of Linux.
+/// Only Linux has files that are views of the kernel.
 #[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
 pub(crate) fn shows_the_kernel(_file: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// All processes as `ps` shows them now. Blocks, for milliseconds as a rule and not for ever.
+/// All current processes according to `ps`. Blocks, normally for milliseconds, and not forever.
 ///
 /// # Errors
-/// If it cannot be started, or does not answer.
+/// If `ps` cannot be started, or does not answer.
 pub(crate) fn look() -> io::Result<Processes> {
     let mut command = std::process::Command::new("ps");
     command.args(["-A", "-o", "pid=,ppid=,pgid=,rss=,stat="]).stdin(Stdio::null()).stderr(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let said = child.stdout.take().ok_or_else(|| io::Error::other("`ps` has no output")).and_then(read_in_time);
     if said.is_err() {
-        // It has ended by itself, or does now.
+        // It has ended on its own, or ends now.
         let _ = child.kill();
     }
     child.wait()?;
@@ -113,19 +113,21 @@ fn read_in_time(mut output: impl Read + AsFd) -> io::Result<Vec<u8>> {
         }
         match output.read(&mut part)? {
             0 => return Ok(text),
-            read if text.len() + read > MOST_SAID => return Err(io::Error::other("`ps` does not come to an end")),
+            read if text.len() + read > MAX_OUTPUT_BYTES => {
+                return Err(io::Error::other("`ps` does not come to an end"));
+            }
             read => text.extend_from_slice(&part[..read]),
         }
     }
 }
 
-/// What every system with large arguments takes of them and of variables together (macOS, the BSDs), in bytes.
-pub(crate) fn most_texts() -> u64 {
+/// The limit of other systems (macOS, the BSDs) on arguments and variables together, in bytes.
+pub(crate) fn max_total_text_bytes() -> u64 {
     1 << 20
 }
 
-/// Reads lines of `pid ppid pgid rss stat`, where memory is in KiB. A zombie with threads (`l`) is a process whose first
-/// thread has ended, and lives.
+/// Parses lines of `pid ppid pgid rss stat`, with memory in KiB. A zombie with threads (`l`) is a process whose first
+/// thread has ended; it is alive.
 fn read_all(text: &str) -> Processes {
     let read = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
@@ -140,13 +142,14 @@ fn read_all(text: &str) -> Processes {
     Processes(text.lines().filter_map(read).collect())
 }
 
-/// Bytes of memory of these processes. What they share is counted for each: nobody here says how much that is.
+/// The memory of these processes in bytes. Shared memory is counted for each of them, because these systems do not
+/// report its share.
 pub(crate) async fn held(family: BTreeSet<u32>, seen: &Processes) -> u64 {
     seen.resident(&family)
 }
 
-/// Makes what a command starts the leader of a session of its own, and so of a process group. The program `setsid` does it
-/// too, but is not on every system.
+/// Makes the process of a command the leader of its own session, and thus of its own process group. The program
+/// `setsid` does the same, but not every system has it.
 #[expect(unsafe_code, reason = "the standard library does not offer it yet")]
 pub(crate) fn own_session(command: &mut Command) {
     // SAFETY: between fork and start only this system call is made, which allocates nothing and takes no lock.
@@ -193,7 +196,7 @@ mod tests {
         assert!(own.resident > 100_000, "{own:?}");
     }
 
-    #[expect(clippy::print_stderr, reason = "who runs tests is to see it")]
+    #[expect(clippy::print_stderr, reason = "the person running the tests must see it")]
     fn skipped(why: &str) {
         eprintln!("skipped: {why}");
     }

@@ -1,44 +1,46 @@
-//! The processes of the machine at one moment, and who belongs to whom.
+//! A snapshot of the machine's processes, and their families.
 
 use std::collections::{BTreeSet, HashMap};
 
-/// One process that has not ended.
+/// A process that has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) parent: u32,
-    /// Its process group.
+    /// The number of its process group.
     pub(crate) group: u32,
-    /// Bytes that it has in memory, shared ones included.
+    /// Its resident memory in bytes, including shared memory.
     pub(crate) resident: u64,
 }
 
-/// By their numbers.
+/// The processes by number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Processes(pub(crate) HashMap<u32, Process>);
 
 impl Processes {
-    /// Bytes that these have in memory, shared ones counted for each.
+    /// The resident memory of these processes in bytes; shared memory is counted for each.
     pub(crate) fn resident(&self, family: &BTreeSet<u32>) -> u64 {
         family.iter().filter_map(|pid| self.0.get(pid)).map(|process| process.resident).sum()
     }
 
-    /// All below a process, and all in process groups of theirs, without the process itself: whoever has lost its parent
-    /// and stays in its group is found so.
+    /// All descendants of a process, and all members of their process groups, without the process itself. So a process
+    /// is found that has lost its parent but is still in its group.
     pub(crate) fn family(&self, root: u32) -> BTreeSet<u32> {
-        // The root's own group is the family's only if it leads it: else others who started the root are in it too.
+        // The root's own group belongs to the family only if the root leads it: otherwise it also contains those that
+        // started the root.
         let foreign = self.0.get(&root).map(|process| process.group).filter(|group| *group != root);
         let mut family = self.closure(vec![root], foreign);
         family.remove(&root);
         family
     }
 
-    /// All of a process group, all below them, and all in groups of theirs, whether the group's leader lives or not.
+    /// All members of a process group, their descendants, and the members of the descendants' groups, whether the
+    /// group's leader is alive or not.
     pub(crate) fn group(&self, leader: u32) -> BTreeSet<u32> {
         let members = self.0.iter().filter(|(_, process)| process.group == leader).map(|(pid, _)| *pid);
         self.closure(members.collect(), None)
     }
 
-    /// These, all below them, and all in groups of theirs but for one.
+    /// These processes, their descendants, and the members of all their groups except `but`.
     fn closure(&self, mut open: Vec<u32>, but: Option<u32>) -> BTreeSet<u32> {
         let (mut children, mut members) = (HashMap::<u32, Vec<u32>>::new(), HashMap::<u32, Vec<u32>>::new());
         for (pid, process) in &self.0 {
@@ -73,7 +75,7 @@ mod tests {
             (10, process(1, 10)),
             (11, process(10, 11)),
             (12, process(11, 12)),
-            // Orphans, of the root's child and of a stranger.
+            // Orphans, of the root's child and of an unrelated process.
             (13, process(1, 11)),
             (14, process(1, 14)),
             (15, process(14, 10)),
@@ -89,7 +91,7 @@ mod tests {
     #[test]
     fn a_group_without_its_leader_is_found_with_what_has_left_it() {
         let process = |parent, group| Process { parent, group, resident: 0 };
-        // The leader, 10, has ended; 12 left the group of its parent, 13 that of another who has ended too.
+        // The leader, 10, has ended; 12 left the group of its parent, 13 that of another process that has ended too.
         let table = Processes(HashMap::from([(11, process(1, 10)), (12, process(11, 12)), (13, process(1, 13))]));
         assert_eq!(table.group(10), BTreeSet::from([11, 12]));
     }

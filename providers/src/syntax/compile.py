@@ -1,5 +1,5 @@
-# Compiles texts and runs none: a JSON list of them on standard input, a list of null or [line, column, message] on
-# standard output.
+# Compiles texts without running them: reads a JSON list of texts from standard input and writes a list of null or
+# [line, column, message] to standard output.
 import json
 import sys
 import warnings
@@ -7,7 +7,7 @@ import warnings
 try:
     import resource
 
-    # What compiles for so long, or takes so much, is no program that somebody wrote.
+    # A text that compiles for this long, or takes this much memory, was not written by a person.
     resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
     resource.setrlimit(resource.RLIMIT_AS, (1 << 31, 1 << 31))
 except (ImportError, ValueError, OSError):

@@ -1,4 +1,4 @@
-//! Shells read a command without running it (`-n`), one process for each: they cannot take several.
+//! Makes shells parse a command without running it (`-n`), in one process per command: they cannot take several.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,9 @@ use crate::factory::Settings;
 /// The shells whose `-n` is known to run nothing.
 const KNOWN: &[&str] = &["sh", "dash", "bash", "ksh", "mksh", "zsh"];
 
-/// What shells say of commands, each with the shell that its task asks for in place of the provider's own one, in their
-/// order; and why some were not checked, each reason once: there is no such shell, it is one of which nobody knows
-/// whether it only reads, or the time was up.
+/// What shells report about commands, in the order of the commands. Each command comes with the shell that its task
+/// asks for instead of the provider's own. Also returns why some commands were not checked, each reason once: the shell
+/// is missing, it is not known to only parse, or the time ran out.
 pub async fn check_shell(
     own: &Path,
     commands: &[(Option<&str>, &str)],
@@ -23,7 +23,7 @@ pub async fn check_shell(
     let (mut mistakes, mut unchecked) = (Vec::with_capacity(commands.len()), Vec::<Unchecked>::new());
     for (named, command) in commands {
         let said = match shell(*named, own, settings) {
-            // A process that would be ended at once is not worth its start.
+            // A process that would be ended at once is not worth starting.
             Ok(_) if Instant::now() >= until => Err(late()),
             Ok(shell) => match timeout_at(until, one(&shell, command, settings)).await {
                 Ok(said) => said,
@@ -46,7 +46,7 @@ fn late() -> Unchecked {
     Unchecked { reason, remedy: "validate fewer files at a time".to_owned() }
 }
 
-/// As the provider chooses it.
+/// The shell, chosen as the provider does.
 fn shell(named: Option<&str>, own: &Path, settings: &Settings) -> Result<PathBuf, Unchecked> {
     let path = match named {
         None => own.to_owned(),
@@ -72,10 +72,10 @@ fn shell(named: Option<&str>, own: &Path, settings: &Settings) -> Result<PathBuf
 async fn one(shell: &Path, command: &str, settings: &Settings) -> Result<Option<Mistake>, Unchecked> {
     let mut process = Command::new(shell);
     if shell.ends_with("bash") && command.contains("extglob") {
-        // What `shopt` would switch on changes how the rest is read, and `-n` runs no `shopt`.
+        // Options that `shopt` would enable change how the rest is parsed, and `-n` runs no `shopt`.
         process.args(["-O", "extglob"]);
     }
-    // Without the caller's environment there is no file that it reads first.
+    // Without the caller's environment the shell reads no startup file.
     process.arg("-n").env_clear().env("PATH", &settings.path).env("LC_ALL", "C");
     let answer = run(process, command.as_bytes()).await.map_err(|error| Unchecked {
         reason: format!("`{}` cannot be asked: {error}", shell.display()),
@@ -95,8 +95,8 @@ async fn one(shell: &Path, command: &str, settings: &Settings) -> Result<Option<
     Ok(Some(told(first).unwrap_or_else(|| Mistake { line: 1, column: None, message: last_line(&answer.stderr) })))
 }
 
-/// What `NAME: line 3: WHAT`, `NAME: 3: WHAT` (dash), `NAME: syntax error at line 3: WHAT` (ksh), `NAME: <stdin>[3]:
-/// WHAT` and `NAME:3: WHAT` (zsh) say.
+/// Parses the messages `NAME: line 3: WHAT`, `NAME: 3: WHAT` (dash), `NAME: syntax error at line 3: WHAT` (ksh), `NAME:
+/// <stdin>[3]: WHAT` and `NAME:3: WHAT` (zsh).
 fn told(said: &str) -> Option<Mistake> {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     for (at, _) in said.char_indices().filter(|(_, letter)| letter.is_ascii_digit()) {

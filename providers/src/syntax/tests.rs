@@ -29,7 +29,7 @@ async fn without_an_interpreter_nothing_is_wrong_and_it_is_told_of() {
     assert!(unchecked.remedy.contains("python_executable"), "{unchecked:?}");
     let unchecked = check_python("false", &["("], &settings()).await.expect_err("it says nothing");
     assert!(unchecked.reason.contains("did not say what it thinks"), "{unchecked:?}");
-    let large = "#".repeat(MOST_TEXT + 1);
+    let large = "#".repeat(MAX_TEXT + 1);
     let unchecked = check_python("python3", &[&large], &settings()).await.expect_err("too large");
     assert!(unchecked.reason.contains("no more than 16777216 are checked"), "{unchecked:?}");
 }

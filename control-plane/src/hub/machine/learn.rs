@@ -1,4 +1,4 @@
-//! What the machine's registry learns from the journal.
+//! Keeps the hub's protocol registry up to date with the journal.
 
 use gleitzeit_mesh::hub::Batch;
 use gleitzeit_mesh::wire::ProtocolDefinition;
@@ -58,12 +58,12 @@ impl HubTask {
     }
 }
 
-/// What was recorded is known from now on.
+/// Logs what went wrong if a recorded protocol could not be added to the registry.
 pub(super) fn note(learned: Result<bool, LearnError>) {
     match learned {
         Ok(_) => {}
         Err(LearnError::Unreadable(problems)) => tracing::warn!(?problems, "a recorded protocol cannot be read"),
-        // The journal has decided which of them counts.
+        // The journal has decided which definition counts.
         Err(LearnError::Conflict(conflict)) => tracing::warn!(%conflict, "a recorded protocol is known otherwise"),
     }
 }

@@ -1,4 +1,5 @@
-//! Runs whose entries cannot be replayed: everything else starts as ever, and they are named, shown and ended.
+//! Tests of runs whose entries cannot be replayed: everything else starts as usual, and these runs are reported, listed
+//! and can be ended.
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use super::{SqliteStore, Store, backup, check};
 use crate::journal::suite::{Feeder, labelled, run_id, submission};
 use crate::journal::{Journal, RunFilter, StoreError, Work, WriterConfig};
 
-/// Run 1 is fine, run 2 completes a task that never began, run 3 has an entry of a kind that nobody knows.
+/// Run 1 is fine, run 2 completes a task that never began, and run 3 has an entry of an unknown kind.
 fn fill(path: &Path) {
     let mut store = SqliteStore::open(path).expect("a store");
     let mut feed = Feeder::default();
@@ -48,7 +49,7 @@ fn fill(path: &Path) {
     seal(&db);
 }
 
-/// Has the sum of what the store says of itself be right again.
+/// Recomputes the checksum of the state rows after a test has changed them.
 fn seal(db: &Connection) {
     let mut state = State::read(db, false).expect("read").expect("there");
     state.lists = Lists::read(db).expect("read").expect("there").0;
@@ -86,11 +87,11 @@ async fn a_run_that_cannot_be_replayed_is_set_aside_until_somebody_ends_it() {
     assert_eq!(journal.counts().running, 3);
     let fine = journal.run(run_id(1)).await.expect("answered").expect("there");
     assert_eq!(fine.status, RunStatus::Running);
-    // Owners hear nothing of them.
+    // The owner of the slice receives nothing about these runs.
     let shard = gleitzeit_run::Slice::Shard(run_id(2).shard());
     port.work.send(Work::QuerySlice { token: 1, slice: shard }).await.expect("taken");
 
-    // A request of theirs is known, and an ordinary cancel cannot end them.
+    // Their request ids are still known, and an ordinary cancel cannot end them.
     let submit = Request::Submit { run_id: run_id(9), submitted: labelled("x", &[], "mine"), known: None };
     let known = journal.propose(submit).await.expect("answered");
     assert!(matches!(known, Verdict::Duplicate { run_id: Some(first) } if first == run_id(2)), "{known:?}");
@@ -109,7 +110,7 @@ async fn a_run_that_cannot_be_replayed_is_set_aside_until_somebody_ends_it() {
     drop((journal, port));
     handle.stop().await.expect("stopped");
 
-    // Nothing is set aside any more, nobody complains, and they go with the others.
+    // No run is set aside any more, the check finds nothing wrong, and they are pruned with the others.
     assert_eq!(check(&path).expect("read").wrong, []);
     let (journal, port, handle) = open(&path);
     assert!(journal.aside().is_empty());
@@ -121,7 +122,7 @@ async fn a_run_that_cannot_be_replayed_is_set_aside_until_somebody_ends_it() {
     assert_eq!(check(&path).expect("read").runs, 1);
 }
 
-/// What an entry says, as a later version could have written it.
+/// Rewrites an entry as a later version could have written it.
 fn rewrite(path: &Path, position: i64, body: &str) {
     let db = Connection::open(path).expect("a database");
     db.execute("UPDATE entries SET body = ?2 WHERE position = ?1", params![position, body]).expect("changed");
@@ -156,7 +157,7 @@ async fn a_run_whose_submission_cannot_be_read_keeps_no_start_from_making_the_li
     rewrite(&path, 2, later);
     rewrite(&path, 3, "[]");
     rewrite(&path, 5, r#"{"why": "in other words"}"#);
-    // What is listed of them is more than can be read, and is no damage.
+    // Their rows say more than can be derived from the entries now, which is not damage.
     assert!(!check(&path).expect("read").lists_damaged);
     assert_eq!(backup(&path, &folder.path().join("copy.db")).expect("copied").entries, 5);
 

@@ -1,5 +1,5 @@
-//! Copies of a store, made while it is in use. A copy is one moment of the journal: every transaction up to it and nothing
-//! of a later one. It is read from end to end before it counts as made or restored.
+//! Copies of a store, made while it is in use. A copy is a snapshot of the journal: it contains every transaction up to
+//! one moment and none after it. It is read from end to end before it counts as made or restored.
 
 use std::fs::File;
 use std::path::Path;
@@ -16,23 +16,23 @@ use super::state::State;
 use super::{SqliteStore, Store, at, database, lists, real_path, restore};
 use crate::journal::{RunCounts, StoreError, new_term};
 
-/// What a copy holds.
+/// The content of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copied {
-    /// Its last entry.
+    /// The position of its last entry.
     pub position: Position,
-    /// How many entries.
+    /// The number of entries.
     pub entries: u64,
-    /// Runs by status.
+    /// The number of runs by status.
     pub counts: RunCounts,
 }
 
-/// Copies a store, in use or not, into a new file. Whoever writes meanwhile is not kept waiting.
+/// Copies a store, in use or not, into a new file. A concurrent writer is not blocked.
 ///
 /// # Errors
-/// If the store is not there or not whole, the file is there already, or cannot be written; then there is no copy.
+/// If the store is missing or damaged, or the target exists already or cannot be written; then no copy is left.
 pub fn backup(store: &Path, to: &Path) -> Result<Copied, StoreError> {
-    // Without its folder it is not there either.
+    // If its folder does not exist, neither does the store.
     let store = &real_path(store).unwrap_or_else(|_| store.to_owned());
     restore::finish(store)?;
     if !store.is_file() {
@@ -41,7 +41,7 @@ pub fn backup(store: &Path, to: &Path) -> Result<Copied, StoreError> {
     if to.exists() {
         return Err(StoreError::Backup(format!("`{}` is there already; name a new file", to.display())));
     }
-    // Before the copy: what was marked by then must be in it.
+    // Read before copying: the copy must contain everything that was acknowledged by then.
     let acknowledged = File::open(beside(store, ".lock")).ok().and_then(|lock| Mark::new(lock).read());
     let part = Part::new(to)?;
     copy(store, &part.path).map_err(|error| at(store, error))?;
@@ -60,13 +60,13 @@ fn copy(store: &Path, to: &Path) -> Result<(), StoreError> {
     let failed = database("copy it");
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let source = Connection::open_with_flags(store, flags).map_err(&failed)?;
-    // It is somebody else's: a log that is there stays there.
+    // The store may belong to another process, so its log stays as it is.
     source.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(&failed)?;
     source.execute("VACUUM INTO ?1", [to.to_string_lossy()]).map_err(&failed)?;
     Ok(())
 }
 
-/// Checks a copy, forces it to the disk and gives it its name.
+/// Checks a copy, flushes it to the disk and gives it its final name.
 fn finish(
     part: &Part,
     of: &Path,
@@ -79,8 +79,7 @@ fn finish(
     Ok(copied)
 }
 
-/// Reads every entry and tells how many there are. One that is as it was written and that this version cannot read is
-/// copied all the same.
+/// Reads every entry and returns their number. An intact entry that this version cannot read is counted too.
 fn read_all(db: &Connection) -> Result<u64, StoreError> {
     let failed = database("read its entries");
     let mut statement = db.prepare(&format!("{COLUMNS} ORDER BY position")).map_err(&failed)?;
@@ -95,8 +94,8 @@ fn read_all(db: &Connection) -> Result<u64, StoreError> {
     Ok(entries)
 }
 
-/// Reads all of a copy, and compares its lists with its entries. It becomes a store of its own, with the id that is
-/// returned: what was marked beside the other says nothing about it.
+/// Reads all of a copy and compares its lists with its entries. The copy becomes a store of its own, with the returned
+/// id, because the mark of the original says nothing about it.
 pub(super) fn check(
     path: &Path,
     accept: impl FnOnce(&State) -> Result<(), StoreError>,
@@ -118,7 +117,7 @@ pub(super) fn check(
     Ok((copied, store.state.store_id.clone()))
 }
 
-/// Leaves nothing in a log of its own.
+/// Closes a copy so that no log file remains beside it.
 pub(super) fn close_copy(db: &Connection) -> Result<(), StoreError> {
     db.execute_batch("PRAGMA journal_mode = DELETE").map_err(database("close the copy"))
 }

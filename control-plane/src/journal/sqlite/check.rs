@@ -1,5 +1,5 @@
-//! Reading a store from end to end without changing it: what is damaged, and which runs cannot be replayed. A store that
-//! is in use can be looked at; what is seen is one moment of it.
+//! Reads a store from end to end without changing it, and reports what is damaged and which runs cannot be replayed.
+//! The store may be in use; the check then sees a snapshot of it.
 
 use std::path::Path;
 
@@ -14,42 +14,42 @@ use super::{at, database, migrate, real_path, restore, rows};
 use crate::journal::StoreError;
 use crate::journal::guard::guarded;
 
-/// So many are named.
-const MOST_WRONG: usize = 1_000;
+/// The most problems that are reported.
+const MAX_WRONG: usize = 1_000;
 
-/// What a look at a store has found.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// Its last entry.
+    /// The position of the last entry.
     pub position: Position,
     /// How many entries were read.
     pub entries: u64,
     /// How many runs were replayed.
     pub runs: u64,
-    /// Whether there is damage that may be in the lists alone: [`super::repair`] makes them again if the entries are whole.
+    /// Whether the lists are damaged. [`super::repair`] rebuilds them if the entries are intact.
     pub lists_damaged: bool,
-    /// The first thing that is wrong with each run, and with what belongs to none; at most 1,000.
+    /// The first problem of each run, and the problems that belong to no run; at most 1,000.
     pub wrong: Vec<Wrong>,
 }
 
-/// Something that is wrong in a store.
+/// A problem in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
-    /// The run; none if it is not of one.
+    /// The run; `None` if the problem does not belong to one.
     pub run_id: Option<RunId>,
-    /// Where the run stands, if it is listed. One that runs is set aside at each start; one that has ended cannot be
+    /// The status of the run, if it is listed. A running one is set aside at each start; a finished one cannot be
     /// shown.
     pub status: Option<RunStatus>,
     /// What is wrong, and with which entry.
     pub why: String,
 }
 
-/// Reads all of a store.
+/// Reads a whole store.
 ///
 /// # Errors
-/// If it is not there, is no store or one of another version, or cannot be read at all.
+/// If it does not exist, is not a store of this version, or cannot be read at all.
 pub fn check(store: &Path) -> Result<Checked, StoreError> {
-    // Without its folder it is not there either.
+    // If its folder does not exist, neither does the store.
     let store = &real_path(store).unwrap_or_else(|_| store.to_owned());
     restore::finish(store)?;
     if !store.is_file() {
@@ -68,8 +68,8 @@ fn read(store: &Path) -> Result<Checked, StoreError> {
     match State::read(&moment, true) {
         Ok(Some(mut state)) => {
             checked.position = state.tail.position;
-            lists.extend(Lists::found(&moment).and_then(|found| state.lists.agree(found)).err());
-            match State::found(&moment).map(|found| state.agree(found)) {
+            lists.extend(Lists::found(&moment).and_then(|found| state.lists.compare_with(found)).err());
+            match State::found(&moment).map(|found| state.compare_with(found)) {
                 Ok(Ok(())) => {}
                 Ok(Err(why)) => checked.note(None, None, why),
                 Err(error) => checked.note(None, None, error.to_string()),
@@ -81,7 +81,7 @@ fn read(store: &Path) -> Result<Checked, StoreError> {
     replay(&moment, &mut checked)?;
     match lists::differences(&moment) {
         Ok(told) => lists.extend(told),
-        // Of entries that are damaged no lists can be made.
+        // Lists cannot be derived from damaged entries.
         Err(error) => checked.note(None, None, error.to_string()),
     }
     lists.extend(lists::pages(&moment)?);
@@ -94,13 +94,13 @@ fn read(store: &Path) -> Result<Checked, StoreError> {
 
 impl Checked {
     fn note(&mut self, run_id: Option<RunId>, status: Option<RunStatus>, why: String) {
-        if self.wrong.len() < MOST_WRONG {
+        if self.wrong.len() < MAX_WRONG {
             self.wrong.push(Wrong { run_id, status, why });
         }
     }
 }
 
-/// What is known of the run whose entries are being read.
+/// The run whose entries are being read.
 struct Current {
     run_id: RunId,
     run: Option<Run>,
@@ -159,7 +159,7 @@ fn replay(db: &Connection, checked: &mut Checked) -> Result<(), StoreError> {
 fn finish(db: &Connection, read: Option<Current>, checked: &mut Checked) {
     let Some(Current { run_id, run, why, .. }) = read else { return };
     checked.runs += 1;
-    // A row that is damaged is told with the lists.
+    // A damaged row is reported together with the lists.
     let Ok(row) = rows::one(db, run_id) else {
         if let Some(why) = why {
             checked.note(Some(run_id), None, why);
@@ -170,7 +170,7 @@ fn finish(db: &Connection, read: Option<Current>, checked: &mut Checked) {
     let was_ended = row.as_ref().and_then(|row| row.error.as_ref()).and_then(gleitzeit_workflow::Failure::known)
         == Some(ErrorCode::PersistenceIntegrityError);
     match (why, run, status) {
-        // Somebody knows and has ended it.
+        // The run was already set aside and ended by force.
         (Some(_), _, Some(RunStatus::Cancelled)) if was_ended => {}
         (Some(why), ..) => checked.note(Some(run_id), status, why),
         (None, Some(run), Some(status)) if run.status != status => {

@@ -1,7 +1,9 @@
-//! Which file a store is: noted when it is opened, and compared with what stands at its path before anything that was
-//! written counts as kept. A file that was deleted or moved away can be written as before, and no later start finds it.
+//! Detects that a store's file was replaced: the file's identity is recorded when the store is opened and compared with
+//! what its path leads to before any write counts as durable. A file that was deleted or moved away can still be
+//! written to, but no later start would find it.
 //!
-//! The file itself is locked too: by another name, such as that of a file mounted alone, it has another lock file.
+//! The file itself is locked too: under another name, for instance as a bind-mounted single file, it has a different
+//! lock file.
 
 use std::fs::File;
 use std::io;
@@ -18,18 +20,19 @@ use super::log_of;
 pub(super) struct Claim {
     path: PathBuf,
     itself: Identity,
-    /// Of the write-ahead log. Without it the latest entries are lost, as without the file.
+    /// The identity of the write-ahead log. Losing the log loses the latest entries.
     log: Option<Identity>,
-    /// Kept open, since it holds the lock, and since closing it would give up the locks that the database has on the file.
+    /// Kept open because it holds the lock, and because closing it would release the locks that the database has on the
+    /// file.
     file: File,
 }
 
 impl Claim {
-    /// Claims the file at `path`, which is its real name.
+    /// Claims the file at `path`, which must be canonical.
     ///
     /// # Errors
-    /// `InUse` if another store has it; `Open` if it cannot be opened for writing or has a second name: each name would
-    /// have a log of its own, and entries in one are missing under the other.
+    /// `InUse` if another store has it; `Open` if it cannot be opened for writing; `Linked` if it has several names:
+    /// each name would have its own log, and entries in one are missing under the other.
     pub(super) fn new(path: &Path) -> Result<Self, StoreError> {
         let claim = Self::of_any(path)?;
         let found = claim.file.metadata().map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
@@ -39,10 +42,10 @@ impl Claim {
         }
     }
 
-    /// The same for a file that is only to be moved away, whatever it is.
+    /// Claims a file that is only to be moved away, whatever it contains.
     ///
     /// # Errors
-    /// As for [`Claim::new`], except that it may have several names.
+    /// As for [`Claim::new`], except that the file may have several names.
     pub(super) fn of_any(path: &Path) -> Result<Self, StoreError> {
         let refused = |source| StoreError::Open { path: path.to_owned(), source };
         let file = File::options().read(true).write(true).open(path).map_err(refused)?;
@@ -57,32 +60,32 @@ impl Claim {
         Ok(Self { path: path.to_owned(), itself: Identity::of(&found), log: None, file })
     }
 
-    /// Notes which log the database writes now.
+    /// Records which log the database is writing to.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is no log.
     pub(super) fn note_log(&mut self) -> io::Result<()> {
         self.log = Some(identity(&log_of(&self.path))?);
         Ok(())
     }
 
-    /// Whether a start would find the file and its log that are being written.
+    /// Checks that a start would find the file and the log that are being written.
     ///
     /// # Errors
-    /// `Gone` if not.
+    /// `Gone` if it would not.
     pub(super) fn confirm(&self) -> Result<(), StoreError> {
         let found = check(&self.path, self.itself)
             .and_then(|()| self.log.map_or(Ok(()), |log| check(&log_of(&self.path), log)));
         found.map_err(|why| StoreError::Gone { path: self.path.clone(), why })
     }
 
-    /// Forces the file to the disk.
+    /// Flushes the file to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
 }
 
-/// Whether a path leads to a file; if not, why.
+/// Checks that a path leads to the expected file; otherwise says why not.
 fn check(path: &Path, expected: Identity) -> Result<(), String> {
     match identity(path) {
         Ok(found) if found == expected => Ok(()),

@@ -1,5 +1,5 @@
-//! Files that are not as they were left: cut off, overwritten, with flipped bits. Whatever is read then is all there was,
-//! or an error.
+//! Tests of damaged files: truncated, overwritten, or with flipped bits. Reading them must return everything that was
+//! stored, or an error.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ use crate::journal::fold::fold;
 use crate::journal::suite::{Feeder, labelled, run_id, submission};
 use crate::journal::{Reader, RunCounts, RunFilter, RunRow};
 
-/// Everything that a control plane ever reads of a store.
+/// Everything that a control plane ever reads from a store.
 #[derive(Debug, PartialEq)]
 struct All {
     replayed: Vec<Entry>,
     entries: Vec<Entry>,
     rows: Vec<RunRow>,
-    /// By each status, two names and a label, by their ends, and one by one.
+    /// The lists by each status, by two names and a label, by end, and one by one.
     lists: Vec<Vec<RunRow>>,
     ended: Vec<(RunId, Timestamp)>,
     statuses: Vec<String>,
@@ -62,7 +62,7 @@ fn status(reader: &dyn Reader, run_id: RunId) -> Result<String, StoreError> {
     Ok(run.map_or_else(|| "none".to_owned(), |run| format!("{:?} at {}", run.status, run.seq)))
 }
 
-/// Runs that have ended and runs that have not, on several pages of every kind.
+/// Finished and unfinished runs that fill several pages of every kind.
 fn fill(store: &mut SqliteStore) {
     let mut feed = Feeder::default();
     store.append(&[feed.granted(), feed.submitted(1, labelled("w", &[("a", "b")], &request_id(1)))]).expect("written");
@@ -73,7 +73,7 @@ fn fill(store: &mut SqliteStore) {
         }
         store.append(&batch).expect("written");
     }
-    // Large ones continue on pages of their own.
+    // Large bodies continue on overflow pages.
     store.append(&[feed.submitted(61, submission(&"large ".repeat(2_000))), feed.failed(61)]).expect("written");
 }
 
@@ -97,13 +97,13 @@ fn damaged(error: &StoreError) -> bool {
     )
 }
 
-/// Every so many bytes one bit, never the same of neighbours.
+/// One bit every few bytes, never the same bit in neighbours.
 fn flips(length: usize, samples: usize) -> impl Iterator<Item = (usize, u8)> {
     let step = (length / samples).max(1) | 1;
     (0..length).step_by(step).enumerate().map(|(n, at)| (at, 1 << (n % 8)))
 }
 
-/// What is there of a file that was closed well, after one bit of it was flipped.
+/// Reads a cleanly closed file after one of its bits was flipped.
 #[test]
 fn a_flipped_bit_anywhere_in_the_file_is_an_error_or_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -130,7 +130,7 @@ fn a_flipped_bit_anywhere_in_the_file_is_an_error_or_changes_nothing() {
     assert!(errors > tried / 4, "only {errors} of {tried} were noticed: is anything compared?");
 }
 
-/// The pages of the lists and of their indexes, which decide what runs twice and what is shown.
+/// The pages of the lists and of their indexes, which decide what would run twice and what is shown.
 fn pages_of_lists(path: &Path) -> Vec<usize> {
     let db = rusqlite::Connection::open(path).expect("opened");
     let size = db.query_row("PRAGMA page_size", [], |row| number(row, 0)).expect("read");
@@ -140,8 +140,8 @@ fn pages_of_lists(path: &Path) -> Vec<usize> {
     roots.map(|root| usize::try_from((root.expect("a page") - 1) * size).expect("small")).collect()
 }
 
-/// Whatever is wrong in the lists is told by a start, a check, a backup and a restore, or it changes nothing; and it is
-/// made good from the entries.
+/// Any damage in the lists is reported by a start, a check, a backup and a restore, or it changes nothing; and the
+/// lists are repaired from the entries.
 #[test]
 fn a_flipped_bit_in_the_lists_is_told_everywhere_and_made_good() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -180,7 +180,7 @@ fn a_flipped_bit_in_the_lists_is_told_everywhere_and_made_good() {
         }
         let _ = std::fs::remove_file(&copy);
         std::fs::write(&path, &flipped).expect("written");
-        // What the store says of itself is not in the entries, and is not made up.
+        // The state rows cannot be derived from the entries, so they are not invented.
         match repair(&path) {
             Ok(old) => {
                 assert_eq!(std::fs::read(&old).expect("kept"), flipped, "byte {page}");
@@ -251,14 +251,14 @@ fn a_flipped_bit_anywhere_in_the_log_is_an_error_or_changes_nothing() {
         }
     }
     assert!(errors > 100, "only {errors} were noticed");
-    // And with the log away altogether.
+    // And without the log.
     restore(None);
     std::fs::remove_file(beside(&path, "-wal")).expect("removed");
     let error = read_all(&path).expect_err("the log is missing");
     assert!(error.to_string().contains("not whole"), "{error}");
 }
 
-/// A file of any length below its own.
+/// The file truncated to any shorter length.
 #[test]
 fn a_file_that_is_cut_off_anywhere_is_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -272,14 +272,14 @@ fn a_file_that_is_cut_off_anywhere_is_an_error() {
     }
 }
 
-/// The state of the files after each write, and with the last write only begun: what was acknowledged is there, and of
-/// what was not either all of a batch or nothing.
+/// The files as they are after each write, and with the last write only begun: everything acknowledged is there, and of
+/// anything else either a whole batch or nothing.
 #[test]
 fn a_crash_between_any_two_writes_leaves_all_that_was_acknowledged_and_whole_batches() {
     let folder = tempfile::tempdir().expect("a folder");
     let (living, path) = (folder.path().join("living.db"), folder.path().join("crashed.db"));
     let mut store = SqliteStore::open(&living).expect("a store");
-    // The log goes back to the file often, which is a write as others are.
+    // Frequent checkpoints, which are writes like any other.
     store.db.execute_batch("PRAGMA wal_autocheckpoint = 8").expect("set");
     let mut feed = Feeder::default();
     let mut written: Vec<Entry> = Vec::new();
@@ -294,7 +294,7 @@ fn a_crash_between_any_two_writes_leaves_all_that_was_acknowledged_and_whole_bat
         written.extend(batch.iter().map(|entry| Entry::clone(entry)));
         ends.push(written.len());
         let (after, base_after) = (read("-wal"), read(""));
-        // The process died in the middle of writing the log: its file was as before, and the log holds part of the batch.
+        // The process died while writing the log: its file is as before, and the log contains part of the batch.
         let same = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
         for part in 0..=6 {
             let upto = same + (after.len() - same) * part / 6;
@@ -323,7 +323,7 @@ fn crashed(path: &Path, base: &[u8], log: &[u8], least: usize, written: &[Entry]
     assert_eq!(all.statuses.len(), count / 3, "each of them has ended");
 }
 
-/// What a mark is for, and what removing it is for.
+/// The mark detects an acknowledged end that is missing, and removing it accepts the loss.
 #[test]
 fn an_end_that_was_acknowledged_and_is_missing_is_told_and_can_be_gone_without() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -345,7 +345,7 @@ fn an_end_that_was_acknowledged_and_is_missing_is_told_and_can_be_gone_without()
     assert_eq!(store.reader().and_then(|it| it.read_run(run_id(2), Seq(1), 9.into())).expect("read"), []);
 }
 
-/// Copies made while a store is written hold a moment of it, and what is made of them is a store.
+/// Copies made while a store is being written contain a snapshot of it, and can be restored as a store.
 #[test]
 fn a_backup_under_load_is_a_whole_prefix_and_can_be_restored() {
     let folder = tempfile::tempdir().expect("a folder");

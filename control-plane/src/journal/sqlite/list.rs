@@ -1,5 +1,5 @@
-//! Listing runs. Each part of a query walks one index that is in the order of the page, wherever the page begins: by id,
-//! status or name, a page reads about as many rows as it shows. Whatever else is asked for is tried on each of them.
+//! Lists runs. Each part of a query walks one index in the order of the page, wherever the page begins: filtered by id,
+//! status or name, a page reads about as many rows as it shows. Other criteria are tested on each of these rows.
 
 use gleitzeit_run::{RunId, RunStatus};
 use rusqlite::types::Value;
@@ -10,7 +10,7 @@ use super::database;
 use super::rows::{name, run};
 use crate::journal::{RunFilter, RunRow, StoreError};
 
-/// As [`run`] reads them.
+/// The columns that [`run`] reads.
 const COLUMNS: &str = "run_id, name, status, correlation_id, submitted_at, finished_at, labels, error, task_count,
   retry_of, start_sum, end_sum";
 
@@ -38,8 +38,8 @@ pub(super) fn list(
     rows.collect::<Result<_, _>>().map_err(&failed)
 }
 
-/// The first and the last id that the page may show. One bound on each side: of two, only one would be looked for in an
-/// index, and the other tried on every row between them.
+/// The first and the last id that the page may show. There is one bound on each side: of two, the database would use
+/// only one to search the index and would test the other on every row in between.
 fn range(filter: &RunFilter, after: Option<RunId>) -> Option<(RunId, RunId)> {
     let (first, last) = filter.id_range()?;
     let last = match after {
@@ -49,7 +49,7 @@ fn range(filter: &RunFilter, after: Option<RunId>) -> Option<(RunId, RunId)> {
     (first <= last).then_some((first, last))
 }
 
-/// A part of the query for each: the index of statuses is in the order of the page only below one of them.
+/// The statuses to query, one part each: the status index is in page order only within one status.
 fn statuses(filter: &RunFilter) -> Vec<Option<RunStatus>> {
     if filter.statuses.is_empty() {
         return vec![None];
@@ -57,7 +57,7 @@ fn statuses(filter: &RunFilter) -> Vec<Option<RunStatus>> {
     ALL.into_iter().filter(|status| filter.statuses.contains(status)).map(Some).collect()
 }
 
-/// A query with conditions joined by `AND`, and the values for its question marks.
+/// A query whose conditions are joined by `AND`, and the values for its placeholders.
 struct Part {
     conditions: Vec<&'static str>,
     values: Vec<Value>,
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::journal::{SqliteStore, suite};
 
-    /// How the database would go about it.
+    /// The database's query plan.
     fn plan(filter: &RunFilter, after: Option<RunId>) -> String {
         let folder = tempfile::tempdir().expect("a folder");
         let path: &Path = &folder.path().join("store.db");

@@ -1,8 +1,8 @@
-//! Sums over the lists of runs and request ids, kept beside them in each transaction. At each start the lists and each of
-//! their indexes are added up and compared: a request id that is missing would let its workflow run twice, and a run that
-//! is missing from an index would be missing from some answers and not from others.
+//! Checksums over the lists of runs and request ids, updated in each transaction. At each start the lists and each of
+//! their indexes are summed and compared. A missing request id would let its workflow run twice; a run missing from one
+//! index would appear in some answers and not in others.
 //!
-//! Lists are made of the entries and of nothing else, so a check makes them once more and compares them whole.
+//! Lists are derived from the entries alone, so a check rebuilds them and compares them completely.
 
 use std::cell::Cell;
 
@@ -13,23 +13,24 @@ use crate::journal::StoreError;
 use super::sum::{Sum, loaded, stored};
 use super::{database, rows};
 
-/// So many differences are told.
-const MOST_TOLD: usize = 100;
+/// The most differences that are reported.
+const MAX_TOLD: usize = 100;
 
-/// The sums of all rows, in no order.
+/// The checksums of all rows, independent of their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lists {
     runs: u64,
     requests: u64,
 }
 
-/// What the lists are made of, each with the index that has it.
+/// The parts of the lists, each with the index that contains it.
 const STATUS: i64 = 1;
 const NAME: i64 = 2;
 const END: i64 = 3;
 const REQUEST: i64 = 4;
 
-/// As the type of each value is part of the order of an index, another type is an error and no other sum.
+/// The checksum of a text column. SQLite sorts by type first, so a value of another type is an error rather than
+/// another checksum.
 fn text(what: i64, run_id: &[u8], text: &str) -> u64 {
     Sum::new().number(what).bytes(run_id).bytes(text.as_bytes()).value()
 }
@@ -38,52 +39,52 @@ fn end(run_id: &[u8], at: Option<i64>) -> u64 {
     at.map_or(0, |at| Sum::new().number(END).bytes(run_id).number(at).value())
 }
 
-/// The sum of a row of the list of request ids, which stands in the row.
+/// The checksum of a row of the request id list, which is stored in the row.
 pub(super) fn request_sum(request_id: &str, run_id: &[u8], body_hash: &str) -> u64 {
     Sum::new().bytes(request_id.as_bytes()).bytes(run_id).bytes(body_hash.as_bytes()).value()
 }
 
 impl Lists {
-    /// A run is listed.
+    /// Adds a run to the lists.
     pub(super) fn add_run(&mut self, run_id: &[u8], name: &str, status: &str, finished_at: Option<i64>) {
         self.runs = self.runs.wrapping_add(text(NAME, run_id, name));
         self.add_status(run_id, status, finished_at);
     }
 
-    /// A run is not listed any more.
+    /// Removes a run from the lists.
     pub(super) fn remove_run(&mut self, run_id: &[u8], name: &str, status: &str, finished_at: Option<i64>) {
         self.runs = self.runs.wrapping_sub(text(NAME, run_id, name));
         self.remove_status(run_id, status, finished_at);
     }
 
-    /// What stands in the list of how a run goes.
+    /// Adds the status and end of a run.
     pub(super) fn add_status(&mut self, run_id: &[u8], status: &str, finished_at: Option<i64>) {
         let sum = text(STATUS, run_id, status).wrapping_add(end(run_id, finished_at));
         self.runs = self.runs.wrapping_add(sum);
     }
 
-    /// The reverse.
+    /// Removes the status and end of a run.
     pub(super) fn remove_status(&mut self, run_id: &[u8], status: &str, finished_at: Option<i64>) {
         let sum = text(STATUS, run_id, status).wrapping_add(end(run_id, finished_at));
         self.runs = self.runs.wrapping_sub(sum);
     }
 
-    /// A request id is listed, with this sum of its row.
+    /// Adds a request id, given the checksum of its row.
     pub(super) fn add_request(&mut self, sum: u64) {
         self.requests = self.requests.wrapping_add(sum);
     }
 
-    /// A request id is not listed any more.
+    /// Removes a request id, given the checksum of its row.
     pub(super) fn remove_request(&mut self, sum: u64) {
         self.requests = self.requests.wrapping_sub(sum);
     }
 
-    /// As they are written beside what the store says of itself: of runs and of request ids.
+    /// The sums as they are stored in the second row of the state: of runs and of request ids.
     pub(super) fn stored(self) -> [i64; 2] {
         [stored(self.runs), stored(self.requests)]
     }
 
-    /// As they were written, and the sum of what the store says of itself; none if they never were.
+    /// The stored sums, and the stored checksum of the state; `None` if none were ever stored.
     pub(super) fn read(db: &Connection) -> Result<Option<(Self, u64)>, StoreError> {
         let read = db.query_row("SELECT position, recorded_at, live FROM state WHERE only_row = 2", [], |row| {
             Ok((Self { runs: loaded(row.get(0)?), requests: loaded(row.get(1)?) }, loaded(row.get(2)?)))
@@ -91,7 +92,7 @@ impl Lists {
         read.optional().map_err(database("read its sums"))
     }
 
-    /// As they must be, going by the lists, if all indexes are of one mind; else what is wrong.
+    /// Computes the sums from the lists and compares each index with its table; an error says what differs.
     pub(super) fn found(db: &Connection) -> Result<Self, String> {
         let unreadable = |error: rusqlite::Error| format!("they cannot be read: {error}");
         let (requests, pairs) = requests(db).map_err(unreadable)?;
@@ -107,8 +108,8 @@ impl Lists {
         Ok(found)
     }
 
-    /// Compares what was written with what was found.
-    pub(super) fn agree(self, found: Self) -> Result<(), String> {
+    /// Compares the stored sums with the computed ones.
+    pub(super) fn compare_with(self, found: Self) -> Result<(), String> {
         if self.runs != found.runs {
             return Err("the list of the runs is not as it was written".to_owned());
         }
@@ -119,7 +120,7 @@ impl Lists {
     }
 }
 
-/// Each of these reads one table or index from end to end, and nothing else.
+/// Each of these statements scans exactly one table or index.
 pub(super) const SCANS: [&str; 6] = [
     "SELECT run_id, name, status, finished_at FROM runs NOT INDEXED",
     "SELECT run_id, status FROM runs INDEXED BY runs_by_status",
@@ -164,14 +165,14 @@ fn by_end(db: &Connection) -> rusqlite::Result<u64> {
     add_up(db, 3, |row| Ok(end(row.get_ref(0)?.as_blob()?, row.get(1)?)))
 }
 
-/// The sums of the rows, and of what the index has of them.
+/// The sums of the rows, and of the pairs that the index contains.
 fn requests(db: &Connection) -> rusqlite::Result<(u64, u64)> {
     let pairs = Cell::new(0_u64);
     let rows = add_up(db, 4, |row| {
         pairs.set(pairs.get().wrapping_add(request_pair(row)?));
         let text = |at| -> rusqlite::Result<&str> { Ok(row.get_ref(at)?.as_str()?) };
         let sum = request_sum(text(0)?, row.get_ref(1)?.as_blob()?, text(2)?);
-        // What stands in the row is compared when it is used, and must be right then.
+        // The checksum in the row is compared whenever the row is used, so it must be right too.
         Ok(if loaded(row.get(3)?) == sum { sum } else { sum.wrapping_add(1) })
     })?;
     Ok((rows, pairs.get()))
@@ -185,15 +186,15 @@ fn requests_of_runs(db: &Connection) -> rusqlite::Result<u64> {
     add_up(db, 5, request_pair)
 }
 
-/// Makes the lists once more from the entries, in a place of their own, and compares them with those that are there row by
-/// row; and has the database compare each index with its table. Nothing is changed.
+/// Rebuilds the lists from the entries in temporary tables and compares them with the stored ones row by row. Also
+/// makes the database compare each index with its table. Changes nothing.
 ///
 /// # Errors
-/// If the entries cannot be read, or there is no room to make the lists.
+/// If the entries cannot be read, or there is no room for the temporary tables.
 pub(super) fn differences(db: &Connection) -> Result<Vec<String>, StoreError> {
     let failed = database("make its lists once more");
     let (_, unread) = rows::rebuild(db, "temp")?;
-    // What is listed of these is more than can be read now, if another version wrote it.
+    // If another version wrote these runs, their rows may say more than can be read now.
     db.execute_batch("CREATE TABLE temp.unread (run_id BLOB PRIMARY KEY) WITHOUT ROWID").map_err(&failed)?;
     for run_id in unread {
         let id = run_id.0.into_bytes();
@@ -206,7 +207,7 @@ pub(super) fn differences(db: &Connection) -> Result<Vec<String>, StoreError> {
                WHERE run_id NOT IN (SELECT run_id FROM temp.unread)
              UNION SELECT {key} FROM (SELECT * FROM temp.{list} EXCEPT SELECT * FROM main.{list} NOT INDEXED)
                WHERE run_id NOT IN (SELECT run_id FROM temp.unread)
-             LIMIT {MOST_TOLD}"
+             LIMIT {MAX_TOLD}"
         );
         let read = db.prepare(&sql).and_then(|mut statement| {
             let keys =
@@ -222,10 +223,10 @@ pub(super) fn differences(db: &Connection) -> Result<Vec<String>, StoreError> {
     Ok(told)
 }
 
-/// What the database finds wrong with its pages, tables and indexes.
+/// The problems that the database finds in its pages, tables and indexes.
 pub(super) fn pages(db: &Connection) -> Result<Vec<String>, StoreError> {
     let failed = database("check its pages");
-    let mut statement = db.prepare(&format!("PRAGMA integrity_check({MOST_TOLD})")).map_err(&failed)?;
+    let mut statement = db.prepare(&format!("PRAGMA integrity_check({MAX_TOLD})")).map_err(&failed)?;
     let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(&failed)?;
     let told = rows.collect::<rusqlite::Result<Vec<String>>>().map_err(&failed)?;
     Ok(told.into_iter().filter(|line| line != "ok").collect())

@@ -1,6 +1,6 @@
-//! Looking at a store of another process, or of none: it is never locked, repaired or brought to this version, and what
-//! goes on in it goes on. A process looks at the same file once at a time, since closing it gives up the locks by which
-//! the database reads it.
+//! Inspecting a store that another process, or none, is writing. It is never locked, repaired or migrated, and its
+//! writer is not disturbed. A process must not inspect the same file twice at the same time: closing it releases the
+//! locks with which the database reads it.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,37 +18,37 @@ use super::{at, database, lock, log_of, migrate, real_path};
 use crate::journal::{Reader, StoreError};
 use crate::platform::is_claimed;
 
-/// A store that is looked at.
+/// A store that is being inspected.
 #[derive(Debug)]
 pub struct Look {
     reader: SqliteReader,
     holder: Holder,
 }
 
-/// Who has a store open as its writer.
+/// Tells whether a process has a store open as its writer.
 #[derive(Clone, Debug)]
 pub struct Holder {
     file: Arc<File>,
     lock: PathBuf,
-    /// The store is read as one that does not change: a writer that comes later is not seen.
+    /// The store is read as immutable, so a writer that comes later goes unnoticed.
     is_still: bool,
 }
 
 impl Look {
-    /// Looks at the store at `path`; none if nothing was ever stored there.
+    /// Opens the store at `path` for inspection; `None` if nothing was ever stored there.
     ///
     /// # Errors
-    /// If it cannot be read, is no store or a damaged one, or is of another version.
+    /// If it cannot be read, is damaged or not a store, or has another version.
     pub fn open(path: &Path) -> Result<Option<Self>, StoreError> {
         let path = &real_path(path)?;
         let refused = |source| StoreError::Open { path: path.clone(), source };
-        // Opening a pipe would wait for whoever writes into it.
+        // Opening a pipe would wait for a process that writes into it.
         if !fs::metadata(path).map_err(refused)?.is_file() {
             return Err(refused(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
         }
         let file = Arc::new(File::open(path).map_err(refused)?);
         let lock = beside(path, ".lock");
-        // Before anything is read: what was marked by now must be found.
+        // Read first: everything that was marked by now must be found in the store.
         let marked = open_lock(&lock).ok().and_then(|lock| Mark::new(lock).read());
         let mut holder = Holder { file: file.clone(), lock, is_still: false };
         let is_held = holder.is_there();
@@ -68,23 +68,23 @@ impl Look {
         }
     }
 
-    /// What reads it.
+    /// The reader of the store.
     pub fn reader(&self) -> &dyn Reader {
         &self.reader
     }
 
-    /// Who has it open as its writer.
+    /// Tells whether the store has a writer.
     pub fn holder(&self) -> &Holder {
         &self.holder
     }
 
-    /// Both, to be kept.
+    /// Takes the reader and the holder.
     pub fn into_parts(self) -> (Box<dyn Reader>, Holder) {
         (Box::new(self.reader), self.holder)
     }
 }
 
-/// Whether anything was stored there, and whether it is there as it was.
+/// Whether anything was stored there; an error if it is damaged.
 fn check(reader: &SqliteReader, marked: Option<(String, Position)>, path: &Path) -> Result<bool, StoreError> {
     let failed = database("read its format");
     let db = reader.db().unchecked_transaction().map_err(&failed)?;
@@ -101,14 +101,14 @@ fn check(reader: &SqliteReader, marked: Option<(String, Position)>, path: &Path)
 }
 
 impl Holder {
-    /// Whether a process has the store open as its writer now, as far as its writing can be read. Asking keeps none from
-    /// doing so.
+    /// Whether a process has the store open as its writer now, unless the store is read as immutable. Asking keeps no
+    /// process from becoming the writer.
     pub fn is_there(&self) -> bool {
         !self.is_still && is_claimed(&self.file).unwrap_or_else(|_| is_locked(&self.lock))
     }
 }
 
-/// Opens the file beside a store, whoever made it: a pipe there keeps nobody waiting, and is none.
+/// Opens the file beside a store, whoever created it: if it is a pipe, this does not block but fails.
 fn open_lock(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
@@ -119,23 +119,23 @@ fn open_lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// The same by the lock file, where the store itself cannot be locked: for a moment the lock is taken.
+/// The same, by the lock file, where the store itself cannot be locked. Takes the lock for a moment.
 fn is_locked(lock: &Path) -> bool {
     open_lock(lock).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
-/// A store that nobody else can open as its writer, whatever it holds, until this is dropped.
+/// Exclusive access to a store, whatever it contains: until this is dropped, no process can open it as its writer.
 #[derive(Debug)]
-pub struct Alone {
+pub struct StoreLock {
     _claim: Option<Claim>,
     _mark: Mark,
 }
 
-impl Alone {
-    /// Keeps all others from the store at `path`, so that it can be removed.
+impl StoreLock {
+    /// Locks the store at `path` against all others, so that it can be removed.
     ///
     /// # Errors
-    /// `InUse` if somebody has it; else if it cannot be locked.
+    /// `InUse` if another process has it open; any other error if it cannot be locked.
     pub fn with(path: &Path) -> Result<Self, StoreError> {
         let path = &real_path(path)?;
         let mark = lock(path)?;

@@ -1,4 +1,4 @@
-//! Stores that are taken away, replaced, or opened by another name.
+//! Tests of stores that are taken away, replaced, or opened under another name.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use super::swap::tests::cut_off;
 use super::{SqliteStore, Store, StoreError, backup, check, restore};
 use crate::journal::suite::{Feeder, submission};
 
-/// A store with so many runs, open.
+/// An open store with this many runs.
 fn filled(path: &Path, runs: u128) -> (SqliteStore, Feeder) {
     let mut store = SqliteStore::open(path).expect("a store");
     let mut feed = Feeder::default();
@@ -89,7 +89,7 @@ fn a_store_that_is_missing_shorter_or_another_at_the_start_is_refused_with_what_
             assert_eq!(path.exists(), was_there, "{what}: nothing is made");
         }
     }
-    // What is said to do.
+    // What the error message says to do.
     std::fs::remove_file(beside(&path, ".lock")).expect("removed");
     assert_eq!(runs(&path), 9);
     std::fs::remove_file(&path).expect("removed");
@@ -116,7 +116,7 @@ fn a_store_is_not_opened_twice_by_any_name() {
         assert_eq!(error.code(), Some(ErrorCode::ConfigurationError));
     }
     drop(store);
-    // Nobody uses it, and each name would get a log of its own.
+    // Nobody has the store open, but each name would get its own log.
     for name in [&path, &link, &hard] {
         let error = SqliteStore::open(name).expect_err("two names");
         assert!(matches!(error, StoreError::Linked { names: 2, .. }), "{error:?}");
@@ -124,7 +124,7 @@ fn a_store_is_not_opened_twice_by_any_name() {
     }
     std::fs::remove_file(&hard).expect("removed");
     let store = SqliteStore::open(&link).expect("one name");
-    // By a file that is mounted alone it has another lock file, as here without the one.
+    // A bind-mounted single file has another lock file; here the lock file is removed for the same effect.
     #[cfg(target_os = "linux")]
     {
         std::fs::remove_file(beside(&path, ".lock")).expect("removed");
@@ -137,7 +137,7 @@ fn a_store_is_not_opened_twice_by_any_name() {
     drop(store);
 }
 
-/// A store with 2 runs in its file and 1 in its log, as a process leaves it that is killed, and a backup with 7.
+/// A store with 2 runs in its file and 1 in its log, as a killed process leaves it, and a backup with 7.
 fn before_a_restore(folder: &Path) -> (PathBuf, PathBuf) {
     let (living, path) = (folder.join("living.db"), folder.join("store.db"));
     let (copied, copy) = (folder.join("copied.db"), folder.join("copy.db"));
@@ -182,7 +182,7 @@ fn a_restore_that_is_killed_at_any_moment_is_finished_by_whoever_comes_next() {
                 .map(|it| it.expect("read").file_name().to_string_lossy().into_owned())
                 .collect();
             assert!(!names.iter().any(|name| name.contains(".part") || name.ends_with(".restore")), "{names:?}");
-            // The one before is whole, with what stood in its log.
+            // The previous store is complete, including what its log contained.
             let old = names.iter().find(|name| name.ends_with(".old")).expect("kept");
             assert_eq!(runs(&folder.path().join(old)), 3, "{name} after step {at}");
         }

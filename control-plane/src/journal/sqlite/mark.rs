@@ -1,7 +1,7 @@
-//! The mark beside the file: how far the journal has come, as far as the file itself cannot know. A log that was cut off
-//! looks like one whose end was never written; the mark tells them apart.
+//! The mark beside the store's file: how far the journal has come, which the file alone cannot tell. A truncated log
+//! looks like one whose end was never written; the mark distinguishes the two.
 //!
-//! It is written after each commit and not forced to the disk, so it may lag after a power cut, and is never ahead.
+//! It is written after each commit and not flushed, so it may lag after a power failure, but is never ahead.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -11,7 +11,7 @@ use gleitzeit_run::Position;
 
 use super::sum::Sum;
 
-/// The lock file, which holds the mark.
+/// The lock file, which contains the mark.
 #[derive(Debug)]
 pub(super) struct Mark {
     file: File,
@@ -22,7 +22,7 @@ impl Mark {
         Self { file }
     }
 
-    /// What was marked last, and for which store; none if nothing was, or it cannot be read.
+    /// The last marked position, and the id of its store; `None` if nothing was marked or it cannot be read.
     pub(super) fn read(&mut self) -> Option<(String, Position)> {
         let mut text = String::new();
         self.file.seek(SeekFrom::Start(0)).ok()?;
@@ -33,18 +33,17 @@ impl Mark {
             .then(|| (of.to_owned(), Position(position)))
     }
 
-    /// Marks how far a store has come. A mark that cannot be written protects less, and nothing else.
+    /// Marks how far a store has come. If that fails, the only loss is some protection.
     pub(super) fn write(&mut self, store_id: &str, position: Position) {
         if let Err(error) = self.put(store_id, position) {
             tracing::debug!(%error, "the mark beside the store could not be written");
         }
     }
 
-    /// Marks another store in the place of the one before, and forces that to the disk: by the old mark it would be
-    /// refused.
+    /// Replaces the mark by that of another store and flushes it: with the old mark, the new store would be refused.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If the mark cannot be written.
     pub(super) fn force(&mut self, store_id: &str, position: Position) -> std::io::Result<()> {
         self.file.set_len(0)?;
         self.put(store_id, position)?;
@@ -56,7 +55,7 @@ impl Mark {
     }
 }
 
-/// Always of the same length, so that a shorter one leaves nothing of a longer one.
+/// Positions are padded, so that a shorter line never leaves the end of a longer one.
 fn line(store_id: &str, position: Position) -> String {
     let at = i64::try_from(position.0).unwrap_or(i64::MAX);
     let sum = Sum::new().bytes(store_id.as_bytes()).number(at).value();

@@ -1,4 +1,4 @@
-//! The tables, and how those of earlier formats become them: 1 had no sums and no state.
+//! Creates the tables and migrates those of earlier formats. Format 1 had neither checksums nor a state.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::rows::{self, ROWS_VERSION};
 use super::state::{self, State};
 use super::sum::stored;
 
-/// `rows_version` is that of the tables in `rows`, which can be made again from the entries.
+/// `rows_version` is the version of the tables in `rows`, which can be rebuilt from the entries.
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta (format_version INTEGER NOT NULL, rows_version INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS entries (position INTEGER PRIMARY KEY, run_id BLOB, seq INTEGER NOT NULL,
@@ -23,14 +23,14 @@ CREATE TABLE IF NOT EXISTS entries (position INTEGER PRIMARY KEY, run_id BLOB, s
 CREATE TABLE IF NOT EXISTS pruning (run_id BLOB PRIMARY KEY) WITHOUT ROWID;
 ";
 
-/// Each with the sum, so that a start compares it without reading the entries.
+/// Each index contains the checksum, so that a start can compare it without reading the entries.
 const INDEXES: &str = "
 CREATE INDEX IF NOT EXISTS entries_of_run ON entries (run_id, seq, checksum) WHERE run_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS entries_of_no_run ON entries (position, checksum) WHERE run_id IS NULL;
 ";
 
-/// Makes the tables of this version, or refuses a store of a later one; then checks that nothing is missing. Lists of
-/// another version are made again.
+/// Creates or migrates the tables, or refuses a store of a later version; then checks that nothing is missing. Lists of
+/// another version are rebuilt.
 pub(super) fn prepare(db: &Transaction<'_>, path: &Path) -> Result<State, StoreError> {
     let format = format(db)?;
     if let Some(found) = format.filter(|found| *found > FORMAT_VERSION) {
@@ -71,7 +71,7 @@ pub(super) fn is_new(db: &Transaction<'_>) -> Result<bool, StoreError> {
     format(db).map(|format| format.is_none())
 }
 
-/// The format of a store; none if it was just made.
+/// The format of a store; `None` if it is new.
 fn format(db: &Transaction<'_>) -> Result<Option<u32>, StoreError> {
     let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'";
     let found = db.query_row(sql, [], |_| Ok(())).optional().map_err(database("read its tables"))?;
@@ -82,7 +82,7 @@ fn format(db: &Transaction<'_>) -> Result<Option<u32>, StoreError> {
     found.optional().map_err(database("read its format"))
 }
 
-/// Refuses what is no store, and one that a start would have to change before it could be read.
+/// Refuses a file that is not a store, and one that would have to be migrated before it can be read.
 pub(super) fn is_current(db: &Transaction<'_>) -> Result<(), StoreError> {
     if is_readable(db)? {
         return Ok(());
@@ -90,7 +90,8 @@ pub(super) fn is_current(db: &Transaction<'_>) -> Result<(), StoreError> {
     Err(StoreError::Backup("its lists are of another version; a start of this version makes them again".to_owned()))
 }
 
-/// Refuses a store whose entries would have to be changed before they could be read; whether its lists are of this version.
+/// Refuses a store whose entries would have to be migrated before they can be read. Returns whether its lists have this
+/// version.
 pub(super) fn is_readable(db: &Transaction<'_>) -> Result<bool, StoreError> {
     match format(db)? {
         Some(FORMAT_VERSION) => {}
@@ -106,15 +107,15 @@ pub(super) fn is_readable(db: &Transaction<'_>) -> Result<bool, StoreError> {
     Ok(rows == ROWS_VERSION)
 }
 
-/// Compares what is there with what was written. Lists that were made just now are right.
+/// Compares what is there with what was written. Lists that were just rebuilt are right.
 fn check(db: &Transaction<'_>, mut state: State, rebuilt: Option<Lists>, path: &Path) -> Result<State, StoreError> {
     match rebuilt {
         Some(lists) => state.lists = lists,
         None => Lists::found(db)
-            .and_then(|found| state.lists.agree(found))
+            .and_then(|found| state.lists.compare_with(found))
             .map_err(|why| StoreError::Lists { path: path.to_owned(), why })?,
     }
-    state.agree(State::found(db)?).map_err(|why| incomplete(path, why))?;
+    state.compare_with(State::found(db)?).map_err(|why| incomplete(path, why))?;
     Ok(state)
 }
 
@@ -122,7 +123,7 @@ fn incomplete(path: &Path, why: String) -> StoreError {
     StoreError::Incomplete { path: path.to_owned(), why }
 }
 
-/// Format 1 to 2.
+/// Migrates format 1 to 2.
 fn add_sums(db: &Transaction<'_>) -> Result<(), StoreError> {
     let failed = database("bring it to the format of this version");
     db.execute_batch(

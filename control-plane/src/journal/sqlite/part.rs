@@ -1,4 +1,4 @@
-//! Files that are being made beside a store, and the names that belong to it.
+//! Files under construction beside a store, and their names.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use crate::journal::StoreError;
 
 use super::create_private;
 
-/// A file that is being made. It goes if it is not finished.
+/// A file under construction. It is removed on drop unless it was finished.
 pub(super) struct Part {
     pub(super) path: PathBuf,
-    /// In its name.
+    /// The id in its name.
     pub(super) id: String,
     kept: bool,
 }
@@ -25,13 +25,13 @@ impl Part {
         Ok(Self { path, id, kept: false })
     }
 
-    /// Forces it to the disk, with its name.
+    /// Flushes the file and its name to the disk.
     pub(super) fn sync(&self) -> std::io::Result<()> {
         File::open(&self.path)?.sync_all()?;
         sync_folder(&self.path)
     }
 
-    /// From now on it stays where it is, whatever happens.
+    /// Keeps the file where it is, whatever happens.
     pub(super) fn keep(mut self) {
         self.kept = true;
     }
@@ -39,7 +39,7 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Once it has its name, or is to be kept, there is nothing left but what was beside it.
+        // A file that was kept stays; one that was renamed is already gone. Only the files beside it are removed.
         let itself = if self.kept { None } else { Some("") };
         for ending in itself.into_iter().chain(["-wal", "-shm", ".lock"]) {
             let _ = std::fs::remove_file(beside(&self.path, ending));
@@ -47,12 +47,12 @@ impl Drop for Part {
     }
 }
 
-/// What is being made to be put in a store's place.
+/// The path of a file that is to replace a store.
 pub(super) fn part_of(store: &Path, id: &str) -> PathBuf {
     beside(store, &format!(".{id}.part"))
 }
 
-/// Removes what was left behind beside a store when others were killed. The caller holds the store's lock.
+/// Removes what killed processes left behind beside a store. The caller must hold the store's lock.
 pub(super) fn sweep(store: &Path) {
     let (Some(folder), Some(name)) = (store.parent(), store.file_name().and_then(|name| name.to_str())) else { return };
     let Ok(found) = std::fs::read_dir(folder) else { return };
@@ -67,12 +67,12 @@ pub(super) fn sweep(store: &Path) {
     }
 }
 
-/// Whether a text is an id as [`Part::new`] makes them.
+/// Whether a text is an id as [`Part::new`] creates it.
 pub(super) fn is_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Forces the names in the folder of a file to the disk.
+/// Flushes the directory entries of a file's folder to the disk.
 pub(super) fn sync_folder(of: &Path) -> std::io::Result<()> {
     let folder = of.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     File::open(folder)?.sync_all()

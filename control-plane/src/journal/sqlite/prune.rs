@@ -1,6 +1,6 @@
-//! Removing finished runs, in steps that keep the writer for a few milliseconds. A run leaves the lists first, and is
-//! noted; then its entries go, the last ones first; at last the room is given back to the disk. A step that was cut off
-//! by a crash has either happened or not, and what is noted is gone on with.
+//! Removes finished runs in steps that occupy the writer for a few milliseconds. First a run is taken off the lists and
+//! noted; then its entries are removed, the last ones first; finally the room is returned to the disk. A crash during a
+//! step either keeps or undoes all of it, and noted runs are removed later.
 
 use gleitzeit_run::{Position, RunId};
 use gleitzeit_workflow::Timestamp;
@@ -12,14 +12,14 @@ use super::sum::loaded;
 use super::{number, rows, signed};
 use crate::journal::Pruned;
 
-/// How many entries go in a step.
+/// How many entries one step removes.
 const STEP_ENTRIES: usize = 500;
-/// How many runs leave the lists in a step.
+/// How many runs one step takes off the lists.
 const STEP_RUNS: usize = 100;
-/// How many pages are given back in a step.
+/// How many pages one step returns to the disk.
 const STEP_PAGES: u32 = 128;
 
-/// One step. Nothing of it stands in the file before the transaction is committed.
+/// One step. Nothing of it is in the file before the transaction is committed.
 pub(super) fn step(db: &Transaction<'_>, state: &mut State, ended: Timestamp) -> rusqlite::Result<Pruned> {
     let mut done = Pruned::default();
     let mut room = STEP_ENTRIES;
@@ -47,14 +47,14 @@ pub(super) fn step(db: &Transaction<'_>, state: &mut State, ended: Timestamp) ->
     Ok(done)
 }
 
-/// The last entries of a run first: whoever reads it meanwhile sees its beginning.
+/// Removes the last entries of a run first, so that a concurrent reader sees its beginning.
 fn remove_entries(db: &Connection, run_id: RunId, limit: usize) -> rusqlite::Result<usize> {
     let sql = "DELETE FROM entries WHERE position IN
       (SELECT position FROM entries WHERE run_id = ?1 ORDER BY seq DESC LIMIT ?2)";
     db.prepare_cached(sql)?.execute(params![run_id.0.into_bytes(), i64::try_from(limit).unwrap_or(i64::MAX)])
 }
 
-/// Takes the run that ended first out of the lists; false if none has ended long enough ago.
+/// Takes the run that ended first off the lists; false if none ended long enough ago.
 fn unlist(db: &Connection, state: &mut State, ended: Timestamp, done: &mut Pruned) -> rusqlite::Result<bool> {
     let oldest = "SELECT run_id, status FROM runs WHERE finished_at <= ?1 ORDER BY finished_at LIMIT 1";
     let found = db.prepare_cached(oldest)?.query_row([ended.0], |row| Ok((run_id(row, 0)?, rows::status(row, 1)?)));
@@ -69,7 +69,7 @@ fn unlist(db: &Connection, state: &mut State, ended: Timestamp, done: &mut Prune
     Ok(true)
 }
 
-/// Removes entries of no run; returns how many there were.
+/// Removes entries that belong to no run; returns how many of them existed.
 pub(super) fn remove(db: &Transaction<'_>, state: &mut State, positions: &[Position]) -> rusqlite::Result<u64> {
     let mut removed = 0;
     for position in positions {
@@ -86,7 +86,8 @@ pub(super) fn remove(db: &Transaction<'_>, state: &mut State, positions: &[Posit
     Ok(removed)
 }
 
-/// Gives free pages back to the disk; whether there are more. Stores of an earlier format keep theirs and use them again.
+/// Returns free pages to the disk; true if there are more. Stores of an earlier format keep their free pages and reuse
+/// them.
 pub(super) fn give_back(db: &Connection) -> rusqlite::Result<bool> {
     let free = || db.query_row("PRAGMA freelist_count", [], |row| row.get::<_, u32>(0));
     let before = free()?;

@@ -1,4 +1,4 @@
-//! Reading, over a connection of its own: with a write-ahead log, readers and the writer do not wait for each other.
+//! Reads over a separate connection: with a write-ahead log, readers and the writer do not block each other.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,13 +16,13 @@ use super::list::list;
 use super::sum::{Sum, loaded};
 use super::{database, number, rows, signed};
 use crate::journal::guard::guarded;
-use crate::journal::{Most, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
+use crate::journal::{ReadLimit, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
 
-/// As [`entry`] reads them.
+/// The columns that [`entry`] reads.
 pub(super) const COLUMNS: &str = "SELECT position, run_id, seq, recorded_at, queue, version, type, body,
   checksum FROM entries";
 
-/// What must be replayed, found in indexes alone: only the bodies that are wanted are read then.
+/// Finds what must be replayed with indexes alone: only the bodies that are needed are read then.
 pub(super) const UNFINISHED: &str =
     "SELECT e.position, e.checksum FROM runs r JOIN entries e ON e.run_id = r.run_id WHERE r.status = 'running'
   UNION ALL SELECT position, checksum FROM entries WHERE run_id IS NULL";
@@ -35,12 +35,12 @@ pub(super) struct SqliteReader {
     held: Held,
 }
 
-/// What a reader keeps open as long as it reads: closing the file gives up the locks that the database has on it.
+/// What a reader keeps open as long as it lives: closing the file would release the locks that the database has on it.
 #[derive(Debug)]
 enum Held {
-    /// Beside the writer, in its process.
+    /// In the writer's process.
     Claim(Arc<Claim>),
-    /// In a process that only looks, as [`super::look`] says. Nobody writes it if it `is_still`.
+    /// In a process that only inspects the store, as described in [`super::look`]. If `is_still`, no process writes it.
     Look { file: Arc<File>, is_still: bool },
 }
 
@@ -48,12 +48,12 @@ impl SqliteReader {
     pub(super) fn open(path: &Path, claim: Arc<Claim>) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(database("open the file for reading"))?;
-        // It was opened by its name.
+        // The path was opened, so it must still lead to the same file.
         claim.confirm()?;
         Ok(Self { db, path: path.to_owned(), held: Held::Claim(claim) })
     }
 
-    /// Reads a file that another process writes, or nobody.
+    /// Opens a file that another process, or none, is writing.
     pub(super) fn look(path: &Path, file: Arc<File>, is_still: bool) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = match is_still {
@@ -64,7 +64,7 @@ impl SqliteReader {
         Ok(Self { db, path: path.to_owned(), held: Held::Look { file, is_still } })
     }
 
-    /// The connection, for what else is asked of the file.
+    /// The connection, for other queries.
     pub(super) fn db(&self) -> &Connection {
         &self.db
     }
@@ -92,12 +92,12 @@ impl Reader for SqliteReader {
         }))
     }
 
-    fn read_from(&self, from: Position, page: Most) -> Result<Vec<Entry>, StoreError> {
+    fn read_from(&self, from: Position, page: ReadLimit) -> Result<Vec<Entry>, StoreError> {
         let params = params![signed(from.0), most(page.entries)];
         self.page("WHERE position >= ?1 ORDER BY position LIMIT ?2", params, page.bytes)
     }
 
-    fn read_run(&self, run_id: RunId, from: Seq, page: Most) -> Result<Vec<Entry>, StoreError> {
+    fn read_run(&self, run_id: RunId, from: Seq, page: ReadLimit) -> Result<Vec<Entry>, StoreError> {
         let params = params![run_id.0.into_bytes(), signed(from.0), most(page.entries)];
         self.page("WHERE run_id = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3", params, page.bytes)
     }
@@ -152,7 +152,8 @@ impl Reader for SqliteReader {
     }
 }
 
-/// A file that does not change while it is read: the database then makes no files beside it, which it could not remove.
+/// The URI of a file that does not change while it is read: the database then creates no files beside it, which it
+/// could not remove.
 fn immutable(path: &Path) -> PathBuf {
     use std::ffi::OsString;
     use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -167,7 +168,8 @@ fn immutable(path: &Path) -> PathBuf {
     OsString::from_vec(name).into()
 }
 
-/// An entry that is not read since its run has more than it may; `sizes` is how much each has so far.
+/// The error for an entry that is not read because its run exceeds the limit; `sizes` has the bytes read so far of each
+/// run.
 fn too_large(
     row: &Row<'_>,
     run_bytes: usize,
@@ -187,7 +189,7 @@ fn too_large(
     Ok(Some(Unreadable { position, run_id: Some(run_id), seq, why }))
 }
 
-/// An entry whose reading went wrong.
+/// The error for an entry whose parsing failed.
 fn unreadable(row: &Row<'_>, why: String) -> StoreError {
     let read = || -> rusqlite::Result<Unreadable> {
         let id: Option<[u8; 16]> = row.get(1)?;
@@ -226,7 +228,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<(Entry, usize), StoreError> {
     Ok((entry, body.len()))
 }
 
-/// The sum of an entry as it is stored, as [`super::write`] makes it.
+/// The checksum of an entry as it is stored, computed as [`super::write`] does.
 pub(super) fn sum_of(row: &Row<'_>) -> rusqlite::Result<u64> {
     let bytes = |at| -> rusqlite::Result<Option<&[u8]>> { Ok(row.get_ref(at)?.as_bytes_or_null()?) };
     let sum = Sum::new().number(row.get(0)?).maybe(bytes(1)?).number(row.get(2)?).number(row.get(3)?).maybe(bytes(4)?);

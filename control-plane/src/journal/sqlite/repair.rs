@@ -1,5 +1,5 @@
-//! Making lists again that do not fit the entries. What is damaged is not touched: a new file is made of the entries, each
-//! of which is checked, and put in the place of the old one, which is kept.
+//! Rebuilds lists that do not match the entries. The damaged file is not changed: a new file is made from the entries,
+//! each of which is checked, and replaces the old one, which is kept.
 
 use std::path::{Path, PathBuf};
 
@@ -16,13 +16,15 @@ use super::state::State;
 use super::swap::{Swap, resume};
 use super::{SqliteStore, at, database, lists, lock, migrate, real_path, rows, terms};
 
-/// How a row of an entry is copied.
+/// Copies the row of an entry.
 const COPY: &str = "INSERT INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 
-/// Makes a store of the entries of the one that is there, and puts it in its place. Returns where the old one is kept.
+/// Makes a new store from the entries of the existing one and puts it in its place. Returns the path where the old one
+/// is kept.
 ///
 /// # Errors
-/// If the store is in use, or its entries are not whole: those are made of nothing else. Then nothing is changed.
+/// If the store is in use, or its entries are damaged: entries cannot be rebuilt from anything else. Then nothing is
+/// changed.
 pub fn repair(store: &Path) -> Result<PathBuf, StoreError> {
     let store = &real_path(store)?;
     let mut mark = lock(store)?;
@@ -76,7 +78,7 @@ fn copy(store: &Path, new: &mut SqliteStore) -> Result<(), StoreError> {
     state.lists = rows::rebuild(&transaction, "main")?.0;
     let there = State::found(&transaction)?;
     let incomplete = |why| StoreError::Incomplete { path: store.to_owned(), why };
-    state.agree(there).map_err(incomplete)?;
+    state.compare_with(there).map_err(incomplete)?;
     state.write(&transaction).map_err(&failed)?;
     if let Some(why) = lists::differences(&transaction)?.pop() {
         return Err(StoreError::Run(why));

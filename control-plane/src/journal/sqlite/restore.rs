@@ -1,4 +1,4 @@
-//! Stores made from copies. A store that is in the place of the new one is kept beside it.
+//! Makes stores from copies. A store that is replaced is kept beside the new one.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use super::part::{Part, sweep};
 use super::swap::{Swap, is_noted, resume};
 use super::{lock, make_folder, real_path};
 
-/// Makes a store from a copy. A store that is in its place is kept beside it if `replace` is set; the returned path is
-/// where. One that was cut off before is finished first.
+/// Makes a store from a copy. If a store already exists and `replace` is set, it is kept beside the new one, at the
+/// returned path. An interrupted restore is finished first.
 ///
 /// # Errors
-/// If the copy is not whole, or the store is in use, or there and not to be replaced; then nothing is changed.
+/// If the copy is damaged, the store is in use, or it exists and is not to be replaced; then nothing is changed.
 pub fn restore(from: &Path, store: &Path, replace: bool) -> Result<(Copied, Option<PathBuf>), StoreError> {
     if !from.is_file() {
         return Err(StoreError::Backup(format!("there is no backup `{}`", from.display())));
     }
     make_folder(store)?;
-    // By its real name, as whoever uses it locks it.
+    // The canonical path, as every process that uses the store locks it.
     let store = &real_path(store)?;
-    // Held until the new store stands in the place of the old one.
+    // Held until the new store has replaced the old one.
     let mut mark = lock(store)?;
     resume(store, &mut mark)?;
     sweep(store);
@@ -31,7 +31,7 @@ pub fn restore(from: &Path, store: &Path, replace: bool) -> Result<(Copied, Opti
             format!("there is a store `{}`; it is kept beside the restored one with `--replace`", store.display());
         return Err(StoreError::Backup(text));
     }
-    // Not under its name, it may be used under another.
+    // The store may also be in use under another name.
     let _claim = store.exists().then(|| super::claim::Claim::of_any(store)).transpose()?;
     let part = Part::new(store)?;
     let refused = |source| StoreError::Open { path: from.to_owned(), source };
@@ -42,10 +42,10 @@ pub fn restore(from: &Path, store: &Path, replace: bool) -> Result<(Copied, Opti
     Ok((copied, old))
 }
 
-/// Finishes a restore that was cut off, before a store is read.
+/// Finishes an interrupted restore before a store is read.
 ///
 /// # Errors
-/// If it goes on just now, or cannot be finished.
+/// If the restore is still running, or cannot be finished.
 pub(super) fn finish(store: &Path) -> Result<(), StoreError> {
     if is_noted(store) {
         resume(store, &mut lock(store)?)?;

@@ -1,5 +1,5 @@
-//! The tables beside the entries: a row per run for lists, and the request ids. Both are caches, written in the same
-//! transaction as the entries they follow from, and made again whenever `ROWS_VERSION` changes.
+//! The tables beside the entries: one row per run for lists, and the request ids. Both are caches that are written in
+//! the same transaction as the entries they derive from, and rebuilt whenever `ROWS_VERSION` changes.
 
 use gleitzeit_run::event::RequestKey;
 use gleitzeit_run::{Entry, Event, RunId, RunStatus};
@@ -13,7 +13,7 @@ use super::read::{entry, run_id};
 use super::sum::{Sum, stored};
 use crate::journal::{RunCounts, RunRow, StoreError, Unreadable, ending};
 
-/// To be raised with each change of these tables; 0 is none yet.
+/// The version of these tables, raised with each change; 0 means there are none yet.
 pub(super) const ROWS_VERSION: u32 = 4;
 
 const TABLES: &str = "
@@ -30,17 +30,17 @@ CREATE TABLE main.requests (request_id TEXT PRIMARY KEY, run_id BLOB NOT NULL, b
 CREATE INDEX main.requests_of_run ON requests (run_id);
 ";
 
-/// Makes the tables again from the entries, in the schema `main` or, to be compared, in `temp`: tables there come before
-/// others of their names.
+/// Rebuilds the tables from the entries, in the schema `main` or, for a comparison, in `temp`, whose tables take
+/// precedence over others of the same name.
 ///
-/// A run is listed also if its submission, or its end, cannot be read by this version: else it could be neither shown nor
-/// set aside. What is listed of it is what can be made out; those runs are returned.
+/// A run is listed even if this version cannot read its submission or end: otherwise it could neither be shown nor set
+/// aside. Its row contains what can be read; these runs are returned.
 pub(super) fn rebuild(db: &Connection, schema: &str) -> Result<(Lists, Vec<RunId>), StoreError> {
     let failed = database("rebuild its tables");
     db.execute_batch(&TABLES.replace("main.", &format!("{schema}."))).map_err(&failed)?;
     let (mut lists, mut unread) = (Lists::default(), Vec::new());
     let ends = "type IN ('workflow_submitted', 'workflow_completed', 'workflow_failed', 'workflow_cancelled')";
-    // What is being removed is not listed any more.
+    // A run that is being removed is no longer listed.
     let sql = format!(
         "{} WHERE {ends} AND NOT EXISTS (SELECT 1 FROM pruning p WHERE p.run_id = entries.run_id) ORDER BY position",
         super::read::COLUMNS
@@ -57,7 +57,7 @@ pub(super) fn rebuild(db: &Connection, schema: &str) -> Result<(Lists, Vec<RunId
             Err(error) => return Err(error),
         };
         match recorded {
-            // A second submission of the same run or under the same request id: its replay says so.
+            // A second submission of the same run or request id: the replay reports it.
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {}
             recorded => recorded.map_err(&failed)?,
         }
@@ -65,7 +65,7 @@ pub(super) fn rebuild(db: &Connection, schema: &str) -> Result<(Lists, Vec<RunId
     Ok((lists, unread))
 }
 
-/// Records what can be made out of an entry that cannot be read.
+/// Records what can be read from an entry that is not readable as a whole.
 fn record_unreadable(
     db: &Connection,
     row: &Row<'_>,
@@ -79,7 +79,7 @@ fn record_unreadable(
         "workflow_failed" => RunStatus::Failed,
         "workflow_cancelled" => RunStatus::Cancelled,
         _ => {
-            // What of it can be read is listed, so that the run is found; it is set aside, and shown as such.
+            // Whatever is readable is listed, so that the run can be found; it is set aside and shown as such.
             let body: Value = serde_json::from_str(row.get_ref(7)?.as_str()?).unwrap_or_default();
             let text = |value: &Value| value.as_str().map(str::to_owned);
             let listed = RunRow {
@@ -106,7 +106,7 @@ fn record_unreadable(
     record_end(db, run_id, status, Some(&error).filter(|_| status != RunStatus::Completed), recorded_at, lists)
 }
 
-/// Records what follows from an entry.
+/// Records the consequences of an entry.
 pub(super) fn record(db: &Connection, entry: &Entry, lists: &mut Lists) -> rusqlite::Result<()> {
     if let (Some((status, error)), Some(run_id)) = (ending(&entry.event), entry.run_id) {
         return record_end(db, run_id, status, error.as_ref(), entry.recorded_at, lists);
@@ -138,7 +138,7 @@ fn record_end(
         }
         Ok(changed > 0)
     };
-    // Nearly always it was running, and need not be looked up.
+    // The run was nearly always running, so its old status need not be looked up.
     if !end(name(RunStatus::Running), None)?
         && let Some((_, before, finished_at)) = listed(db, &id)?
     {
@@ -192,14 +192,14 @@ fn record_start(
     Ok(())
 }
 
-/// What the list says of a run's name, status and end.
+/// The listed name, status and end of a run.
 fn listed(db: &Connection, run_id: &[u8; 16]) -> rusqlite::Result<Option<(String, String, Option<i64>)>> {
     db.prepare_cached("SELECT name, status, finished_at FROM runs WHERE run_id = ?1")?
         .query_row([run_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()
 }
 
-/// The run of a request id, with the hash of its body; an error if that is not as it was written.
+/// The run of a request id, with the hash of the request body; an error if the row was changed.
 pub(super) fn request(db: &Connection, request_id: &str) -> rusqlite::Result<Option<(RunId, String)>> {
     let read = |row: &Row<'_>| {
         let run_id = row.get_ref(0)?.as_blob()?;
@@ -218,14 +218,14 @@ fn not_as_written() -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, why.into())
 }
 
-/// The row of a run; none if it is not listed.
+/// The row of a run; `None` if it is not listed.
 pub(super) fn one(db: &Connection, run_id: RunId) -> Result<Option<RunRow>, StoreError> {
     let hex = run_id.to_string();
     let filter = crate::journal::RunFilter { id_prefix: hex, ..crate::journal::RunFilter::default() };
     Ok(super::list::list(db, &filter, None, 1)?.pop())
 }
 
-/// Takes a run out of both.
+/// Removes a run from both tables.
 pub(super) fn remove(db: &Connection, run_id: RunId, lists: &mut Lists) -> rusqlite::Result<()> {
     let id = run_id.0.into_bytes();
     if let Some((name, status, finished_at)) = listed(db, &id)? {
@@ -261,7 +261,7 @@ pub(super) fn counts(db: &Connection) -> Result<RunCounts, StoreError> {
     Ok(counts)
 }
 
-/// What a row is made with.
+/// The values of a new row.
 struct StartedRow<'a> {
     run_id: &'a [u8],
     name: &'a str,
@@ -305,7 +305,7 @@ fn is_whole(row: &Row<'_>) -> rusqlite::Result<bool> {
     Ok(row.get::<_, i64>(10)? == stored(start) && row.get::<_, Option<i64>>(11)? == end && running == end.is_none())
 }
 
-/// A row as `list` reads it.
+/// Reads a row with the columns of `list`.
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     if !is_whole(row)? {
         return Err(not_as_written());

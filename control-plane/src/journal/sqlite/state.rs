@@ -1,6 +1,6 @@
-//! What the store knows of itself, in one row that is written with each transaction: where it ends, what a start must
-//! find, how many runs it lists. At each start all of it is compared with what is there: whatever got lost since, by a
-//! damaged page or a log that was cut off, is noticed.
+//! The state of the store, in rows that are written with each transaction: its end, what a start must find, and how
+//! many runs it lists. At each start all of it is compared with what is there, so that a loss through a damaged page or
+//! a truncated log is detected.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,20 +16,20 @@ use super::sum::{Sum, loaded, stored};
 use super::{database, number, signed};
 use crate::journal::{StoreError, Tail, ending};
 
-/// In its second row stand the sums of the lists ([`Lists`]): a table of their own would be another page of each
-/// transaction, which is a third more to write.
+/// The second row contains the checksums of the lists ([`Lists`]): a separate table would be one more page in each
+/// transaction, a third more to write.
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS state (only_row INTEGER PRIMARY KEY,
   store_id TEXT NOT NULL, position INTEGER NOT NULL, recorded_at INTEGER NOT NULL, live INTEGER NOT NULL,
   runs INTEGER NOT NULL, pruned INTEGER NOT NULL);";
 
-/// The same for a store whose table had room for one row.
+/// Widens the table of a store that had room for one row.
 const WIDER: &str = "ALTER TABLE state RENAME TO state_of_one_row;
   CREATE TABLE state (only_row INTEGER PRIMARY KEY, store_id TEXT NOT NULL, position INTEGER NOT NULL,
     recorded_at INTEGER NOT NULL, live INTEGER NOT NULL, runs INTEGER NOT NULL, pruned INTEGER NOT NULL);
   INSERT INTO state SELECT * FROM state_of_one_row;
   DROP TABLE state_of_one_row;";
 
-/// Makes the table, or room in it for a second row.
+/// Creates the table, or widens it for a second row.
 pub(super) fn make_table(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(TABLE)?;
     let narrow = "SELECT 1 FROM sqlite_master WHERE name = 'state' AND sql LIKE '%CHECK%'";
@@ -39,28 +39,28 @@ pub(super) fn make_table(db: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// The sums of the entries that a start must read, found in indexes alone.
+/// The checksums of the entries that a start must read, found with indexes alone.
 const SUMS: &str = "SELECT e.run_id, e.checksum FROM runs r JOIN entries e ON e.run_id = r.run_id
     WHERE r.status = 'running' UNION ALL SELECT NULL, checksum FROM entries WHERE run_id IS NULL";
 
-/// The row, and what it is made of.
+/// The state, and the sums it is computed from.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) store_id: String,
     pub(super) tail: Tail,
-    /// Entries up to here may be gone with their runs.
+    /// Entries up to this position may have been removed with their runs.
     pub(super) pruned: Position,
-    /// Of all entries that a start must read.
+    /// The sum over all entries that a start must read.
     live: u64,
     /// How many runs are listed.
     runs: u64,
-    /// What they and the request ids add up to.
+    /// The checksums of the lists.
     pub(super) lists: Lists,
-    /// Of the entries of each unfinished run.
+    /// The sum over the entries of each unfinished run.
     of_runs: HashMap<RunId, u64>,
 }
 
-/// What pruning changes of it.
+/// The part of the state that pruning changes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
     pruned: Position,
@@ -70,7 +70,7 @@ pub(super) struct Counted {
 }
 
 impl State {
-    /// What an entry that was written changes.
+    /// Counts an entry that was written.
     pub(super) fn count(&mut self, entry: &Entry, sum: u64) {
         self.tail = Tail { position: entry.position, recorded_at: entry.recorded_at };
         self.live = self.live.wrapping_add(sum);
@@ -86,30 +86,30 @@ impl State {
         }
     }
 
-    /// What pruning changes.
+    /// Saves the part of the state that pruning changes.
     pub(super) fn counted(&self) -> Counted {
         Counted { pruned: self.pruned, live: self.live, runs: self.runs, lists: self.lists }
     }
 
-    /// Pruning has not happened.
+    /// Undoes the changes of a pruning step that was rolled back.
     pub(super) fn take_back(&mut self, before: Counted) {
         let Counted { pruned, live, runs, lists } = before;
         (self.pruned, self.live, self.runs, self.lists) = (pruned, live, runs, lists);
     }
 
-    /// A finished run with its last entry is to go.
+    /// Counts the removal of a finished run, given the position of its last entry.
     pub(super) fn forget(&mut self, last: Position) {
         self.runs = self.runs.saturating_sub(1);
         self.pruned = self.pruned.max(last);
     }
 
-    /// An entry of no run, with its sum, is gone.
+    /// Counts the removal of an entry that belongs to no run, given its checksum.
     pub(super) fn forget_entry(&mut self, position: Position, sum: u64) {
         self.live = self.live.wrapping_sub(sum);
         self.pruned = self.pruned.max(position);
     }
 
-    /// Both rows, in one statement: it is a part of each transaction.
+    /// Writes both rows in one statement, because this is part of each transaction.
     pub(super) fn write(&self, db: &Connection) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO state VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6), (2, '', ?7, ?8, ?9, 0, 0)";
         let [runs, requests] = self.lists.stored();
@@ -133,8 +133,8 @@ impl State {
         sum.number(signed(self.pruned.0)).value()
     }
 
-    /// As it was written; none in a store that was just made. If it is `sealed`, which it was not before lists had sums,
-    /// it is compared with its own.
+    /// The stored state; `None` in a new store. If it is `sealed`, it is compared with its own checksum; before the
+    /// lists had checksums it was not.
     pub(super) fn read(db: &Connection, sealed: bool) -> Result<Option<Self>, StoreError> {
         let Some(mut state) = Self::read_row(db)? else { return Ok(None) };
         if sealed {
@@ -161,7 +161,7 @@ impl State {
         read.optional().map_err(database("read its state"))
     }
 
-    /// As it must be, going by the entries and lists that are there. `pruned` stands in the row alone.
+    /// Computes the state from the stored entries and lists, except `pruned`, which is stored only in the row.
     pub(super) fn found(db: &Connection) -> Result<Self, StoreError> {
         let failed = database("check its entries");
         let last = "SELECT position, recorded_at FROM entries ORDER BY position DESC LIMIT 1";
@@ -188,10 +188,10 @@ impl State {
         Ok(found)
     }
 
-    /// Takes over what was found, if it is what was written; else says what is missing.
-    pub(super) fn agree(&mut self, found: Self) -> Result<(), String> {
+    /// Adopts the computed state if it matches the stored one; otherwise says what is missing.
+    pub(super) fn compare_with(&mut self, found: Self) -> Result<(), String> {
         let (written, there) = (self.tail.position, found.tail.position);
-        // The last entries may have been those of runs that are gone.
+        // The last entries may have belonged to runs that were removed.
         if there > written || (there < written && written > self.pruned) {
             return Err(format!("it was written up to entry {written} and ends with entry {there}"));
         }
@@ -208,12 +208,12 @@ impl State {
         Ok(())
     }
 
-    /// Compares the store with the mark beside the file.
+    /// Compares the store with the mark beside its file.
     pub(super) fn check_mark(&self, mark: &mut Mark, path: &Path) -> Result<(), StoreError> {
         self.check_marked(mark.read(), path)
     }
 
-    /// The same for what was read of a mark before the store was.
+    /// The same, with a mark that was read before the store was.
     pub(super) fn check_marked(&self, marked: Option<(String, Position)>, path: &Path) -> Result<(), StoreError> {
         let Some((of, written)) = marked else { return Ok(()) };
         let there = self.tail.position;
@@ -227,7 +227,7 @@ impl State {
     }
 }
 
-/// A store without entries that were acknowledged in it, and what to do if that is meant.
+/// The error for a store that lacks acknowledged entries, with the remedy if that is intended.
 pub(super) fn missing(path: &Path, written: Position, what: &str) -> StoreError {
     let why = format!(
         "{what}, and entries up to {written} were acknowledged (to go on without them, remove `{}.lock`)",

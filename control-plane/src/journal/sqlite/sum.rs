@@ -1,10 +1,11 @@
-//! Sums by which damage is noticed: of an entry as it is stored, and of a row that is listed. They protect against
-//! disks and stray writes, not against people.
+//! Checksums that detect damage: of an entry as it is stored, and of a row in a list. They protect against faulty disks
+//! and stray writes, not against people.
 
-/// An odd number with its bits spread out: the fraction of the golden ratio.
+/// An odd number with well spread bits: the fraction of the golden ratio.
 const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// A sum in the making. Each step can be undone, so values that differ in one word never have the same sum.
+/// A checksum being computed. Each step can be inverted, so values that differ in one word never have the same
+/// checksum.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sum(u64);
 
@@ -22,7 +23,7 @@ impl Sum {
         self.word(u64::from_le_bytes(number.to_le_bytes()))
     }
 
-    /// With their length first, so that neighbours cannot exchange bytes.
+    /// Hashes the length first, so that neighbouring values cannot exchange bytes.
     pub(super) fn bytes(self, bytes: &[u8]) -> Self {
         let (words, rest) = bytes.as_chunks::<8>();
         let mut sum = self.word(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
@@ -34,7 +35,7 @@ impl Sum {
         sum.word(u64::from_le_bytes(last))
     }
 
-    /// Nothing is not the same as empty.
+    /// Distinguishes a missing value from an empty one.
     pub(super) fn maybe(self, bytes: Option<&[u8]>) -> Self {
         match bytes {
             Some(bytes) => self.word(1).bytes(bytes),
@@ -47,12 +48,12 @@ impl Sum {
     }
 }
 
-/// As SQLite keeps it.
+/// The signed form that SQLite stores.
 pub(super) fn stored(sum: u64) -> i64 {
     i64::from_le_bytes(sum.to_le_bytes())
 }
 
-/// The reverse of [`stored`].
+/// The inverse of [`stored`].
 pub(super) fn loaded(sum: i64) -> u64 {
     u64::from_le_bytes(sum.to_le_bytes())
 }
@@ -70,7 +71,7 @@ mod tests {
             let mut flipped = text.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_ne!(sum(&flipped), whole, "bit {bit}");
-            // The same bit twice, a word apart, does not cancel itself.
+            // Flipping the same bit twice, a word apart, does not cancel out.
             if let Some(byte) = flipped.get_mut(bit / 8 + 8) {
                 *byte ^= 1 << (bit % 8);
                 assert_ne!(sum(&flipped), whole, "bit {bit} and the one a word on");

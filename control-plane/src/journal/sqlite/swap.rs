@@ -1,6 +1,6 @@
-//! Putting a finished file in a store's place. A store is up to three files, and no system renames three at once: so it
-//! is noted first, in a file beside the store, what is to be done. From then on it is done, by whoever comes next if need
-//! be, and before that nothing was changed.
+//! Replaces a store by a finished file. A store consists of up to three files, and no system can rename three files at
+//! once. So a note beside the store first records what is to be done. Before the note exists, nothing has changed;
+//! afterwards the replacement is completed, if need be by the next process that uses the store.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,23 +13,22 @@ use super::part::{Part, beside, is_id, part_of, sync_folder};
 use super::sum::Sum;
 use crate::journal::StoreError;
 
-/// What is to be done.
+/// A planned replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Swap {
-    /// In the names of the new file and of the old one.
+    /// The id in the names of the new file and of the old one.
     id: String,
-    /// The new store…
+    /// The id of the new store.
     store_id: String,
-    /// … and how far it has come.
+    /// The position of its last entry.
     position: Position,
 }
 
 impl Swap {
-    /// Puts a finished file in the place of the store, whose lock the caller holds. Returns where the store is kept that
-    /// was there before.
+    /// Replaces the store, whose lock the caller holds, by a finished file. Returns where the previous store is kept.
     ///
     /// # Errors
-    /// If the files cannot be moved. What was noted by then is gone on with by the next command.
+    /// If the files cannot be moved. The next command continues what was noted by then.
     pub(super) fn put(
         part: Part,
         store: &Path,
@@ -42,7 +41,7 @@ impl Swap {
         swap.complete(store, mark, &mut |_| Ok(()))
     }
 
-    /// Writes down what is to be done; it is there as a whole or not at all.
+    /// Writes the note atomically.
     fn note(&self, store: &Path) -> std::io::Result<()> {
         let new = beside(&note_of(store), ".new");
         let _ = std::fs::remove_file(&new);
@@ -67,7 +66,7 @@ impl Swap {
         (is_id(id) && swap.line() == text).then_some(swap)
     }
 
-    /// Does what is left to do. `before` is told of each step; an error of it is as if the process had been killed there.
+    /// Does the remaining steps. `before` is called before each step; an error from it simulates a kill at that point.
     fn complete(
         &self,
         store: &Path,
@@ -77,7 +76,7 @@ impl Swap {
         let (part, old) = (part_of(store, &self.id), beside(store, &format!(".{}.old", self.id)));
         let mut moved = || {
             if part.exists() {
-                // The log goes with its file: beside another it would be taken for that one's.
+                // The log moves with its file: beside another file it would be taken for that file's log.
                 for (step, ending) in [("move the log", "-wal"), ("move the index", "-shm"), ("move the old store", "")]
                 {
                     let from = beside(store, ending);
@@ -108,10 +107,10 @@ impl Swap {
     }
 }
 
-/// Goes on with what was cut off, if anything was; whether it was. The caller holds the store's lock.
+/// Continues an interrupted replacement; returns whether there was one. The caller must hold the store's lock.
 ///
 /// # Errors
-/// If it cannot be gone on with.
+/// If it cannot be continued.
 pub(super) fn resume(store: &Path, mark: &mut Mark) -> Result<bool, StoreError> {
     let Some(swap) = noted(store)? else { return Ok(false) };
     let Some(swap) = swap else {
@@ -131,7 +130,7 @@ pub(super) fn resume(store: &Path, mark: &mut Mark) -> Result<bool, StoreError> 
     Ok(true)
 }
 
-/// Whether something was cut off.
+/// Whether a replacement was interrupted.
 pub(super) fn is_noted(store: &Path) -> bool {
     note_of(store).exists()
 }
@@ -161,7 +160,7 @@ pub(super) mod tests {
     use super::super::lock;
     use super::*;
 
-    /// Restores a copy and dies before step `at`: which that is; none if there are fewer.
+    /// Restores a copy and dies before step `at`. Returns the name of that step; `None` if there are fewer.
     pub(in super::super) fn cut_off(copy: &Path, store: &Path, at: usize) -> Option<&'static str> {
         let mut mark = lock(store).expect("not in use");
         let part = Part::new(store).expect("made");

@@ -1,5 +1,5 @@
-//! The terms of a store: each start, and each copy, begins one after the last entry. The table is no part of the format:
-//! a version that does not know it leaves it as it is, and a store without it gets it at its next start.
+//! The terms of a store: each start and each copy begins one after the last entry. The table is not part of the format:
+//! a version that does not know it leaves it alone, and a store without it gets it at its next start.
 
 use gleitzeit_run::{History, Position, Term, TermId};
 use rusqlite::{Connection, params};
@@ -7,13 +7,13 @@ use rusqlite::{Connection, params};
 use super::sum::{Sum, loaded, stored};
 use super::{number, signed};
 
-/// More are forgotten, the oldest first: whoever was away for so many starts begins anew.
+/// How many terms are kept. A client that missed that many starts has to begin anew.
 const KEPT: u64 = 1_000;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS terms (number INTEGER PRIMARY KEY, id TEXT NOT NULL,
   after INTEGER NOT NULL, checksum INTEGER NOT NULL);";
 
-/// Begins a term after the entry at a position. Returns all that are known.
+/// Begins a term after the entry at `after`. Returns all known terms.
 pub(super) fn begin(db: &mut Connection, id: TermId, after: Position) -> rusqlite::Result<History> {
     let transaction = db.transaction()?;
     transaction.execute_batch(TABLE)?;
@@ -31,7 +31,7 @@ pub(super) fn begin(db: &mut Connection, id: TermId, after: Position) -> rusqlit
     Ok(History::new(terms))
 }
 
-/// Takes the terms over from another store, as they are.
+/// Copies the terms of another store unchanged.
 pub(super) fn copy(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
     if !from.table_exists(None, "terms")? {
         return Ok(());
@@ -46,7 +46,7 @@ pub(super) fn copy(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// A term that is not as it was written is left out: whoever names it begins anew.
+/// Reads the terms. A term whose checksum does not match is left out; a client that names it begins anew.
 fn read(db: &Connection) -> rusqlite::Result<Vec<Term>> {
     let mut statement = db.prepare("SELECT number, id, after, checksum FROM terms ORDER BY number")?;
     let rows = statement.query_map([], |row| {

@@ -1,4 +1,4 @@
-//! What only a file can do wrong, and the suite of all stores.
+//! What only a file can do wrong, and the suite for all stores.
 
 use gleitzeit_run::Seq;
 use gleitzeit_workflow::Payload;
@@ -30,13 +30,13 @@ fn what_was_appended_is_there_after_reopening() {
     assert_eq!(read, vec![Entry::clone(&entries[1])]);
 }
 
-/// What a crash leaves behind: nothing was closed and the log was not written back.
+/// Copies what a crash leaves behind: nothing was closed, and the log was not written back.
 fn crash(store: &SqliteStore, to: &Path) {
     std::fs::copy(&store.path, to).expect("copied");
     std::fs::copy(log_of(&store.path), log_of(to)).expect("copied");
 }
 
-/// How many entries there are, all of them read.
+/// Reads all entries and returns their number.
 fn read_all(path: &Path) -> Result<u64, StoreError> {
     let reader = SqliteStore::open(path)?.reader()?;
     reader.list_runs(&RunFilter::default(), None, 99)?;
@@ -179,7 +179,7 @@ fn rows_of_another_version_are_made_again_from_the_entries() {
     assert_eq!(rows(&SqliteStore::open(&path).expect("reopened")), before);
 }
 
-/// As it was before lists had sums; and as such a version leaves one that had some.
+/// Covers a store from before the lists had checksums, and one that such a version used afterwards.
 #[test]
 fn lists_without_sums_get_them_and_may_lose_them_again() {
     let (_keep, mut store) = fresh();
@@ -270,7 +270,7 @@ fn a_truncated_file_is_an_error_at_open_or_at_reading() {
     }
 }
 
-/// A store with many finished runs and one that goes on.
+/// A store with many finished runs and one unfinished run.
 fn with_finished_runs(store: &mut SqliteStore) -> Feeder {
     let mut feed = Feeder::default();
     store.append(&[feed.submitted(1, submission("w"))]).expect("written");
@@ -315,7 +315,7 @@ fn pruning_gives_room_back_and_is_gone_on_with_after_a_crash() {
     assert_eq!((store.tail(), store.pruned()), (tail, tail.position));
 }
 
-/// Removing needs room first. That there is none ends nothing.
+/// Removing needs room first. A lack of it is an error that stops nothing else.
 #[tokio::test]
 async fn pruning_without_room_is_an_error_and_everything_goes_on() {
     use std::time::Duration;
@@ -345,7 +345,7 @@ async fn pruning_without_room_is_an_error_and_everything_goes_on() {
     assert_eq!((journal.counts(), journal.summary().pruned), before);
     let submit = Request::Submit { run_id: suite::run_id(999), submitted: submission("w"), known: None };
     assert!(matches!(journal.propose(submit).await, Ok(Verdict::Ok { .. })), "it goes on");
-    // Room is made while it runs.
+    // Room is made while the journal is running.
     Connection::open(&path).and_then(|db| db.execute_batch("DROP TRIGGER takes_room")).expect("changed");
     assert_eq!(prune().await.expect("pruned").runs, 399);
     assert_eq!(journal.counts().running, 2);
@@ -366,7 +366,7 @@ fn a_store_of_format_1_becomes_one_of_this_format() {
         feed.failed(2),
     ];
     store.append(&entries).expect("written");
-    // As format 1 was.
+    // The tables as they were in format 1.
     let old = "DROP TABLE state; DROP TABLE pruning; DROP TABLE runs; DROP TABLE requests;
       CREATE TABLE runs (run_id BLOB PRIMARY KEY); CREATE TABLE requests (request_id TEXT PRIMARY KEY);
       CREATE TABLE old (position INTEGER PRIMARY KEY, run_id BLOB, seq INTEGER NOT NULL, recorded_at INTEGER NOT NULL,

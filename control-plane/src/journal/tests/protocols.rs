@@ -1,4 +1,4 @@
-//! Protocols that nobody uses leave the journal, and the entries about them the store.
+//! Unused protocols are removed from the journal, and the entries about them from the store.
 
 use super::clocks::{HOUR, clocks_by_hand};
 use super::*;
@@ -25,7 +25,7 @@ async fn unused_protocols_leave_the_journal_and_a_day_later_the_store() {
         hands.0 += i64::try_from(time.as_millis()).expect("small");
         hands.1 += u64::try_from(time.as_millis()).expect("small");
     };
-    // Room for all that the hub, which is not there, would take.
+    // Room for everything that the absent hub would receive.
     let config = WriterConfig { clocks, hub_queue: 10_000, ..WriterConfig::default() };
     let mut desk = Desk::open(folder.path(), config.clone());
     for n in 0..620 {
@@ -71,7 +71,7 @@ async fn unused_protocols_leave_the_journal_and_a_day_later_the_store() {
     let kinds: Vec<&str> = left.iter().map(|entry| entry.event.kind()).collect();
     let protocols = kinds.iter().filter(|kind| **kind == "protocol_registered").count();
     assert_eq!((protocols, kinds.contains(&"protocol_removed")), (2, false));
-    // What was removed may come back.
+    // A removed protocol may be registered again.
     desk.ok(Request::RegisterProtocol { protocol: protocol(3) }).await;
     desk.close().await;
 }

@@ -1,5 +1,5 @@
-//! Removing what is old: finished runs, and protocols that nobody uses with the entries that no longer matter for them. Each
-//! in small steps between two batches.
+//! Removes old data in small steps between two batches: finished runs, and unused protocols with the entries about them
+//! that no longer matter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use gleitzeit_run::{Event, ProtocolUse, Request};
 use super::{Writer, WriterError};
 use crate::journal::{Pruned, PrunedProtocols, StoreError};
 
-/// So many entries that no longer matter are removed in a step.
+/// How many entries that no longer matter one step removes.
 const STEP_ENTRIES: usize = 500;
-/// What a step records may need so much room. An entry that cannot be written ends the writer, and this is no reason to.
+/// The room in bytes that recording a step may need. A failed write would end the writer, so the room is checked first.
 const ROOM: u64 = 16 * 1024 * 1024;
-/// They are kept for so long in any case: whoever follows the journal from the store is told of what happened lately.
+/// How long such entries are kept in any case, for clients that follow the journal from the store.
 const KEPT: Duration = Duration::from_secs(24 * 3_600);
 
-/// Without room to remove something the store is as it was: nothing else is kept from going on.
+/// Separates a lack of room from other errors: the store is unchanged then, and the writer continues.
 pub(super) fn unless_full<T>(step: Result<T, StoreError>) -> Result<Result<T, StoreError>, StoreError> {
     match step {
         Err(error @ StoreError::NoRoom { .. }) => Ok(Err(error)),
@@ -43,12 +43,12 @@ impl Writer {
                 summary.counts = self.counts;
                 summary.pruned = self.store.pruned();
             });
-            self.tell_hub(Input::Pruned { through: self.store.pruned() });
+            self.send_to_hub(Input::Pruned { through: self.store.pruned() });
         }
         Ok(step)
     }
 
-    /// One step: it is recorded what is gone, and entries that no longer matter leave the store.
+    /// One step: records which protocols are removed, and removes entries that no longer matter from the store.
     pub(super) fn prune_protocols(
         &mut self,
         unused: Duration,
@@ -77,7 +77,7 @@ impl Writer {
             step.entries = *removed;
             self.ledger.forget_obsolete(&obsolete);
             self.summary.send_modify(|summary| summary.pruned = self.store.pruned());
-            self.tell_hub(Input::Pruned { through: self.store.pruned() });
+            self.send_to_hub(Input::Pruned { through: self.store.pruned() });
         }
         Ok(removed.map(|_| step))
     }

@@ -19,7 +19,7 @@ fn a_run_whose_replay_panics_is_set_aside_and_the_others_start() {
         let id = entry.run_id.expect("of a run");
         replay(&mut ledger, id, entry, |ledger, id, entry| {
             if entry.position == Position(3) {
-                // In the middle of it.
+                // Simulates a panic while the entry is being applied.
                 let _ = ledger.apply(entry);
                 panic!("index out of bounds");
             }

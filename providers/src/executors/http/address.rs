@@ -1,5 +1,5 @@
-//! Whom a request may reach where only the public internet is allowed. Names are judged by what they resolve to at the
-//! moment of connecting, so that an answer of the name service that changes in between gains nothing.
+//! Which addresses a request may reach if only the public internet is allowed. Host names are judged by what they
+//! resolve to while connecting, so that a DNS answer that changes in between is no way around.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -8,14 +8,14 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
 use url::Host;
 
-/// An address that is not of the public internet.
+/// An address that is not on the public internet.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{host}` is a private address, and the provider has `refuse_private_addresses`")]
 pub(super) struct Private {
     host: String,
 }
 
-/// Looks names up and leaves out what is private.
+/// A resolver that leaves out private addresses.
 #[derive(Debug)]
 pub(super) struct OnlyPublic;
 
@@ -32,10 +32,10 @@ impl Resolve for OnlyPublic {
     }
 }
 
-/// Judges an address that is written as a number, which no resolver sees.
+/// Checks an address that is written as a number, which no resolver sees.
 ///
 /// # Errors
-/// If it is private.
+/// If the address is private.
 pub(super) fn check(url: &Url) -> Result<(), Private> {
     let ip = match url.host() {
         Some(Host::Ipv4(ip)) => IpAddr::V4(ip),
@@ -45,7 +45,7 @@ pub(super) fn check(url: &Url) -> Result<(), Private> {
     if is_public(ip) { Ok(()) } else { Err(Private { host: ip.to_string() }) }
 }
 
-/// Whether an address is of the public internet, by the special-purpose registries of RFC 6890 and its updates.
+/// Whether an address is on the public internet, by the special-purpose registries of RFC 6890 and its updates.
 pub(super) fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -76,12 +76,12 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let [a, b, ..] = ip.segments();
-    // Global unicast is 2000::/3; of that, protocol assignments (with Teredo) and documentation are special.
+    // Global unicast is 2000::/3; within it, protocol assignments (with Teredo) and documentation are special.
     let special = matches!((a, b), (0x2001, 0..0x0200 | 0x0db8) | (0x3fff, 0..0x1000));
     a & 0xe000 == 0x2000 && !special
 }
 
-/// The IPv4 address that an IPv6 address stands for: mapped, compatible, translated (RFC 6052) or 6to4.
+/// The IPv4 address that an IPv6 address embeds: mapped, compatible, translated (RFC 6052) or 6to4.
 fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match ip.segments() {

@@ -1,4 +1,4 @@
-//! From the beginning of an answer to a task's result, or to what an unexpected one means.
+//! Turns an answer into the result of a task, or into an error if it is not the expected answer.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use super::text::{self, Text, header_text};
 use crate::call::CallError;
 use crate::client;
 
-/// Of the body of an answer that is none, no more is kept.
+/// The most bytes of an unexpected answer's body that an error shows.
 const KEPT: usize = 4 * 1024;
-/// Of a path, so many characters stand in a message.
+/// The most characters of a path that a message shows.
 const PATH: usize = 200;
-/// In the place of a secret.
+/// Replaces a secret.
 const HIDDEN: &[u8] = b"***";
-/// Levels of the result around its field `json`.
+/// The nesting levels of the result around its field `json`.
 const AROUND_JSON: usize = 1;
 
 #[derive(Serialize)]
@@ -42,17 +42,17 @@ struct Answer<'a> {
     duration_ms: f64,
 }
 
-/// What there is of an answer so far.
-pub(super) struct Heard {
+/// What was received of an answer so far.
+pub(super) struct PartialAnswer {
     status: StatusCode,
     headers: HeaderMap,
-    /// As it is sent, perhaps packed.
+    /// The body as it was sent, perhaps compressed.
     body: Vec<u8>,
     secrets: Vec<Vec<u8>>,
 }
 
-impl Heard {
-    /// An address without its query, and without what is secret.
+impl PartialAnswer {
+    /// An address without its query and without secrets.
     fn path(&self, url: &Url) -> String {
         let path = without_in_text(url.path(), &self.secrets);
         format!("{}{}", shown(url), path.chars().take(PATH).collect::<String>())
@@ -62,7 +62,7 @@ impl Heard {
         self.headers.get(CONTENT_TYPE).map(header_text).unwrap_or_default()
     }
 
-    /// An error with the status of the answer and the start of its body.
+    /// Adds the status of the answer and the start of its body to an error.
     pub(super) fn add_to(&self, error: CallError) -> CallError {
         let packed = &self.body[..self.body.len().min(KEPT)];
         let start = match coding::of(&self.headers) {
@@ -71,7 +71,7 @@ impl Heard {
         };
         let read = match start.is_empty() {
             false => text::read_start(&without(&start, &self.secrets), &self.content_type()),
-            // What cannot be unpacked is shown as it came.
+            // A body that cannot be decompressed is shown as it came.
             true => Text { bytes: !packed.is_empty(), ..Text::default() },
         };
         let shown = if start.is_empty() { packed } else { &start };
@@ -83,32 +83,32 @@ impl Heard {
     }
 }
 
-/// Reads the answer. What came of it stands in `heard`, also if this future is dropped.
+/// Reads the answer. What was received is left in `partial`, even if this future is dropped.
 ///
 /// # Errors
-/// If its status is not expected, it breaks off, its body is too large, or packed in a way that cannot be read. A body
-/// that is no text, or no JSON, is none: the result says what it is.
+/// If the status is not expected, the answer breaks off, or the body is too large or compressed in a way that cannot be
+/// read. A body that is not text, or not JSON, is not an error: the result says what it is.
 pub(super) async fn read(
     begun: Begun,
     request: &Request,
     limit: usize,
     secrets: Vec<Vec<u8>>,
-    heard: &mut Option<Heard>,
+    partial: &mut Option<PartialAnswer>,
 ) -> Result<Payload, CallError> {
     let Begun { mut response, url, since } = begun;
     let (status, headers) = (response.status(), without_in_headers(response.headers(), &secrets));
-    let heard = heard.insert(Heard { status, headers, body: Vec::new(), secrets });
+    let partial = partial.insert(PartialAnswer { status, headers, body: Vec::new(), secrets });
     let expected = request.expects(status);
     let most = if expected { coding::packed_most(limit) } else { KEPT };
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) => heard.body.extend_from_slice(&chunk),
+            Ok(Some(chunk)) => partial.body.extend_from_slice(&chunk),
             Ok(None) => break,
-            // An unexpected status says enough.
+            // An unexpected status is error enough.
             Err(_) if !expected => break,
             Err(error) => return Err(failed(&url, &error)),
         }
-        if heard.body.len() > most {
+        if partial.body.len() > most {
             if !expected {
                 break;
             }
@@ -116,26 +116,26 @@ pub(super) async fn read(
         }
     }
     if !expected {
-        let asked = format!("{} {}", request.method, heard.path(&url));
-        return Err(unexpected(status, &heard.headers, request, &asked));
+        let asked = format!("{} {}", request.method, partial.path(&url));
+        return Err(unexpected(status, &partial.headers, request, &asked));
     }
-    let bytes = unpacked(heard, limit).await.map_err(|error| unreadable(&error, &shown(&url), limit))?;
-    result(heard, &bytes, url.as_str(), since.elapsed())
+    let bytes = unpacked(partial, limit).await.map_err(|error| unreadable(&error, &shown(&url), limit))?;
+    result(partial, &bytes, url.as_str(), since.elapsed())
 }
 
-/// The task's result: the answer with its body, which is unpacked.
-fn result(heard: &Heard, bytes: &[u8], url: &str, took: Duration) -> Result<Payload, CallError> {
-    let bytes = without(bytes, &heard.secrets);
-    let content_type = heard.content_type();
+/// The result of the task: the answer with its decompressed body.
+fn result(partial: &PartialAnswer, bytes: &[u8], url: &str, took: Duration) -> Result<Payload, CallError> {
+    let bytes = without(bytes, &partial.secrets);
+    let content_type = partial.content_type();
     let Text { text, bytes: wants_bytes, error: body_error } = text::read(&bytes, &content_type);
-    let text = without_in_text(&text, &heard.secrets);
+    let text = without_in_text(&text, &partial.secrets);
     let (json, json_error) = match is_json(&content_type) {
         true => json_of(&text, wants_bytes),
         false => (None, None),
     };
     let answer = Answer {
-        status: heard.status.as_u16(),
-        headers: joined(&heard.headers),
+        status: partial.status.as_u16(),
+        headers: joined(&partial.headers),
         body: &text,
         body_base64: wants_bytes.then(|| STANDARD.encode(&bytes)),
         body_error,
@@ -149,23 +149,24 @@ fn result(heard: &Heard, bytes: &[u8], url: &str, took: Duration) -> Result<Payl
 }
 
 /// The body without its content-encodings.
-async fn unpacked(heard: &mut Heard, limit: usize) -> Result<Vec<u8>, Unreadable> {
-    let codings = coding::of(&heard.headers);
-    if heard.body.is_empty() {
+async fn unpacked(partial: &mut PartialAnswer, limit: usize) -> Result<Vec<u8>, Unreadable> {
+    let codings = coding::of(&partial.headers);
+    if partial.body.is_empty() {
         return Ok(Vec::new());
     }
     let codings = codings?;
-    let body = heard.body.clone();
+    let body = partial.body.clone();
     if codings.is_empty() {
         return if body.len() > limit { Err(Unreadable::TooLarge) } else { Ok(body) };
     }
-    // It takes time, and a mistake of a decoder is an answer that cannot be read.
+    // Decompressing takes time, and a panic of a decoder counts as an unreadable answer.
     let unpacked = tokio::task::spawn_blocking(move || coding::unpack(body, &codings, limit)).await;
     unpacked
         .unwrap_or_else(|error| Err(Unreadable::Broken { coding: "what it is", source: std::io::Error::other(error) }))
 }
 
-/// The value of a text that says that it is JSON, or why it cannot be carried. Nothing at all is no value and no mistake.
+/// The value of a text that is declared to be JSON, or why it cannot be carried. An empty text has no value and is no
+/// error.
 fn json_of(text: &str, is_cut: bool) -> (Option<&RawValue>, Option<String>) {
     let trimmed = text.trim_matches([' ', '\t', '\n', '\r']);
     if is_cut {
@@ -199,7 +200,7 @@ fn too_large(server: &str, limit: usize) -> CallError {
     CallError::new(ErrorCode::TaskResultInvalid, message)
 }
 
-/// A server may say back what it was sent; of that, the provider's secret stays here.
+/// Replaces the provider's secrets, which a server may echo.
 fn without(bytes: &[u8], secrets: &[Vec<u8>]) -> Vec<u8> {
     let (mut shown, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while let Some(byte) = bytes.get(at) {
@@ -231,7 +232,7 @@ fn is_json(content_type: &str) -> bool {
     matches!(kind.as_str(), "application/json" | "text/json") || kind.ends_with("+json")
 }
 
-/// By name; a cookie may hold commas, so several of them have lines of their own.
+/// The headers by name. Cookies may contain commas, so several of them are joined with newlines.
 fn joined(headers: &HeaderMap) -> Map<String, Value> {
     let mut joined: Map<String, Value> = Map::new();
     for (name, value) in headers {
@@ -263,7 +264,7 @@ fn unexpected(status: StatusCode, headers: &HeaderMap, request: &Request, asked:
     }
 }
 
-/// Reads an answer as the provider does: its status is 200, its lines are headers. For fuzzing.
+/// Reads an answer as the provider does, with status 200 and the given header lines. For fuzzing.
 ///
 /// # Errors
 /// As for any answer.
@@ -278,10 +279,10 @@ pub fn read_any(header_lines: &str, body: Vec<u8>, limit: usize) -> Result<Paylo
     for (name, value) in header_lines.lines().filter_map(header).take(100) {
         headers.append(name, value);
     }
-    let heard = Heard { status: StatusCode::OK, headers, body, secrets: vec![b"secret".to_vec()] };
-    let error = heard.add_to(CallError::new(ErrorCode::TaskExecutionFailed, "it is shown"));
+    let partial = PartialAnswer { status: StatusCode::OK, headers, body, secrets: vec![b"secret".to_vec()] };
+    let error = partial.add_to(CallError::new(ErrorCode::TaskExecutionFailed, "it is shown"));
     assert!(format!("{error:?}").len() < 64 * KEPT, "it is short");
-    let codings = coding::of(&heard.headers);
-    let bytes = codings.and_then(|codings| coding::unpack(heard.body.clone(), &codings, limit));
-    result(&heard, &bytes.map_err(|error| unreadable(&error, "any", limit))?, "http://any/", Duration::ZERO)
+    let codings = coding::of(&partial.headers);
+    let bytes = codings.and_then(|codings| coding::unpack(partial.body.clone(), &codings, limit));
+    result(&partial, &bytes.map_err(|error| unreadable(&error, "any", limit))?, "http://any/", Duration::ZERO)
 }

@@ -1,5 +1,5 @@
-//! How an answer's bytes are packed (`Content-Encoding`), and how they are unpacked. The invariant: no more is ever
-//! unpacked than the limit, one buffer and one window (16 MiB at most), however small the answer is that says so much.
+//! Decompresses the body of an answer (`Content-Encoding`). The invariant: at most the limit, one buffer and one window
+//! (16 MiB at most) are ever decompressed, however much a small body claims to contain.
 
 use std::io::{self, Read};
 
@@ -11,17 +11,17 @@ use thiserror::Error;
 
 use super::text::header_text;
 
-/// What servers are told that they may send.
+/// The encodings that servers are told to use.
 pub(super) const ACCEPTED: &str = "gzip, deflate, br, zstd";
 
-/// One after the other; servers and proxies use two at most.
-const MOST_CODINGS: usize = 4;
-/// What a server may refer back to (RFC 9659).
-const MOST_WINDOW: u64 = 8 << 20;
+/// The most encodings in sequence; servers and proxies use two at most.
+const MAX_CODINGS: usize = 4;
+/// The largest window that a server may use (RFC 9659), in bytes.
+const MAX_WINDOW: u64 = 8 << 20;
 const BUFFER: usize = 16 * 1024;
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
-/// One way of packing.
+/// One encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Gzip,
@@ -30,14 +30,14 @@ pub(super) enum Coding {
     Zstd,
 }
 
-/// Why an answer's bytes cannot be unpacked.
+/// Why a body cannot be decompressed.
 #[derive(Debug, Error)]
 pub(super) enum Unreadable {
     #[error(
         "its content-encoding `{0}` is not known; ask for one of {ACCEPTED}, or for identity, with the header `accept-encoding`"
     )]
     Unknown(String),
-    #[error("it has more than {MOST_CODINGS} content-encodings")]
+    #[error("it has more than {MAX_CODINGS} content-encodings")]
     TooMany,
     #[error("its content-encoding says {coding}, but its bytes are none")]
     Broken {
@@ -60,10 +60,10 @@ impl Coding {
     }
 }
 
-/// What was applied to a body, the first first.
+/// The encodings that were applied to a body, in the order of application.
 ///
 /// # Errors
-/// If one is not known, or there are too many.
+/// If one is unknown, or there are too many.
 pub(super) fn of(headers: &HeaderMap) -> Result<Vec<Coding>, Unreadable> {
     let mut codings = Vec::new();
     for value in headers.get_all(CONTENT_ENCODING) {
@@ -78,18 +78,18 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Vec<Coding>, Unreadable> {
             });
         }
     }
-    if codings.len() > MOST_CODINGS { Err(Unreadable::TooMany) } else { Ok(codings) }
+    if codings.len() > MAX_CODINGS { Err(Unreadable::TooMany) } else { Ok(codings) }
 }
 
-/// How many bytes of something packed may stand for `limit`: what cannot be made smaller becomes a little larger.
+/// How many compressed bytes `limit` bytes may need at most: incompressible data becomes a little larger.
 pub(super) fn packed_most(limit: usize) -> usize {
     limit.saturating_add(limit / 8 + 1024)
 }
 
-/// Unpacks a whole body; takes as long as the limit says, so it wants a thread that may wait.
+/// Decompresses a whole body. May take long for a large limit, so it needs a blocking thread.
 ///
 /// # Errors
-/// If it is not packed as it says, or has more bytes than `limit`.
+/// If the body is not encoded as declared, or has more bytes than `limit`.
 pub(super) fn unpack(bytes: Vec<u8>, codings: &[Coding], limit: usize) -> Result<Vec<u8>, Unreadable> {
     let mut bytes = bytes;
     for (at, coding) in codings.iter().enumerate().rev() {
@@ -104,28 +104,28 @@ pub(super) fn unpack(bytes: Vec<u8>, codings: &[Coding], limit: usize) -> Result
     Ok(bytes)
 }
 
-/// As much of a body's start as can be unpacked, at most `most` bytes.
+/// As much of a body's start as can be decompressed, at most `most` bytes.
 pub(super) fn unpack_start(bytes: &[u8], codings: &[Coding], most: usize) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for coding in codings.iter().rev() {
-        // Only the start is there, so it breaks off.
+        // Only the start is there, so decompressing ends early.
         bytes = step(*coding, &bytes, most).0;
     }
     bytes.truncate(most);
     bytes
 }
 
-/// What came out, more than `limit` if there was more, and how it ended.
+/// Applies one decoder. Returns what came out, more than `limit` bytes if there was more, and how it ended.
 fn step(coding: Coding, bytes: &[u8], limit: usize) -> (Vec<u8>, io::Result<()>) {
     let mut unpacked = Vec::new();
     let ended = match coding {
         Coding::Gzip => gzip(bytes, limit, &mut unpacked),
-        // Many servers leave out the frame that the standard asks for (RFC 9110, 8.4.1.2).
+        // Many servers omit the zlib frame that the standard requires (RFC 9110, 8.4.1.2).
         Coding::Deflate if is_zlib(bytes) => copy(ZlibDecoder::new(bytes), limit, &mut unpacked),
         Coding::Deflate => copy(DeflateDecoder::new(bytes), limit, &mut unpacked),
         Coding::Brotli => {
             let mut reader = Decompressor::new(bytes, BUFFER);
-            // Larger windows are no part of the content-encoding (RFC 7932 has 16 MiB at most).
+            // Larger windows are not part of the content-encoding (RFC 7932 allows 16 MiB at most).
             reader.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
             copy(reader, limit, &mut unpacked)
         }
@@ -147,7 +147,7 @@ fn copy(mut reader: impl Read, limit: usize, unpacked: &mut Vec<u8>) -> io::Resu
     Ok(())
 }
 
-/// One member after the other; what follows them and is none is left out, as everybody does.
+/// Decompresses one member after the other. Trailing bytes that are no member are ignored, as other clients do.
 fn gzip(bytes: &[u8], limit: usize, unpacked: &mut Vec<u8>) -> io::Result<()> {
     let mut rest = bytes;
     loop {
@@ -160,22 +160,22 @@ fn gzip(bytes: &[u8], limit: usize, unpacked: &mut Vec<u8>) -> io::Result<()> {
     }
 }
 
-/// Whether it begins with the header of RFC 1950.
+/// Whether the bytes begin with a zlib header (RFC 1950).
 fn is_zlib(bytes: &[u8]) -> bool {
     matches!(bytes, [first, second, ..] if first & 0x0f == 8 && u16::from_be_bytes([*first, *second]) % 31 == 0)
 }
 
-/// One frame after the other.
+/// Decompresses one frame after the other.
 fn zstd(bytes: &[u8], limit: usize, unpacked: &mut Vec<u8>) -> io::Result<()> {
     let mut rest = bytes;
     while !rest.is_empty() && unpacked.len() <= limit {
         if let [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, after @ ..] = rest {
-            // A frame to be skipped, with its length.
+            // A skippable frame, with its length.
             let length = usize::try_from(u32::from_le_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
             rest = after.get(length..).ok_or(io::ErrorKind::UnexpectedEof)?;
             continue;
         }
-        let frame = StreamingDecoder::new_with_max_window_size(&mut rest, MOST_WINDOW).map_err(io::Error::other)?;
+        let frame = StreamingDecoder::new_with_max_window_size(&mut rest, MAX_WINDOW).map_err(io::Error::other)?;
         copy(frame, limit, unpacked)?;
     }
     Ok(())
@@ -197,11 +197,12 @@ mod tests {
         encoder.finish().expect("ended")
     }
 
-    /// A stream of blocks that are not packed, as `brotli` writes what it cannot make smaller.
+    /// A stream of uncompressed blocks, which is how `brotli` writes incompressible data.
     fn brotli(bytes: &[u8]) -> Vec<u8> {
         assert!(bytes.len() <= 1 << 16, "one block");
         let length = u32::try_from(bytes.len() - 1).expect("short");
-        // WBITS 16 (0), not the last (0), four nibbles (00), the length, not packed (1); then the last, empty block (11).
+        // WBITS 16 (0), not the last (0), four nibbles (00), the length, not packed (1); then the last, empty block
+        // (11).
         let head = (length << 4) | (1 << 20);
         let mut packed = head.to_le_bytes()[..3].to_vec();
         packed.extend_from_slice(bytes);

@@ -1,4 +1,5 @@
-//! From a request to the beginning of its answer: sending, sending again, redirects.
+//! Gets from a request to the beginning of its answer: sends it, sends it again if it reached no server, and follows
+//! redirects.
 
 use std::time::Duration;
 
@@ -17,12 +18,12 @@ use super::text::header_text;
 use crate::call::CallError;
 use crate::client;
 
-/// Before a request that reached nobody is sent again; doubled each time.
+/// The pause before a request that reached no server is sent again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is shorter is no secret, and would be found everywhere.
+/// The shortest secret that is replaced; a shorter text is not a secret, and would match everywhere.
 const SHORTEST_SECRET: usize = 4;
-/// Headers that a redirect to another server keeps.
+/// The headers that are kept when a redirect leads to another server.
 const PUBLIC: [HeaderName; 7] =
     [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT];
 
@@ -33,10 +34,10 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// At an address, with the header that shows who the provider is.
+    /// A service at `base_url`, with the authentication header.
     ///
     /// # Errors
-    /// If either cannot be used; the text holds no secret.
+    /// If either cannot be used; the text contains no secret.
     pub(super) fn new(base_url: &str, header: Option<(String, String)>) -> Result<Self, String> {
         let base = Url::parse(base_url).map_err(|error| format!("`base_url` is no address: {error}"))?;
         let header = header.map(|(name, value)| {
@@ -52,12 +53,12 @@ impl Service {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// The address of a path below the service's own.
+    /// The address of a path below the service's own address.
     pub(super) fn url_of(&self, path: &str) -> Result<Url, url::ParseError> {
         Url::parse(&format!("{}{path}", self.base_url()))
     }
 
-    /// A GET of a path below the service's own.
+    /// A GET request for a path below the service's own address.
     pub(super) fn get(&self, client: &Client, path: &str) -> RequestBuilder {
         let request = client.get(format!("{}{path}", self.base_url()));
         match &self.header {
@@ -66,14 +67,14 @@ impl Service {
         }
     }
 
-    /// Whether an address is the service's own or below it: nobody else gets its header.
+    /// Whether an address is the service's own or below it: only such addresses get the authentication header.
     pub(super) fn is_at(&self, url: &Url) -> bool {
         let base = self.base.path().trim_end_matches('/');
         let below = url.path().strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.base.origin() == url.origin() && below
     }
 
-    /// What of an answer must not be shown: the header that shows who the provider is, and what is secret in it.
+    /// What an answer must not reveal: the authentication header and the secrets in it.
     pub(super) fn secrets(&self) -> Vec<Vec<u8>> {
         let Some((_, value)) = &self.header else { return Vec::new() };
         let whole = value.as_bytes().to_vec();
@@ -87,7 +88,7 @@ impl Service {
     }
 }
 
-/// What it takes to ask.
+/// The settings for sending a request.
 pub(super) struct Exchange<'a> {
     pub(super) client: &'a Client,
     pub(super) service: Option<&'a Service>,
@@ -106,7 +107,7 @@ impl Exchange<'_> {
     /// Sends a request and follows redirects.
     ///
     /// # Errors
-    /// If nobody is reached or allowed to be, the connection breaks, or there are too many redirects.
+    /// If no server is reached or may be reached, the connection breaks, or there are too many redirects.
     pub(super) async fn run(&self, request: &Request) -> Result<Begun, CallError> {
         let since = Instant::now();
         let (mut url, mut method, mut body) = (request.url.clone(), request.method.clone(), request.body.as_slice());
@@ -120,7 +121,7 @@ impl Exchange<'_> {
                 let message = format!("more than {} redirects, the last to {}", request.max_redirects, shown(&next));
                 return Err(CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false));
             }
-            // RFC 9110, 15.4: 303 asks for the result with GET; for 301 and 302 that is what everybody does after POST.
+            // RFC 9110, 15.4: 303 asks for a GET of the result; after 301 and 302 all clients do the same for a POST.
             let status = response.status();
             let becomes_get = match status {
                 StatusCode::SEE_OTHER => method != Method::HEAD,
@@ -132,7 +133,7 @@ impl Exchange<'_> {
                 [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING].iter().for_each(|name| drop(headers.remove(name)));
             }
             if next.origin() != url.origin() {
-                // Any other may be what shows who asks, to somebody else.
+                // Any other header may contain credentials, which must not reach another server.
                 headers = PUBLIC.iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone()))).collect();
             }
             url = next;
@@ -150,7 +151,7 @@ impl Exchange<'_> {
             if let Some((name, value)) =
                 self.service.filter(|service| service.is_at(url)).and_then(|service| service.header.as_ref())
             {
-                // In the place of one that the task gives.
+                // Replaces a header of the same name from the task.
                 headers.insert(name, value.clone());
             }
             let mut request = self.client.request(method.clone(), url.clone()).headers(headers);
@@ -159,7 +160,7 @@ impl Exchange<'_> {
             }
             match request.send().await {
                 Ok(response) => return Ok(response),
-                // It reached nobody, so nobody does the work twice.
+                // The request reached no server, so no work is done twice.
                 Err(error) if error.is_connect() && left > 0 && !is_refused(&error) => {
                     left -= 1;
                     tokio::time::sleep(pause).await;
@@ -171,7 +172,7 @@ impl Exchange<'_> {
     }
 }
 
-/// Where an answer sends on to; none if it is to be taken as it is.
+/// The address that an answer redirects to; `None` if it is not a redirect or is not to be followed.
 fn redirect(response: &Response, url: &Url, request: &Request) -> Result<Option<Url>, CallError> {
     let status = response.status();
     let redirects = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
@@ -195,7 +196,7 @@ fn refused(why: &str) -> CallError {
     CallError::new(ErrorCode::TaskExecutionFailed, why).retryable(false)
 }
 
-/// Why no answer came.
+/// The error if no answer came.
 pub(super) fn failed(url: &Url, error: &reqwest::Error) -> CallError {
     let (server, cause) = (shown(url), client::cause(error));
     if is_refused(error) {
@@ -213,7 +214,7 @@ pub(super) fn failed(url: &Url, error: &reqwest::Error) -> CallError {
     CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} broke off: {cause}"))
 }
 
-/// A server for messages: without path and query, which may hold anything.
+/// The server of an address, for messages: without path and query, which may contain anything.
 pub(super) fn shown(url: &Url) -> String {
     url.origin().ascii_serialization()
 }

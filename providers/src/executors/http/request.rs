@@ -1,4 +1,4 @@
-//! What a task asks for, as one request.
+//! Turns the parameters of a task into one request.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ use super::coding;
 use super::exchange::Service;
 use crate::call::CallError;
 
-const MOST_REDIRECTS: u32 = 20;
-/// What says how a message is sent must fit how it is sent.
+const MAX_REDIRECTS: u32 = 20;
+/// Headers that describe how a message is sent; only the client may set them.
 const OURS: [HeaderName; 6] = [CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE];
 
-/// The parameters; the engine has checked them, but a foreign one may not have.
+/// The parameters. The engine has validated them, but the engine of another implementation may not have.
 #[derive(Deserialize)]
 pub(super) struct Asked {
     url: String,
@@ -29,7 +29,7 @@ pub(super) struct Asked {
     headers: BTreeMap<String, String>,
     #[serde(default)]
     query: serde_json::Map<String, Value>,
-    /// Also null is a body.
+    /// `null` is a body too.
     #[serde(default, deserialize_with = "given")]
     json: Option<Box<RawValue>>,
     body: Option<String>,
@@ -58,10 +58,10 @@ fn invalid(message: impl Into<String>) -> CallError {
 }
 
 impl Request {
-    /// Reads the parameters; a path is one of the service.
+    /// Parses the parameters; a path is relative to the service.
     ///
     /// # Errors
-    /// If they make no request, with the name of the parameter.
+    /// If they do not form a valid request, with the name of the parameter.
     pub(super) fn read(asked: Asked, service: Option<&Service>) -> Result<Self, CallError> {
         let mut url = address(&asked.url, service)?;
         add_query(&mut url, &asked.query)?;
@@ -78,7 +78,7 @@ impl Request {
             let value = HeaderValue::try_from(value.as_str()).map_err(|_| bad("value"))?;
             headers.append(name, value);
         }
-        // A range of packed bytes cannot be unpacked.
+        // A range of compressed bytes could not be decompressed.
         if !headers.contains_key(RANGE) {
             headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static(coding::ACCEPTED));
         }
@@ -90,11 +90,11 @@ impl Request {
             }
             (None, body) => body.unwrap_or_default().into_bytes(),
         };
-        let max_redirects = asked.max_redirects.unwrap_or(5).min(MOST_REDIRECTS);
+        let max_redirects = asked.max_redirects.unwrap_or(5).min(MAX_REDIRECTS);
         Ok(Self { url, method, headers, body, max_redirects, expected: asked.expected_status })
     }
 
-    /// Whether a status is the success that was asked for.
+    /// Whether a status is one that the task expects.
     pub(super) fn expects(&self, status: StatusCode) -> bool {
         match &self.expected {
             Some(expected) => expected.contains(&status.as_u16()),
@@ -102,7 +102,7 @@ impl Request {
         }
     }
 
-    /// What was asked for, for messages.
+    /// The expected statuses, for messages.
     pub(super) fn wanted(&self) -> String {
         match &self.expected {
             Some(expected) => {
@@ -139,11 +139,11 @@ fn address(text: &str, service: Option<&Service>) -> Result<Url, CallError> {
     Ok(url)
 }
 
-/// Whether a request could be sent to an address as it is written, by a provider of this base URL or, without one, by
-/// one that sends anywhere.
+/// Whether a request could be sent to an address as it is written, by a provider with this base URL or, without one, by
+/// a provider that sends anywhere.
 ///
 /// # Errors
-/// What is wrong with it and what to write, as a call would say it.
+/// What is wrong with the address and what to write instead, in the words of a failed call.
 pub fn check_url(text: &str, base_url: Option<&str>) -> Result<(), String> {
     let service = base_url.map(|base_url| Service::new(base_url, None)).transpose()?;
     address(text, service.as_ref()).map(drop).map_err(|error| error.message)

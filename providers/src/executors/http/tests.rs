@@ -16,7 +16,7 @@ use super::*;
 
 mod answers;
 
-/// What the server saw: method, path with query, headers, body.
+/// What the server received: method, path with query, headers, body.
 type Seen = Arc<Mutex<Vec<(String, String, HeaderMap, String)>>>;
 
 struct Server {
@@ -49,7 +49,7 @@ impl Drop for Server {
     }
 }
 
-/// The path says what is answered.
+/// The path determines the answer.
 async fn answer(State(seen): State<Seen>, received: Received) -> Response {
     let (parts, body) = received.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
@@ -310,7 +310,7 @@ async fn a_secret_goes_to_its_service_only_and_does_not_come_back() {
     let text =
         format!("connection: {{base_url: '{}'}}\nauthentication: {{type: bearer, env: KEY}}\n", server.url("/mine"));
     let provider = try_provider(&text, &[("KEY", "sekret123")]).expect("builds");
-    // Below the address, elsewhere on the same server, and elsewhere.
+    // Below the service's address, elsewhere on the same server, and on another server.
     ask(&provider, json!({"url": "/status/404", "expected_status": [404]})).await.expect("asked");
     ask(&provider, json!({"url": server.url("/echo")})).await.expect("asked");
     ask(&provider, json!({"url": other.url("/echo")})).await.expect("asked");
@@ -337,7 +337,7 @@ async fn a_secret_goes_to_its_service_only_and_does_not_come_back() {
 
 #[tokio::test]
 async fn a_service_that_does_not_answer_in_time_is_slow_and_one_that_refuses_is_unhealthy() {
-    // The kernel accepts, and nobody answers.
+    // The kernel accepts the connection, but nothing answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("an address").port();
     let text = |port: u16| {

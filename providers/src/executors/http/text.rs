@@ -1,35 +1,35 @@
-//! From an answer's bytes to text: which charset they are in, and what is said where they do not fit it.
+//! Decodes the bytes of an answer to text: by which charset, and what is reported if the bytes do not fit it.
 //!
 //! The invariant: `text` is exactly what was sent, or `error` or `bytes` says that it is not.
 
 use encoding_rs::{DecoderResult, Encoding, UTF_8, WINDOWS_1252};
 use reqwest::header::HeaderValue;
 
-/// Where more than one byte in so many fits no character, what is left is of no use, and larger than the bytes.
-const MOST_WRONG: usize = 3;
+/// If more than one byte in this many fits no character, the decoded text would be useless, and larger than the bytes.
+const MAX_WRONG: usize = 3;
 
 /// A body as text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Text {
-    /// Empty if it is no text.
+    /// The decoded text; empty if the body is not text.
     pub(super) text: String,
-    /// Whether the bytes are wanted too: it is no text, or not wholly.
+    /// Whether the bytes are needed too, because the body is not text, or not entirely.
     pub(super) bytes: bool,
-    /// What is wrong with something that says that it is text.
+    /// What is wrong with a body that is declared to be text.
     pub(super) error: Option<String>,
 }
 
-/// What a media type says of its bytes.
+/// What a media type says about its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Text,
-    /// Its charset, if it gives one, is taken for certain.
+    /// Unknown: a charset, if one is given, is trusted.
     Unknown,
-    /// Servers often write a charset behind it, which means nothing.
+    /// Binary: servers often add a charset that means nothing.
     Binary,
 }
 
-/// A header's value: UTF-8, or what was usual before (RFC 9110, 5.5).
+/// The value of a header: UTF-8, or the charset used before (RFC 9110, 5.5).
 pub(super) fn header_text(value: &HeaderValue) -> String {
     match std::str::from_utf8(value.as_bytes()) {
         Ok(text) => text.to_owned(),
@@ -80,18 +80,18 @@ fn charset(content_type: &str) -> Option<&str> {
     charset.map(|(_, value)| value.trim().trim_matches(['"', '\'']).trim()).filter(|value| !value.is_empty())
 }
 
-/// Reads a body. A byte order mark goes before the charset that is declared (as in every browser) and is left out.
+/// Decodes a body. A byte order mark overrides the declared charset, as in every browser, and is left out.
 pub(super) fn read(bytes: &[u8], content_type: &str) -> Text {
     read_as(bytes, content_type, true)
 }
 
-/// The start of a body for an error: whatever can be read of it, cut anywhere.
+/// Decodes the start of a body for an error: whatever is readable, cut anywhere.
 pub(super) fn read_start(bytes: &[u8], content_type: &str) -> Text {
     let text = read_as(bytes, content_type, false);
     Text { bytes: text.bytes && text.text.is_empty(), error: None, ..text }
 }
 
-/// Where it is not `whole`, its last character may be cut, and is left out then.
+/// Decodes a body. If it is not `whole`, its last character may be cut, and is then left out.
 fn read_as(bytes: &[u8], content_type: &str, whole: bool) -> Text {
     if bytes.is_empty() {
         return Text::default();
@@ -110,13 +110,13 @@ fn read_as(bytes: &[u8], content_type: &str, whole: bool) -> Text {
     if let Some(text) = exactly(encoding, body, whole) {
         return Text { text, ..Text::default() };
     }
-    // Nothing says that it is text.
+    // Nothing declares it to be text.
     if kind != Kind::Text && declared.is_none() {
         return Text { bytes: true, ..Text::default() };
     }
     let text = encoding.decode_without_bom_handling(body).0.into_owned();
     let name = encoding.name();
-    if text.matches(char::REPLACEMENT_CHARACTER).count() * MOST_WRONG > body.len() {
+    if text.matches(char::REPLACEMENT_CHARACTER).count() * MAX_WRONG > body.len() {
         let error = format!("most of the body is not {name}, the charset {from}; `body_base64` has its bytes");
         return Text { text: String::new(), bytes: true, error: Some(error) };
     }
@@ -128,7 +128,7 @@ fn read_as(bytes: &[u8], content_type: &str, whole: bool) -> Text {
     Text { text, bytes: true, error: Some(error) }
 }
 
-/// What is declared is no charset that anybody knows.
+/// The result for a declared charset that does not exist.
 fn unknown(bytes: &[u8], label: &str) -> Text {
     let label: String = label.chars().take(40).collect();
     match std::str::from_utf8(bytes) {

@@ -1,5 +1,5 @@
-//! What a call returns: the same shape whatever server answered. The invariant: an answer without the text that was asked
-//! for is never a success; the error names what came instead, and nothing that came is lost.
+//! The result of a call: the same shape whatever server answered. The invariant: an answer without the text that was
+//! asked for is never a success; the error names what came instead and contains it.
 
 use std::time::Duration;
 
@@ -12,60 +12,61 @@ use serde_json::{Value, json};
 
 use super::config::Api;
 use super::prompt::Size;
-use super::refusal::longer;
+use super::refusal::context_remedy;
 use super::stream::Written;
 use crate::call::CallError;
 
-/// Of an answer's start, so many characters stand in a message.
+/// The most characters of an answer's start that a message shows.
 const SHOWN: usize = 200;
-/// Of each text that came in place of an answer, so many bytes are kept in the error: all of it has at most 256 KiB.
+/// The most bytes that an error contains of each text that came instead of an answer: at most 256 KiB in all.
 const KEPT: usize = 32 * 1024;
 
-/// What a server says about an answer, as far as it does.
+/// What a server reports about an answer, as far as it does.
 #[derive(Clone, Debug, Default)]
 pub(super) struct About {
     pub(super) model: Option<String>,
     pub(super) done_reason: Option<String>,
     pub(super) prompt_tokens: Option<u64>,
-    /// Of the prompt's tokens, those that the server knew from an earlier call and does not count again.
+    /// Prompt tokens that the server had cached from an earlier call and does not count again.
     pub(super) cached_tokens: u64,
     pub(super) completion_tokens: Option<u64>,
     pub(super) total: Option<Duration>,
     pub(super) load: Option<Duration>,
     pub(super) prompt_eval: Option<Duration>,
     pub(super) eval: Option<Duration>,
-    /// Why the model would not answer, in its words.
+    /// Why the model refused to answer, in its own words.
     pub(super) refusal: String,
-    /// Tools that the model wants to be called: `{id, name, arguments}`.
+    /// The tools that the model wants to call: `{id, name, arguments}`.
     pub(super) tool_calls: Vec<Value>,
 }
 
-/// What an answer must be.
+/// The required format of an answer.
 #[derive(Debug)]
 pub(super) enum Format {
     /// Any JSON.
     Json,
-    /// JSON that fits.
+    /// JSON that matches the schema.
     Fitting(Box<Schema>),
 }
 
-/// What was asked for.
+/// What the call asked for.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) api: Api,
-    /// For messages.
+    /// The name of the server, for messages.
     pub(super) server: String,
     pub(super) model: String,
     pub(super) format: Option<Format>,
-    /// The task offered tools to the model, by `extra`.
+    /// Whether the task offered tools to the model, through `extra`.
     pub(super) tools: bool,
-    /// No text was asked for: an empty prompt, which only loads the model.
-    pub(super) nothing: bool,
-    /// How much the server has to have read; none if it may cut the prompt or its counts are not trusted.
+    /// Whether no text was asked for: an empty prompt only loads the model.
+    pub(super) only_loads: bool,
+    /// The size of the prompt that the server must have read; `None` if it may cut the prompt or its counts are not
+    /// trusted.
     pub(super) whole: Option<Size>,
 }
 
-/// Milliseconds with the microseconds behind the point.
+/// A duration as milliseconds, with microseconds as the fraction.
 fn ms(duration: Duration) -> Value {
     json!((duration.as_secs_f64() * 1_000_000.0).round() / 1_000.0)
 }
@@ -82,7 +83,7 @@ impl About {
     /// The result of a chat, a completion or a question about images.
     ///
     /// # Errors
-    /// If the prompt was cut, if there is no text, or if a format was asked for and the model answered something else.
+    /// If the prompt was cut, there is no text, or the model did not answer in the requested format.
     pub(super) fn text(self, written: &Written, wanted: &Wanted, took: Duration) -> Result<Payload, CallError> {
         self.read_all(wanted)?;
         let is_complete = self.has_text(written, wanted).map_err(|error| self.keep(error, written))?;
@@ -130,7 +131,7 @@ impl About {
         })))
     }
 
-    /// Whether the server has read as much as was sent, as far as it can be told.
+    /// Fails if the server cannot have read all of the prompt, as far as its token count tells.
     fn read_all(&self, wanted: &Wanted) -> Result<(), CallError> {
         let (Some(size), Some(tokens)) = (wanted.whole, self.prompt_tokens) else { return Ok(()) };
         if !size.is_cut(tokens.saturating_add(self.cached_tokens)) {
@@ -142,12 +143,12 @@ impl About {
             wanted.server,
             size.words,
             size.bytes,
-            longer(wanted.api)
+            context_remedy(wanted.api)
         );
         Err(failed(message).retryable(false).with("prompt_tokens", tokens).with("prompt_bytes", size.bytes))
     }
 
-    /// Whether there is text; it may be missing only where something else was asked for.
+    /// Whether there is text; it may be missing only if something else was asked for.
     fn has_text(&self, written: &Written, wanted: &Wanted) -> Result<bool, CallError> {
         let model = &wanted.model;
         let reason = self.done_reason.as_deref();
@@ -167,7 +168,7 @@ impl About {
         if !self.tool_calls.is_empty() && wanted.tools {
             return Ok(false);
         }
-        if wanted.nothing && matches!(reason, Some("load" | "unload")) {
+        if wanted.only_loads && matches!(reason, Some("load" | "unload")) {
             return Ok(false);
         }
         let missing = if wanted.format.is_some() {
@@ -209,7 +210,7 @@ impl About {
         }))
     }
 
-    /// Adds what came in place of an answer.
+    /// Adds what came instead of an answer to an error.
     fn keep(&self, mut error: CallError, written: &Written) -> CallError {
         let texts = [("response", &written.text), ("thinking", &written.thinking), ("refusal", &self.refusal)];
         for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
@@ -217,7 +218,7 @@ impl About {
         }
         if !self.tool_calls.is_empty() {
             let calls = Value::from(self.tool_calls.clone());
-            // Either whole or as the start of its text.
+            // Either the whole value or the start of its text.
             let text = calls.to_string();
             error =
                 if text.len() <= KEPT { error.with("tool_calls", calls) } else { error.with("tool_calls", cut(&text)) };
@@ -249,13 +250,13 @@ fn start(text: &str) -> String {
     start
 }
 
-/// Whether a text is nothing but thoughts between tags, as models write them whose server does not tell them apart.
+/// Whether a text contains only thoughts between tags, as models write them if their server does not separate them.
 fn is_only_thought(text: &str) -> bool {
     let Some(thought) = text.trim().strip_prefix("<think>") else { return false };
     thought.split_once("</think>").is_none_or(|(_, rest)| rest.trim().is_empty())
 }
 
-/// Some models fence the JSON they were asked for, as if it stood in a document, or think before it; some servers ignore
+/// Parses the JSON of an answer. Some models put a Markdown fence around it or think before it, and some servers ignore
 /// the schema.
 fn parse(response: &str, format: &Format, done_reason: Option<&str>) -> Result<Value, CallError> {
     let wrong = |why: String| {
@@ -280,27 +281,27 @@ fn parse(response: &str, format: &Format, done_reason: Option<&str>) -> Result<V
     Ok(value)
 }
 
-/// The JSON of an answer: all of it, or what is left without thoughts before it and fences around it.
+/// The JSON of an answer: the whole text, or what remains without leading thoughts and fences.
 fn read(response: &str) -> Result<Value, json::Problem> {
     let text = response.trim();
     let problem = match json::parse(text) {
         Ok(value) => return Ok(value),
         Err(problem) => problem,
     };
-    // Where the server's template opens the tag, the model only closes it.
+    // If the server's template opens the tag, the model only closes it.
     let after_thought = text.rsplit_once("</think>").map_or(text, |(_, rest)| rest.trim());
     let text = unfenced(after_thought);
-    // What is no JSON even so is told of the whole, which is what people see.
+    // If that is not JSON either, the problem refers to the whole text, which is what people see.
     json::parse(text).map_err(|inner| if text.starts_with(['{', '[']) { inner } else { problem })
 }
 
-/// Without a fence around it, whatever language that names.
+/// Removes a fence around a text, whatever language it names.
 fn unfenced(text: &str) -> &str {
     let Some(inner) = text.strip_prefix("```").and_then(|text| text.strip_suffix("```")) else { return text };
     inner.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).trim()
 }
 
-/// The vectors of an answer: as many as texts, numbers and nothing else.
+/// Checks the vectors of an answer: one per text, containing only numbers.
 ///
 /// # Errors
 /// If they are not.

@@ -1,4 +1,4 @@
-//! Options of the executors, checked, and what one kind of server calls things.
+//! The checked options of the executors, and the names that differ between the kinds of servers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,33 +8,33 @@ use serde_json::Value;
 
 use crate::client::REFUSED;
 
-/// Which API is spoken.
+/// The API that a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Api {
     Ollama,
     OpenAi,
 }
 
-/// Options of the executor.
+/// The options of an executor.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
-    /// An answer may not be longer.
+    /// The largest answer in bytes.
     pub(super) max_response_bytes: usize,
-    /// What the server calls a model that workflows name otherwise.
+    /// The server's names for models that workflows call by other names.
     pub(super) models: BTreeMap<String, String>,
-    /// Where `images: [{file: …}]` are read from; absent: nowhere.
+    /// The folder that `images: [{file: …}]` are read from; `None` forbids them.
     pub(super) image_folder: Option<PathBuf>,
-    /// What the server calls the limit of an answer.
+    /// The server's name for the limit on answer tokens.
     pub(super) max_tokens_field: String,
-    /// Whether an answer counts as one to a prompt that was cut if the server says that it read too few tokens.
+    /// Whether a prompt counts as cut if the server reports too few tokens for it.
     pub(super) check_prompt_tokens: bool,
 }
 
-// Results travel in one frame, so more than this could not be delivered.
-const MOST_RESPONSE_BYTES: usize = 8 << 20;
+// Results travel in one frame, so a larger one could not be delivered.
+const MAX_RESPONSE_BYTES: usize = 8 << 20;
 const TOKENS_FIELDS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 
-/// Reads the options; relative folders are relative to the file's own.
+/// Reads the options; relative folders are relative to the folder of the file.
 pub(super) fn read(api: Api, reader: &mut Reader, node: Option<&Node>) -> Config {
     let mut config = Config {
         max_response_bytes: 1 << 20,
@@ -51,9 +51,9 @@ pub(super) fn read(api: Api, reader: &mut Reader, node: Option<&Node>) -> Config
     let fields = reader.fields(node, "`options`", known);
     if let Some(node) = fields.get("max_response_bytes") {
         match reader.positive(node, "max_response_bytes").and_then(|bytes| usize::try_from(bytes).ok()) {
-            Some(bytes) if bytes <= MOST_RESPONSE_BYTES => config.max_response_bytes = bytes,
+            Some(bytes) if bytes <= MAX_RESPONSE_BYTES => config.max_response_bytes = bytes,
             Some(_) => {
-                reader.problem(node.place, format!("`max_response_bytes` is at most {MOST_RESPONSE_BYTES}"), None);
+                reader.problem(node.place, format!("`max_response_bytes` is at most {MAX_RESPONSE_BYTES}"), None);
             }
             None => {}
         }
@@ -92,7 +92,7 @@ pub(super) fn read(api: Api, reader: &mut Reader, node: Option<&Node>) -> Config
 }
 
 impl Config {
-    /// What the server calls this model.
+    /// The server's name for this model.
     pub(super) fn model(&self, named: &str) -> String {
         self.models.get(named).map_or(named, String::as_str).to_owned()
     }
@@ -107,7 +107,7 @@ impl Api {
         }
     }
 
-    /// What is said if nobody can be reached there.
+    /// The error text if the server cannot be reached.
     pub(super) fn unreachable(self, url: &str, cause: &str) -> String {
         match (self, cause) {
             (Self::Ollama, REFUSED) => format!("Ollama is not reachable at {url}; start it with `ollama serve`"),

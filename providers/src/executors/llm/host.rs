@@ -1,21 +1,22 @@
-//! The address of an Ollama as an environment variable holds it: `OLLAMA_HOST` means here what it means to `ollama` itself,
-//! which takes much that is no URL. The facts are those of its `envconfig` (`Host` and `ConnectableHost`).
+//! The address of an Ollama server as an environment variable contains it. `OLLAMA_HOST` means here what it means to
+//! `ollama` itself, which accepts much that is not a URL. The rules are those of its `envconfig` (`Host` and
+//! `ConnectableHost`).
 
 use std::net::IpAddr;
 
 use crate::connection::{BaseUrl, clean_url};
 use crate::factory::Settings;
 
-/// The variable that `ollama` reads; while it is unset, the address is [`DEFAULT`].
+/// The variable that `ollama` reads; if it is unset, the address is [`DEFAULT`].
 const VARIABLE: &str = "OLLAMA_HOST";
-/// Where an Ollama is unless somebody says otherwise.
+/// The default address of an Ollama server.
 pub(super) const DEFAULT: &str = "http://127.0.0.1:11434";
 const DEFAULT_PORT: u16 = 11434;
 
-/// The base URL of an Ollama, without a slash at its end.
+/// The base URL of an Ollama server, without a trailing slash.
 ///
 /// # Errors
-/// If the variable is unset or holds no address, with the remedy.
+/// If the variable is unset or contains no address, with the remedy.
 pub(super) fn resolve(base_url: &BaseUrl, settings: &Settings) -> Result<String, String> {
     let BaseUrl::Variable(name) = base_url else { return base_url.resolve(settings) };
     let Some(value) = (settings.environment)(name) else {
@@ -28,12 +29,12 @@ pub(super) fn resolve(base_url: &BaseUrl, settings: &Settings) -> Result<String,
     clean_url(&address(&value)).map_err(|why| format!("the environment variable {name} {why}"))
 }
 
-/// What `ollama` makes of a value: `http` unless a scheme is given, port 11434 unless a port or a scheme is, this machine
-/// where a server would listen on all addresses. A port that is none counts as not given.
+/// Interprets a value as `ollama` does: the scheme defaults to `http`, the port to 11434 unless a scheme is given, and
+/// a wildcard address becomes this machine. An invalid port counts as not given.
 fn address(value: &str) -> String {
     let value = value.trim().trim_matches(['"', '\'']).trim();
     let (scheme, rest, default_port) = match value.split_once("://") {
-        // Their hosted service takes nothing else.
+        // Ollama's hosted service accepts only HTTPS.
         None if value == "ollama.com" => ("https", value, 443),
         None => ("http", value, DEFAULT_PORT),
         Some((scheme, rest)) => {
@@ -47,7 +48,7 @@ fn address(value: &str) -> String {
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     if authority.contains('@') {
-        // Refused with a better reason than that it is no host.
+        // It is refused later, with a better reason than that it is not a host.
         return format!("{scheme}://{authority}/{path}");
     }
     let (host, port) = match split(authority) {
@@ -65,7 +66,7 @@ fn address(value: &str) -> String {
     format!("{scheme}://{host}:{port}/{path}")
 }
 
-/// Host and port of `HOST:PORT` or `[HOST]:PORT`; none if there is no port, as in an IPv6 address without brackets.
+/// Splits `HOST:PORT` or `[HOST]:PORT`; `None` if there is no port, as in an IPv6 address without brackets.
 fn split(authority: &str) -> Option<(&str, &str)> {
     let (host, port) = authority.rsplit_once(':')?;
     match host.strip_prefix('[') {

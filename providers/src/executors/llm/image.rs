@@ -1,4 +1,4 @@
-//! Images on their way to a model: from base64, a data URL, or a file below the folder that the provider names.
+//! Loads images for a model: from base64, a data URL, or a file below the folder that the provider names.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::Deserialize;
 
-/// As a workflow gives it.
+/// An image as a workflow gives it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Source {
@@ -15,21 +15,21 @@ pub(super) enum Source {
     File { file: String },
 }
 
-/// An image whose bytes are base64 and whose kind is known.
+/// An image as base64, with its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) base64: String,
     pub(super) mime: &'static str,
 }
 
-/// A larger file is not read: a request carries at most 8 MiB.
-const MOST_FILE_BYTES: u64 = 8 << 20;
+/// Larger files are not read: a request carries at most 8 MiB.
+const MAX_FILE_BYTES: u64 = 8 << 20;
 
 impl Source {
-    /// Reads it. Files are read on a thread of their own by the caller's choice; this waits.
+    /// Loads the image. Reading a file blocks, so the caller should use a blocking thread.
     ///
     /// # Errors
-    /// If it is no image that a model can take, with the remedy.
+    /// If it is not an image that a model can take, with the remedy.
     pub(super) fn load(self, folder: Option<&Path>) -> Result<Image, String> {
         let bytes = match self {
             Self::Text(text) => {
@@ -49,7 +49,7 @@ impl Source {
     }
 }
 
-/// White space is dropped: base64 is often broken into lines.
+/// Decodes base64. White space is dropped, because base64 is often broken into lines.
 fn decode(text: &str) -> Result<Vec<u8>, String> {
     if text.starts_with("http://") || text.starts_with("https://") {
         return Err(
@@ -71,21 +71,21 @@ fn read(name: &str, folder: Option<&Path>) -> Result<Vec<u8>, String> {
     };
     let failed = |what: &Path, error: &dyn std::fmt::Display| format!("`{}` cannot be read: {error}", what.display());
     let folder = folder.canonicalize().map_err(|error| failed(folder, &error))?;
-    // Links are followed before it is looked where the file is.
+    // Links are resolved before the location of the file is checked.
     let path: PathBuf = folder.join(name).canonicalize().map_err(|error| failed(Path::new(name), &error))?;
     if !path.starts_with(&folder) {
         return Err(format!("`{name}` is not below the provider's `image_folder`"));
     }
     let file = crate::regular::open(&path).map_err(|error| failed(Path::new(name), &error))?;
     let mut bytes = Vec::new();
-    file.take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failed(Path::new(name), &error))?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MOST_FILE_BYTES {
-        return Err(format!("`{name}` is larger than {MOST_FILE_BYTES} bytes"));
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failed(Path::new(name), &error))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
+        return Err(format!("`{name}` is larger than {MAX_FILE_BYTES} bytes"));
     }
     Ok(bytes)
 }
 
-/// By the first bytes, as the formats define them.
+/// The type of an image by its first bytes, as the formats define them.
 fn kind(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),

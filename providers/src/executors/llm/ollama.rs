@@ -1,5 +1,5 @@
-//! Ollama's own API: `/api/chat`, `/api/generate` and `/api/embed`. An answer is a line of JSON per piece of text; the last
-//! one says `done` and how long everything took.
+//! Ollama's own API: `/api/chat`, `/api/generate` and `/api/embed`. An answer is one line of JSON per piece of text;
+//! the last line says `done` and how long everything took.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::answer::About;
 use super::config::Config;
 use super::parts::{self, Object, Part};
-use super::refusal::Said;
+use super::refusal::ServerError;
 use super::request::{Question, Texts, Turn, add};
 use super::stream::{Line, Piece, Reading};
 
@@ -16,9 +16,9 @@ pub(super) const CHAT: &str = "/api/chat";
 pub(super) const GENERATE: &str = "/api/generate";
 pub(super) const EMBED: &str = "/api/embed";
 
-/// Without them an Ollama cuts a prompt that is too long, and writes on for ever by forgetting the start. Older ones do
-/// not know them and take no notice.
-pub(super) const WHOLE: [&str; 2] = ["truncate", "shift"];
+/// Without these fields, Ollama cuts a prompt that is too long, and generates forever by discarding the start of the
+/// context. Older versions ignore them.
+pub(super) const NO_CUT_FIELDS: [&str; 2] = ["truncate", "shift"];
 
 /// The body for [`CHAT`].
 pub(super) fn chat(question: Question, config: &Config) -> Value {
@@ -73,7 +73,7 @@ fn finish(mut body: Map<String, Value>, question: Question, config: &Config) -> 
         }
     }
     body.insert("truncate".to_owned(), json!(false));
-    // `num_keep` says what stays when the context is shifted, so whoever sets it wants that.
+    // `num_keep` says what remains when the context is shifted, so a task that sets it wants shifting.
     if !keeps {
         body.insert("shift".to_owned(), json!(false));
     }
@@ -108,7 +108,7 @@ impl Ndjson {
         let whole = Part::whole(line);
         if let Some(error) = whole.get("error") {
             let status = whole.count("status")?.and_then(|status| u16::try_from(status).ok());
-            return Ok(Line::Error(Said::with_status(error, status)));
+            return Ok(Line::Error(ServerError::with_status(error, status)));
         }
         let is_last = whole.flag("done")?;
         let mut piece = Piece { is_last, ..Piece::default() };
@@ -144,7 +144,7 @@ impl Ndjson {
     }
 }
 
-/// What Ollama counts, in tokens and nanoseconds. It leaves out what is zero.
+/// Ollama's counts, in tokens and nanoseconds. It omits values that are zero.
 fn numbers(whole: &Part<'_>, about: &mut About) -> Result<(), String> {
     let nanos = |name: &str| Ok::<_, String>(whole.count(name)?.map(Duration::from_nanos));
     about.model = whole.name("model")?.map(str::to_owned);

@@ -1,5 +1,5 @@
 //! OpenAI's API as many servers speak it: `/chat/completions` and `/embeddings`. An answer is a stream of server-sent
-//! events whose data are JSON; it ends with `[DONE]`. A server that does not stream sends one JSON object.
+//! events whose data is JSON; it ends with `[DONE]`. A server that does not stream sends one JSON object.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use serde_json::{Map, Value, json};
 use super::answer::About;
 use super::config::Config;
 use super::parts::{self, Object, Part};
-use super::refusal::Said;
+use super::refusal::ServerError;
 use super::request::{Question, Texts, Turn, add};
 use super::stream::{Line, Piece, Reading};
 
 pub(super) const CHAT: &str = "/chat/completions";
 pub(super) const EMBED: &str = "/embeddings";
 
-/// Options about how an Ollama runs a model, which is another server's own affair.
-const OLLAMAS: &[&str] = &["num_ctx", "num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread", "use_mmap"];
+/// Options that say how an Ollama server runs a model; they are not sent to other servers.
+const OLLAMA_OPTIONS: &[&str] = &["num_ctx", "num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread", "use_mmap"];
 
 /// The body for [`CHAT`].
 pub(super) fn chat(question: Question, config: &Config) -> Value {
@@ -31,8 +31,8 @@ pub(super) fn chat(question: Question, config: &Config) -> Value {
     body.insert("stream_options".to_owned(), json!({"include_usage": true}));
     for (name, value) in question.options {
         match name.as_str() {
-            name if OLLAMAS.contains(&name) => continue,
-            // Ollama takes a negative number for no limit.
+            name if OLLAMA_OPTIONS.contains(&name) => continue,
+            // Ollama takes a negative number as no limit.
             "max_tokens" if value.as_i64().is_some_and(|limit| limit < 0) => continue,
             "max_tokens" => body.insert(config.max_tokens_field.clone(), value),
             _ => body.insert(name, value),
@@ -75,7 +75,7 @@ pub(super) fn embed(texts: Texts) -> Value {
     Value::Object(body)
 }
 
-/// A tool call as it comes, in pieces.
+/// A tool call, which arrives in pieces.
 #[derive(Default)]
 struct ToolCall {
     id: Option<String>,
@@ -84,7 +84,7 @@ struct ToolCall {
     arguments: String,
 }
 
-/// What a tool call costs beside its texts, so that there are not too many of them.
+/// The bytes that a tool call counts besides its texts, which bounds their number.
 const CALL_BYTES: usize = 64;
 
 /// Reads the events of an answer.
@@ -92,16 +92,16 @@ const CALL_BYTES: usize = 64;
 pub(super) struct Events {
     about: About,
     said_something: bool,
-    /// By their number.
+    /// Tool calls by their index.
     tool_calls: BTreeMap<u64, ToolCall>,
     timings: About,
 }
 
 impl Events {
-    /// What was said beside the text, when all of it was read.
+    /// What the server reported besides the text; call this after reading all of it.
     pub(super) fn finish(self) -> About {
         let mut about = self.about;
-        // Some servers measure only.
+        // Some servers report only timings.
         if about.prompt_tokens.is_none() {
             about.prompt_tokens = self.timings.prompt_tokens;
         }
@@ -112,7 +112,7 @@ impl Events {
             .tool_calls
             .into_values()
             .map(|call| {
-                // What is no JSON stays text.
+                // Arguments that are not JSON stay text.
                 let arguments = json::parse(&call.arguments).unwrap_or(Value::String(call.arguments));
                 json!({"id": call.id, "name": call.name, "arguments": arguments})
             })
@@ -123,11 +123,11 @@ impl Events {
     fn read(&mut self, data: &Object) -> Result<Line, String> {
         let whole = Part::whole(data);
         if let Some(error) = whole.get("error") {
-            return Ok(Line::Error(Said::read(error)));
+            return Ok(Line::Error(ServerError::read(error)));
         }
-        // The event is an error by itself.
+        // The event itself is an error.
         if whole.get("object").is_some_and(|object| object == "error") {
-            return Ok(Line::Error(Said::read(&Value::Object(data.clone()))));
+            return Ok(Line::Error(ServerError::read(&Value::Object(data.clone()))));
         }
         let choices = whole.list("choices")?;
         self.said_something |= !choices.is_empty();
@@ -146,7 +146,7 @@ impl Events {
         for choice in choices {
             let Value::Object(choice) = choice else { return Err(whole.expected("choices[]", "an object", choice)) };
             let choice = Part::at(choice, "choices[].");
-            // One is asked for; more are somebody else's.
+            // Only one choice is asked for; others are ignored.
             if choice.count("index")?.unwrap_or(0) != 0 {
                 continue;
             }
@@ -169,7 +169,7 @@ impl Events {
             Some(Value::Array(parts)) => parts.iter().try_for_each(|part| take_part(message, part, piece))?,
             _ => piece.text.push_str(message.text("content")?.unwrap_or_default()),
         }
-        // What it is called differs; some servers send both.
+        // The name of the field differs; some servers send both.
         let thought = match message.text("reasoning_content")? {
             Some(thought) => thought,
             None => message.get("reasoning").and_then(Value::as_str).unwrap_or_default(),
@@ -191,7 +191,7 @@ impl Events {
                 piece.kept += kept.add(&Part::at(function, "tool_calls[].function."))?;
             }
         }
-        // As it was called before.
+        // The older name of the field.
         if let Some(function) = message.object("function_call")? {
             let kept = self.tool_calls.entry(0).or_default();
             piece.kept += CALL_BYTES + kept.add(&Part::at(function, "function_call."))?;
@@ -201,7 +201,7 @@ impl Events {
 }
 
 impl ToolCall {
-    /// Returns how many bytes more it is.
+    /// Adds a piece of a tool call; returns how many bytes it added.
     fn add(&mut self, function: &Part<'_>) -> Result<usize, String> {
         let name = function.name("name")?.unwrap_or_default();
         self.name.push_str(name);
@@ -232,10 +232,10 @@ fn take_part(message: &Part<'_>, part: &Value, piece: &mut Piece) -> Result<(), 
     Ok(())
 }
 
-/// Tokens of the prompt, of the answer, and those of the prompt that were cached.
+/// The tokens of the prompt and of the answer, and the prompt tokens that were cached.
 fn usage_of(usage: &Object) -> Result<(Option<u64>, Option<u64>, u64), String> {
     let part = Part::at(usage, "usage.");
-    // By the API, those that were cached are a part of all; some servers count them apart.
+    // By the API, cached tokens are included in the total; some servers count them separately.
     let details = part.object("prompt_tokens_details")?;
     let cached = match details {
         Some(details) => Part::at(details, "usage.prompt_tokens_details.").count("cached_tokens")?.unwrap_or(0),
@@ -244,7 +244,7 @@ fn usage_of(usage: &Object) -> Result<(Option<u64>, Option<u64>, u64), String> {
     Ok((part.count("prompt_tokens")?, part.count("completion_tokens")?, cached))
 }
 
-/// What llama.cpp measures, in tokens and milliseconds: `prompt_n` are those that were not cached.
+/// The measurements of llama.cpp, in tokens and milliseconds: `prompt_n` counts the tokens that were not cached.
 fn timings_of(timings: &Object) -> Result<About, String> {
     let part = Part::at(timings, "timings.");
     let duration = |name: &str| {
@@ -266,7 +266,7 @@ impl Reading for Events {
         let data = match line {
             [b'{', ..] => line,
             [b'd', b'a', b't', b'a', b':', data @ ..] => data.trim_ascii_start(),
-            // Comments, which keep the connection alive, and fields that say nothing about the text.
+            // Comments, which keep the connection alive, and fields that carry no text.
             _ if line.starts_with(b":") || line.contains(&b':') => return Line::Piece(Piece::default()),
             _ => return Line::Malformed("a line that is no event".to_owned()),
         };
@@ -279,7 +279,7 @@ impl Reading for Events {
         parts::object(data).and_then(|data| self.read(&data)).unwrap_or_else(Line::Malformed)
     }
 
-    /// Not every server says `[DONE]`, but each says why the text ended.
+    /// Not every server sends `[DONE]`, but each says why the text ended.
     fn may_end(&self) -> bool {
         self.about.done_reason.is_some()
     }
@@ -295,7 +295,7 @@ pub(super) fn embedded(body: &Object) -> Result<(Vec<Value>, About), String> {
         let vector = item.get("embedding").ok_or("`data[].embedding` is missing")?;
         vectors.push((item.count("index")?.unwrap_or(0), vector.clone()));
     }
-    // Stable, so that where no index is said the order holds.
+    // A stable sort, so that without indexes the order is kept.
     vectors.sort_by_key(|(index, _)| *index);
     let mut about = About { model: whole.name("model")?.map(str::to_owned), ..About::default() };
     if let Some(usage) = whole.object("usage")? {

@@ -1,14 +1,14 @@
-//! Reads what servers send: JSON that may hold anything. Whatever is not as expected is an error that names its place.
+//! Reads what servers send: JSON that may contain anything. An unexpected value is an error that names its place.
 
 use gleitzeit_workflow::json;
 use serde_json::{Map, Value};
 
 pub(super) type Object = Map<String, Value>;
 
-/// Names that a server gives, of a model or a reason, are never longer.
-const MOST_NAME_BYTES: usize = 1_024;
+/// The longest name of a model or a reason, in bytes.
+const MAX_NAME_BYTES: usize = 1_024;
 
-/// Reads a text that is one JSON object.
+/// Parses a text that is one JSON object.
 pub(super) fn object(text: &[u8]) -> Result<Object, String> {
     let text =
         std::str::from_utf8(text).map_err(|error| format!("no UTF-8 text after byte {}", error.valid_up_to()))?;
@@ -19,11 +19,11 @@ pub(super) fn object(text: &[u8]) -> Result<Object, String> {
     }
 }
 
-/// A value and where it stands.
+/// An object and its place in the message.
 #[derive(Clone, Copy)]
 pub(super) struct Part<'a> {
     object: &'a Object,
-    /// Before the names of its fields: empty, or with a dot at its end.
+    /// The prefix for the names of its fields: empty, or ending with a dot.
     place: &'a str,
 }
 
@@ -36,7 +36,7 @@ impl<'a> Part<'a> {
         Self { object, place }
     }
 
-    /// Null is as good as absent.
+    /// A field; null counts as absent.
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.object.get(name).filter(|value| !value.is_null())
     }
@@ -65,11 +65,11 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// A short text; an empty one is as good as absent.
+    /// A short text; an empty one counts as absent.
     pub(super) fn name(&self, name: &str) -> Result<Option<&'a str>, String> {
         match self.text(name)? {
-            Some(text) if text.len() > MOST_NAME_BYTES => {
-                Err(format!("`{}{name}` is longer than {MOST_NAME_BYTES} bytes", self.place))
+            Some(text) if text.len() > MAX_NAME_BYTES => {
+                Err(format!("`{}{name}` is longer than {MAX_NAME_BYTES} bytes", self.place))
             }
             text => Ok(text.filter(|text| !text.is_empty())),
         }
@@ -103,7 +103,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// For messages: a kind, and of a number the number itself.
+/// The kind of a value for messages; for a number, the number itself.
 pub(super) fn kind(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),

@@ -1,5 +1,5 @@
-//! Text on its way to whoever watches: `{"text": "…"}`, each piece once and in order, gathered for a short while so that
-//! a fast model does not flood the mesh.
+//! Sends text to watchers as `{"text": "…"}`: each piece once and in order, gathered for a short while so that a fast
+//! model does not flood the mesh.
 
 use std::mem;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use crate::call::Context;
 
-/// At most one report in so long; a person sees text flow at this pace.
+/// The shortest time between two reports; at this pace text appears to flow.
 const PACE: Duration = Duration::from_millis(50);
-/// Longer pieces are cut: the host drops progress over 64 KiB, and a character may take six bytes as JSON.
-const MOST_BYTES: usize = 8 * 1024;
+/// The most bytes of text in a report: the host drops progress over 64 KiB, and one byte may take six as JSON.
+const MAX_BYTES: usize = 8 * 1024;
 
 /// Gathers the text of one call.
 pub(super) struct Progress<'a> {
@@ -27,7 +27,7 @@ impl<'a> Progress<'a> {
         Self { context, waiting: String::new(), next: Instant::now() }
     }
 
-    /// Takes new text.
+    /// Adds new text.
     pub(super) fn add(&mut self, text: &str, now: Instant) {
         self.waiting.push_str(text);
         if now >= self.next {
@@ -35,12 +35,12 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// When what is waiting should be shown, if anything is.
+    /// When the gathered text is due to be sent; `None` if there is none.
     pub(super) fn due(&self) -> Option<Instant> {
         (!self.waiting.is_empty()).then_some(self.next)
     }
 
-    /// Shows what is waiting.
+    /// Sends the gathered text.
     pub(super) fn flush(&mut self, now: Instant) {
         if self.waiting.is_empty() {
             return;
@@ -48,7 +48,7 @@ impl<'a> Progress<'a> {
         let text = mem::take(&mut self.waiting);
         let mut rest = text.as_str();
         while !rest.is_empty() {
-            let end = (1..=rest.len().min(MOST_BYTES)).rev().find(|at| rest.is_char_boundary(*at));
+            let end = (1..=rest.len().min(MAX_BYTES)).rev().find(|at| rest.is_char_boundary(*at));
             let (piece, after) = rest.split_at(end.unwrap_or(rest.len()));
             self.context.report(Payload::from_value(&json!({"text": piece})));
             rest = after;
@@ -97,7 +97,7 @@ mod tests {
         let text = "ä€😀".repeat(3_000);
         Progress::new(&context).add(&text, Instant::now() + PACE);
         let texts = texts(&mut receiver);
-        assert!(texts.len() > 1 && texts.iter().all(|text| text.len() <= MOST_BYTES));
+        assert!(texts.len() > 1 && texts.iter().all(|text| text.len() <= MAX_BYTES));
         assert_eq!(texts.concat(), text);
     }
 }

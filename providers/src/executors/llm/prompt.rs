@@ -1,28 +1,28 @@
-//! How much was asked, and whether a server can have read all of it: some cut a prompt that is too long for the model's
-//! context and answer what is left as if nothing were missing.
+//! Estimates how large a prompt is and whether a server can have read all of it: some servers cut a prompt that is too
+//! long for the model's context and answer the rest as if nothing were missing.
 //!
-//! A server says how many tokens it read. No tokenizer in use makes tokens of several words (those few that do take less
-//! than two on average), and none has tokens of more than 128 bytes, which are runs of one character. So a prompt was cut
-//! if there are four times as many words as tokens, or over 64 bytes for each, where runs of white space or of one
-//! character hardly count. What is cut by less cannot be told from here.
+//! A server reports how many tokens it read. No tokenizer in use makes one token of several words (the few that do
+//! average less than two words), and none has tokens of more than 128 bytes, which are runs of one character. So a
+//! prompt was cut if it has more than four words per token, or more than 64 bytes per token, where runs of white space
+//! or of one character hardly count. A smaller cut cannot be detected.
 
-/// So many words in a token are too many.
-const MOST_WORDS: u64 = 4;
-/// So many bytes in a token are too many.
-const MOST_BYTES: u64 = 64;
-/// Of a run of one character, or of white space, no more counts.
-const MOST_RUN: u64 = 4;
-/// A shorter prompt fits into any context.
-const LEAST_BYTES: u64 = 2_048;
+/// More words per token than this are too many.
+const MAX_WORDS: u64 = 4;
+/// More bytes per token than this are too many.
+const MAX_BYTES: u64 = 64;
+/// How much of a run of one character, or of white space, counts.
+const MAX_RUN: u64 = 4;
+/// A prompt shorter than this, in bytes, fits into any context.
+const MIN_BYTES: u64 = 2_048;
 
-/// How much text was asked.
+/// The size of a prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Size {
-    /// As sent, in UTF-8.
+    /// The bytes as sent, in UTF-8.
     pub(super) bytes: u64,
-    /// Runs of letters.
+    /// The number of words: runs of letters.
     pub(super) words: u64,
-    /// Bytes without long runs of the same.
+    /// The bytes without long runs of the same character.
     dense: u64,
 }
 
@@ -35,7 +35,7 @@ impl Size {
             let kind = if letter.is_whitespace() { ' ' } else { letter };
             run = if before == Some(kind) { run + 1 } else { 1 };
             before = Some(kind);
-            if run <= MOST_RUN {
+            if run <= MAX_RUN {
                 self.dense += if kind == ' ' { 1 } else { u64::try_from(letter.len_utf8()).unwrap_or(4) };
             }
             let is_letter = letter.is_alphabetic();
@@ -44,11 +44,12 @@ impl Size {
         }
     }
 
-    /// Whether so few tokens cannot be all of it. None at all are no news: a server leaves out what it has not counted.
+    /// Whether this number of tokens is too small for all of it. Zero says nothing: a server omits what it has not
+    /// counted.
     pub(super) fn is_cut(&self, tokens: u64) -> bool {
         tokens > 0
-            && self.bytes >= LEAST_BYTES
-            && (tokens.saturating_mul(MOST_WORDS) < self.words || tokens.saturating_mul(MOST_BYTES) < self.dense)
+            && self.bytes >= MIN_BYTES
+            && (tokens.saturating_mul(MAX_WORDS) < self.words || tokens.saturating_mul(MAX_BYTES) < self.dense)
     }
 }
 
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn text_that_needs_few_tokens_is_not_taken_for_cut() {
-        // A token each 128 bytes, which is as long as they come.
+        // One token per 128 bytes, the longest that exist.
         for text in [" ".repeat(100_000), "\n".repeat(100_000), "=".repeat(100_000), "\u{2500}".repeat(30_000)] {
             assert!(!size(&text).is_cut(u64::try_from(text.len() / 128).expect("few")), "{:?}", &text[..3]);
         }

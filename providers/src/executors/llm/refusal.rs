@@ -1,5 +1,5 @@
-//! What a server's refusal means: whether the same request may be sent again, when, and what a person can do. The
-//! invariant: no text from here holds a secret.
+//! Interprets a server's refusal: whether the same request may be sent again, when, and what a person can do. The
+//! invariant: no text from here contains a secret.
 
 use gleitzeit_workflow::error::ErrorCode;
 use reqwest::header::{HeaderMap, LOCATION};
@@ -11,21 +11,21 @@ use super::service::Target;
 use crate::call::CallError;
 use crate::client;
 
-/// Of a refusal's body, no more is read.
-const MOST_BYTES: usize = 16 * 1024;
-/// Of a server's own words, no more is repeated.
-const MOST_CHARACTERS: usize = 500;
+/// The most bytes of a refusal's body that are read.
+const MAX_BYTES: usize = 16 * 1024;
+/// The most characters of a server's own message that are repeated.
+const MAX_CHARACTERS: usize = 500;
 
-/// What a server says about a failure.
+/// What a server reports about a failure.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct ServerError {
     pub(super) message: String,
-    /// Its word or number for it, if it has one.
+    /// The server's code for the failure, a word or a number, if it has one.
     kind: Option<String>,
 }
 
-impl Said {
-    /// From an error object as both kinds of server send it, alone or in a stream.
+impl ServerError {
+    /// Reads an error object as both kinds of servers send it, alone or in a stream.
     pub(super) fn read(error: &Value) -> Self {
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let kind = |name: &str| match error.get(name)? {
@@ -37,14 +37,14 @@ impl Said {
         Self { message, kind: kind("code").or_else(|| kind("type")) }
     }
 
-    /// The same with a status that stands beside the error.
+    /// The same, with a status that stands beside the error.
     pub(super) fn with_status(error: &Value, status: Option<u16>) -> Self {
         let said = Self::read(error);
         Self { kind: said.kind.or_else(|| status.map(|status| status.to_string())), ..said }
     }
 
     fn body(text: &str) -> Self {
-        // What is no JSON, or no good one, is taken as it is.
+        // A body that is not valid JSON is taken as plain text.
         let parsed = gleitzeit_workflow::json::parse(text).unwrap_or(Value::Null);
         for name in ["error", "message", "detail"] {
             if let Some(error) = parsed.get(name).filter(|error| !error.is_null()) {
@@ -59,38 +59,38 @@ impl Said {
     }
 }
 
-/// Why a server did not do what it was asked.
+/// The error for a request that the server refused.
 pub(super) fn explain(
     api: Api,
     target: &Target,
     (status, headers): (StatusCode, &HeaderMap),
-    said: &Said,
+    said: &ServerError,
     path: &str,
     model: &str,
 ) -> CallError {
     judge(api, target, status, headers, said, path, model).with("status", status.as_u16())
 }
 
-/// What a server says beside its status, for the end of a message: with a colon before it, or empty.
+/// The server's message besides its status, to append to our own: with a colon before it, or empty.
 pub(super) async fn words(target: &Target, response: Response) -> String {
-    after_colon(&said(response).await, target)
+    after_colon(&read_error(response).await, target)
 }
 
 /// What the body of a refusal says.
-pub(super) async fn said(mut response: Response) -> Said {
+pub(super) async fn read_error(mut response: Response) -> ServerError {
     let mut body = Vec::new();
-    while body.len() < MOST_BYTES {
+    while body.len() < MAX_BYTES {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            // Its status says enough.
+            // The status says enough.
             Ok(None) | Err(_) => break,
         }
     }
-    body.truncate(MOST_BYTES);
-    Said::body(&String::from_utf8_lossy(&body))
+    body.truncate(MAX_BYTES);
+    ServerError::body(&String::from_utf8_lossy(&body))
 }
 
-fn after_colon(said: &Said, target: &Target) -> String {
+fn after_colon(said: &ServerError, target: &Target) -> String {
     let words = shown(&said.message, target);
     if words.is_empty() { words } else { format!(": {words}") }
 }
@@ -100,7 +100,7 @@ fn judge(
     target: &Target,
     status: StatusCode,
     headers: &HeaderMap,
-    said: &Said,
+    said: &ServerError,
     path: &str,
     model: &str,
 ) -> CallError {
@@ -116,21 +116,22 @@ fn judge(
         }
         StatusCode::TOO_MANY_REQUESTS => {
             let message = format!("{server} gets too many requests{words}");
-            patient(CallError::new(ErrorCode::RateLimitExceeded, message), headers)
+            with_retry_after(CallError::new(ErrorCode::RateLimitExceeded, message), headers)
         }
         StatusCode::SERVICE_UNAVAILABLE => {
             let message = format!("{server} is not ready or has no room for now{words}");
-            patient(CallError::new(ErrorCode::ProviderOverloaded, message), headers)
+            with_retry_after(CallError::new(ErrorCode::ProviderOverloaded, message), headers)
         }
         status if is_too_long(status, said) => {
-            failed(format!("{server} cannot take the whole prompt ({status}){words}; {}", longer(api))).retryable(false)
+            failed(format!("{server} cannot take the whole prompt ({status}){words}; {}", context_remedy(api)))
+                .retryable(false)
         }
         StatusCode::NOT_IMPLEMENTED => failed(format!("{server} cannot do this ({status}){words}")).retryable(false),
-        StatusCode::INTERNAL_SERVER_ERROR if lacks_eyes(said) => {
+        StatusCode::INTERNAL_SERVER_ERROR if lacks_image_support(said) => {
             let hint = "the model takes no images as it is loaded there: choose another, or load its projector too";
             failed(format!("{server} failed ({status}){words}; {hint}")).retryable(false)
         }
-        StatusCode::NOT_FOUND if names_model(said) => failed(unknown(api, target, model, &words)).retryable(false),
+        StatusCode::NOT_FOUND if is_unknown_model(said) => failed(unknown(api, target, model, &words)).retryable(false),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
             let hint = match api {
                 Api::Ollama => "is `base_url` that of an Ollama?",
@@ -144,21 +145,24 @@ fn judge(
             failed(format!("{server} points to {to}, which is not followed; correct `base_url`")).retryable(false)
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY => {
-            patient(failed(format!("{server} asks to try again ({status}){words}")), headers)
+            with_retry_after(failed(format!("{server} asks to try again ({status}){words}")), headers)
         }
-        status if status.is_server_error() => patient(failed(format!("{server} failed ({status}){words}")), headers),
+        status if status.is_server_error() => {
+            with_retry_after(failed(format!("{server} failed ({status}){words}")), headers)
+        }
         status => failed(format!("{server} refuses the request ({status}){words}")).retryable(false),
     }
 }
 
-/// An error object that came while the answer was on its way, after a status of success.
-pub(super) fn midway(api: Api, target: &Target, said: &Said, model: &str) -> CallError {
+/// The error for an error object that arrived in the middle of an answer, after a successful status.
+pub(super) fn midway(api: Api, target: &Target, said: &ServerError, model: &str) -> CallError {
     let words = shown(&said.message, target);
     if is_too_long(StatusCode::BAD_REQUEST, said) {
-        let message = format!("{} cannot take the whole prompt: {words}; {}", api.server(&target.url), longer(api));
+        let message =
+            format!("{} cannot take the whole prompt: {words}; {}", api.server(&target.url), context_remedy(api));
         return CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false);
     }
-    if names_model(said) {
+    if is_unknown_model(said) {
         let message = unknown(api, target, model, &format!(": {words}"));
         return CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false);
     }
@@ -167,7 +171,7 @@ pub(super) fn midway(api: Api, target: &Target, said: &Said, model: &str) -> Cal
         Some("503" | "overloaded_error" | "server_overloaded" | "unavailable_error") => {
             (ErrorCode::ProviderOverloaded, true)
         }
-        // The request itself was wrong, or is none that this server knows.
+        // The request itself was wrong, or is one that this server does not support.
         Some("400" | "413" | "422" | "501" | "invalid_request_error" | "not_supported_error") => {
             (ErrorCode::TaskExecutionFailed, false)
         }
@@ -177,11 +181,11 @@ pub(super) fn midway(api: Api, target: &Target, said: &Said, model: &str) -> Cal
     CallError::new(code, message).retryable(retryable)
 }
 
-/// The server does not accept who we say we are.
+/// The error text for a server that does not accept the provider's authentication.
 pub(super) fn secret(api: Api, target: &Target, status: StatusCode, words: &str) -> String {
     let server = api.server(&target.url);
     match (&target.secret_from, api) {
-        // What it says about the secret may repeat a part of it, so it is left out.
+        // The server's message may repeat a part of the secret, so it is left out.
         (Some(from), _) => format!("{server} refuses the secret of {from} ({status})"),
         (None, Api::Ollama) => {
             format!("{server} does not allow this ({status}){words}; for models of ollama.com see `ollama signin`")
@@ -193,8 +197,8 @@ pub(super) fn secret(api: Api, target: &Target, status: StatusCode, words: &str)
     }
 }
 
-/// How servers say that a prompt does not fit into the model's context, which more patience does not change.
-fn is_too_long(status: StatusCode, said: &Said) -> bool {
+/// Whether the prompt does not fit into the model's context, which a retry would not change.
+fn is_too_long(status: StatusCode, said: &ServerError) -> bool {
     if ["context_length_exceeded", "exceed_context_size_error"].iter().any(|kind| said.is(kind)) {
         return true;
     }
@@ -203,7 +207,7 @@ fn is_too_long(status: StatusCode, said: &Said) -> bool {
     let fits_not = has(&["context"]) && has(&["exceed", "too long", "too large"])
         || has(&["too large to process", "prompt is too long", "input is too long"]);
     match status {
-        // A server may say this of its own memory too.
+        // A server may report the same about its own memory.
         StatusCode::INTERNAL_SERVER_ERROR => fits_not && has(&["input", "prompt", "request"]),
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
             fits_not || has(&["maximum context"])
@@ -212,8 +216,8 @@ fn is_too_long(status: StatusCode, said: &Said) -> bool {
     }
 }
 
-/// What to do about a prompt that does not fit.
-pub(super) fn longer(api: Api) -> &'static str {
+/// The remedy for a prompt that does not fit.
+pub(super) fn context_remedy(api: Api) -> &'static str {
     match api {
         Api::Ollama => {
             "set a larger `num_ctx` in the task's `options`, shorten the prompt, or let it be cut with \
@@ -223,8 +227,8 @@ pub(super) fn longer(api: Api) -> &'static str {
     }
 }
 
-/// How servers say that images cannot be read because a part of the model is missing.
-fn lacks_eyes(said: &Said) -> bool {
+/// Whether images cannot be read because a part of the model is missing.
+fn lacks_image_support(said: &ServerError) -> bool {
     let message = said.message.to_lowercase();
     ["mmproj", "image input is not supported", "missing data required for image input", "does not support images"]
         .iter()
@@ -232,7 +236,7 @@ fn lacks_eyes(said: &Said) -> bool {
 }
 
 /// Whether a server refuses one of these fields because it does not know it, as strict ones do.
-pub(super) fn refuses_fields(status: StatusCode, said: &Said, fields: &[&str]) -> bool {
+pub(super) fn refuses_fields(status: StatusCode, said: &ServerError, fields: &[&str]) -> bool {
     if !matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) || is_too_long(status, said) {
         return false;
     }
@@ -242,8 +246,8 @@ pub(super) fn refuses_fields(status: StatusCode, said: &Said, fields: &[&str]) -
     unknown.iter().any(|word| message.contains(word)) && words.any(|word| fields.contains(&word))
 }
 
-/// How the two kinds of server say that they have no such model.
-fn names_model(said: &Said) -> bool {
+/// Whether the server does not have the model, as both kinds of servers report it.
+fn is_unknown_model(said: &ServerError) -> bool {
     said.is("model_not_found") || {
         let message = said.message.to_lowercase();
         message.contains("model") && (message.contains("not found") || message.contains("does not exist"))
@@ -261,22 +265,22 @@ fn unknown(api: Api, target: &Target, model: &str, words: &str) -> String {
     }
 }
 
-/// With the delay that the server asks for, if it does.
-fn patient(error: CallError, headers: &HeaderMap) -> CallError {
+/// Adds the delay that the server asks for, if it does.
+fn with_retry_after(error: CallError, headers: &HeaderMap) -> CallError {
     match client::retry_after(headers) {
         Some(delay) => error.after(delay),
         None => error.retryable(true),
     }
 }
 
-/// A server's words, without secrets, on one line and not too long.
+/// A server's message without secrets, on one line and shortened.
 fn shown(text: &str, target: &Target) -> String {
     let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for secret in target.secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(secret.as_str(), "***");
     }
-    if text.chars().count() > MOST_CHARACTERS {
-        text = text.chars().take(MOST_CHARACTERS).chain(['…']).collect();
+    if text.chars().count() > MAX_CHARACTERS {
+        text = text.chars().take(MAX_CHARACTERS).chain(['…']).collect();
     }
     text
 }
@@ -294,15 +298,17 @@ mod tests {
             r#"{"detail": "no luck"}"#,
             " no luck\n",
         ] {
-            assert_eq!(Said::body(body).message, "no luck", "{body}");
+            assert_eq!(ServerError::body(body).message, "no luck", "{body}");
         }
-        assert!(Said::body(r#"{"error": {"message": "x", "type": "a", "code": "b"}}"#).is("b"));
+        assert!(ServerError::body(r#"{"error": {"message": "x", "type": "a", "code": "b"}}"#).is("b"));
     }
 
     #[test]
     fn a_prompt_that_does_not_fit_is_known_by_what_servers_say_of_it() {
-        let said =
-            |message: &str, kind: Option<&str>| Said { message: message.to_owned(), kind: kind.map(str::to_owned) };
+        let said = |message: &str, kind: Option<&str>| ServerError {
+            message: message.to_owned(),
+            kind: kind.map(str::to_owned),
+        };
         for (status, message) in [
             (400, "the input length exceeds the context length"),
             (500, "the input length exceeds the context length"),
@@ -330,7 +336,7 @@ mod tests {
     fn only_a_field_that_is_not_known_is_left_out_the_next_time() {
         let fields = ["truncate", "shift"];
         let refused = |status, message: &str| {
-            let said = Said { message: message.to_owned(), kind: None };
+            let said = ServerError { message: message.to_owned(), kind: None };
             refuses_fields(status, &said, &fields)
         };
         assert!(refused(StatusCode::BAD_REQUEST, "json: unknown field \"truncate\""));

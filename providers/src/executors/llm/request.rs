@@ -1,4 +1,4 @@
-//! What a call asks for, the same for every kind of server.
+//! Parses what a call asks for; the same for every kind of server.
 
 use std::path::PathBuf;
 
@@ -13,22 +13,22 @@ use super::image::{Image, Source};
 use super::prompt::Size;
 use crate::call::{Call, CallError};
 
-/// A question to a model, checked.
+/// A checked question to a model.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) model: String,
-    /// In the order of the conversation; never empty.
+    /// The messages in the order of the conversation; never empty.
     pub(super) turns: Vec<Turn>,
-    /// By the names of the protocol.
+    /// Model options, by the names of the protocol.
     pub(super) options: Map<String, Value>,
     /// `json` or a JSON Schema.
     pub(super) format: Option<Value>,
-    /// The same, to hold the answer against.
+    /// The compiled form of `format`, to check the answer against.
     pub(super) expected: Option<Format>,
     pub(super) keep_alive: Option<Value>,
-    /// Added to the request as it is.
+    /// Fields that are added to the request unchanged.
     pub(super) extra: Map<String, Value>,
-    /// How much text the turns hold.
+    /// The size of the text in all turns.
     pub(super) size: Size,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Texts {
     pub(super) dimensions: Option<u64>,
     pub(super) keep_alive: Option<Value>,
     pub(super) extra: Map<String, Value>,
-    /// How much text there is.
+    /// The size of all texts.
     pub(super) size: Size,
 }
 
@@ -96,10 +96,10 @@ enum OneOrMore {
     More(Vec<String>),
 }
 
-/// What `extra` may not say: the parameters say it, or the answer could not be read.
+/// Fields that `extra` must not set: the parameters set them, or the answer could not be read.
 const RESERVED: &[&str] = &["model", "messages", "prompt", "input", "images", "stream", "stream_options", "n"];
 
-/// Reads a chat, a completion or a question about images. Files of images are read, so this may wait.
+/// Parses a chat, a completion or a question about images. Reads the files of images, so it may block.
 pub(super) fn question(call: &Call, config: &Config) -> Result<Question, CallError> {
     let asked: Asked = parameters(call)?;
     let load = |sources: Vec<Source>, place: &str| -> Result<Vec<Image>, CallError> {
@@ -133,7 +133,7 @@ pub(super) fn question(call: &Call, config: &Config) -> Result<Question, CallErr
     let mut size = Size::default();
     turns.iter().for_each(|turn| size.add(&turn.content));
     let mut options = asked.options;
-    // What Ollama calls it, for those who know that name.
+    // Ollama's name for the limit, for those who know it by that name.
     let tokens = options.remove("num_predict");
     for (name, value) in [("temperature", asked.temperature), ("max_tokens", asked.max_tokens), ("max_tokens", tokens)]
     {
@@ -162,7 +162,7 @@ pub(super) fn question(call: &Call, config: &Config) -> Result<Question, CallErr
     })
 }
 
-/// Reads what is to be embedded.
+/// Parses the texts of an embedding.
 pub(super) fn texts(call: &Call, config: &Config) -> Result<Texts, CallError> {
     let Embed { model, input, dimensions, keep_alive: kept, extra } = parameters(call)?;
     let input = match input {
@@ -175,13 +175,13 @@ pub(super) fn texts(call: &Call, config: &Config) -> Result<Texts, CallError> {
     Ok(Texts { model: config.model(&model), input, dimensions, keep_alive, extra: checked(extra)?, size })
 }
 
-/// Whether the task lets the server cut what is too long.
+/// Whether the task lets the server cut a prompt that is too long.
 pub(super) fn may_cut(extra: &Map<String, Value>) -> bool {
     extra.get("truncate").is_some_and(|truncate| *truncate != Value::Bool(false))
         || extra.contains_key("truncate_prompt_tokens")
 }
 
-/// Ollama takes seconds as a number only, and durations as text; a number in text is meant as one.
+/// Ollama accepts seconds only as a number, and durations as text; a number in a text is meant as a number.
 fn keep_alive(value: Value) -> Result<Value, CallError> {
     let Value::String(text) = &value else { return Ok(value) };
     let text = text.trim();
@@ -200,7 +200,7 @@ fn keep_alive(value: Value) -> Result<Value, CallError> {
     Err(invalid(format!("`keep_alive` is `{text}`; write {known}")))
 }
 
-/// As Go reads durations: numbers, each with its unit.
+/// Whether a text is a duration as Go parses it: numbers, each with its unit.
 fn is_duration(text: &str) -> bool {
     let mut rest = text.strip_prefix('-').unwrap_or(text);
     if rest.is_empty() {
@@ -219,7 +219,7 @@ fn is_duration(text: &str) -> bool {
     true
 }
 
-/// The host validated them; a foreign engine may not have.
+/// Parses the parameters. The host has validated them, but the engine of another implementation may not have.
 fn parameters<'de, T: Deserialize<'de>>(call: &'de Call) -> Result<T, CallError> {
     call.params.read().map_err(|error| invalid(format!("parameters of `{}`: {error}", call.method.as_str())))
 }
@@ -231,7 +231,7 @@ fn checked(extra: Map<String, Value>) -> Result<Map<String, Value>, CallError> {
     }
 }
 
-/// Adds fields; an object is added to an object that is there.
+/// Adds fields; an object is merged into an object that already exists.
 pub(super) fn add(body: &mut Map<String, Value>, extra: Map<String, Value>) {
     for (name, value) in extra {
         match (body.get_mut(&name), value) {

@@ -1,4 +1,5 @@
-//! The server behind a provider: reaching it, asking it, and what its refusals mean. Nothing here knows what is asked.
+//! The server behind a provider: reaches it, sends requests, and interprets refusals. Nothing here depends on what is
+//! asked.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::client;
 use crate::connection::{Authentication, Connection};
 use crate::factory::Settings;
 
-/// A server and how it is talked to.
+/// A server and how to reach it.
 pub(super) struct Service {
     pub(super) api: Api,
     connection: Connection,
@@ -26,13 +27,13 @@ pub(super) struct Service {
     client: OnceCell<Client>,
 }
 
-/// Where a request goes and who it says it is from, read anew for each.
+/// The address and credentials of a request, read again for each one.
 pub(super) struct Target {
     pub(super) url: String,
     header: Option<(HeaderName, HeaderValue)>,
-    /// What must never be shown.
+    /// The texts that must never be shown.
     pub(super) secrets: Vec<String>,
-    /// Where the secret is from, if one is sent.
+    /// The source of the secret, if one is sent.
     pub(super) secret_from: Option<String>,
 }
 
@@ -43,7 +44,7 @@ pub(super) struct Begun {
     pub(super) patience: Patience,
 }
 
-/// Before a request that reached nobody is sent again; doubled each time.
+/// The pause before a request that reached no server is sent again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Service {
@@ -51,7 +52,7 @@ impl Service {
         Self { api, connection, authentication, settings, client: OnceCell::new() }
     }
 
-    /// Made once, on a thread that may wait: a file with a root may be read.
+    /// Built once, on a blocking thread, because it may read a file with root certificates.
     async fn client(&self) -> Result<&Client, String> {
         let make = || async {
             let (settings, ca, timeout) = (self.settings.clone(), self.connection.ca.clone(), self.connection.timeout);
@@ -64,7 +65,8 @@ impl Service {
         self.client.get_or_try_init(make).await
     }
 
-    /// Address and secret may change while the provider runs. A secret's file is read on a thread that may wait.
+    /// Read for each request, because address and secret may change while the provider runs. The file of a secret is
+    /// read on a blocking thread.
     async fn target(&self) -> Result<Target, String> {
         let url = match self.api {
             Api::Ollama => host::resolve(&self.connection.base_url, &self.settings)?,
@@ -92,8 +94,8 @@ impl Service {
         Ok(Target { url, header: Some((name, value)), secrets, secret_from: Some(from) })
     }
 
-    /// Sends JSON and waits until the answer begins with a success. Fields of the body that are `spare` are left out where
-    /// a server refuses them because it does not know them.
+    /// Sends JSON and waits until an answer with a successful status begins. If the server refuses the fields named in
+    /// `spare` because it does not know them, the request is sent again without them.
     pub(super) async fn post(
         &self,
         path: &str,
@@ -123,8 +125,8 @@ impl Service {
                 Ok(response) if response.status().is_success() => break response,
                 Ok(response) => {
                     let (status, headers) = (response.status(), response.headers().clone());
-                    // A server that is silent now has said enough by its status.
-                    let said = patience.wait(refusal::said(response)).await.unwrap_or_default();
+                    // If the server falls silent now, its status says enough.
+                    let said = patience.wait(refusal::read_error(response)).await.unwrap_or_default();
                     if !refusal::refuses_fields(status, &said, spare) {
                         return Err(refusal::explain(self.api, &target, (status, &headers), &said, path, model));
                     }
@@ -134,7 +136,7 @@ impl Service {
                     bytes = body.to_string().into_bytes();
                     spare = &[];
                 }
-                // It reached nobody, so nobody does the work twice.
+                // The request reached no server, so no work is done twice.
                 Err(error) if error.is_connect() && left > 0 => {
                     left -= 1;
                     tokio::time::sleep(pause).await;
@@ -143,7 +145,7 @@ impl Service {
                 Err(error) => return Err(self.failed(&target, &error)),
             }
         };
-        patience.heard();
+        patience.received();
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if kind.is_some_and(|kind| kind.starts_with("text/html")) {
             let message = format!("{} answers with a web page; correct `base_url`", self.api.server(&target.url));
@@ -152,13 +154,13 @@ impl Service {
         Ok(Begun { response, target, patience })
     }
 
-    /// The next piece of an answer; none at its end. Cancel-safe.
+    /// The next piece of an answer; `None` at its end. Cancel-safe.
     pub(super) async fn more(&self, begun: &mut Begun) -> Result<Option<Vec<u8>>, CallError> {
         let Some(read) = begun.patience.wait(begun.response.chunk()).await else {
             return Err(self.silent(&begun.target));
         };
         let chunk = read.map_err(|error| self.failed(&begun.target, &error))?;
-        begun.patience.heard();
+        begun.patience.received();
         Ok(chunk.map(|chunk| chunk.to_vec()))
     }
 
@@ -170,7 +172,7 @@ impl Service {
         CallError::new(ErrorCode::ProviderTimeout, message)
     }
 
-    /// Why nothing more came from the server.
+    /// The error if nothing more came from the server.
     pub(super) fn failed(&self, target: &Target, error: &reqwest::Error) -> CallError {
         let server = self.api.server(&target.url);
         if error.is_connect() {
@@ -181,7 +183,7 @@ impl Service {
         CallError::new(ErrorCode::TaskExecutionFailed, message)
     }
 
-    /// Asks the server how it is.
+    /// Checks the health of the server.
     pub(super) async fn health(&self) -> Health {
         self.ask().await.unwrap_or_else(Health::unhealthy)
     }
@@ -203,7 +205,7 @@ impl Service {
         }
         let server = self.api.server(&target.url);
         let sent = request.send().await;
-        // A server that computes has no time for this; a refusal is another matter.
+        // A server that is busy computing may not answer in time, which does not mean that it is broken.
         if sent.as_ref().is_err_and(reqwest::Error::is_timeout) {
             let limit = check.timeout.as_secs_f64();
             return Ok(Health::slow(format!("{server} did not answer within {limit} s")));
@@ -219,13 +221,13 @@ impl Service {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Ok(Health::broken(refusal::secret(self.api, &target, response.status(), "")))
             }
-            // As long as it loads a model, llama.cpp says so of every path; others while they start.
+            // While it loads a model, llama.cpp answers every path like this; other servers do so while they start.
             StatusCode::SERVICE_UNAVAILABLE => {
                 let status = response.status();
                 let words = refusal::words(&target, response).await;
                 Ok(Health::starting(format!("{server} is not ready yet ({status}){words}")))
             }
-            // Not every server that speaks the API knows this path, and one that counts requests is well.
+            // Not every server that speaks the API has this path, and a server that limits the request rate is healthy.
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::TOO_MANY_REQUESTS
                 if check.path.is_none() =>
             {

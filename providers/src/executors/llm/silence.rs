@@ -1,7 +1,7 @@
-//! For how long a server may say nothing. A server that works on one call after another leaves the others without a word
-//! until their turn, so a call's silence counts only while no other call of this process hears anything from the server.
-//! Its health checks do not count: it answers those even if what runs its models hangs. How long a call may wait in all is
-//! up to its task's timeout.
+//! Limits how long a server may stay silent. A server that works on one call after another sends nothing to the others
+//! until it is their turn. So the silence of a call counts only while no other call of this process receives anything
+//! from the same server. Health checks do not count: a server answers them even if its models hang. The total time of a
+//! call is limited by its task's timeout.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,45 +12,45 @@ use std::time::Duration;
 use reqwest::Url;
 use tokio::time::{Instant, sleep_until};
 
-/// When any call heard from a server last.
-type Heard = Arc<Mutex<Option<Instant>>>;
+/// When any call last received something from a server.
+type LastReceived = Arc<Mutex<Option<Instant>>>;
 
-/// The servers that are being asked, by their origin: two providers may share one.
+/// The servers in use, by origin: two providers may share one.
 static SERVERS: Mutex<BTreeMap<String, Weak<Mutex<Option<Instant>>>>> = Mutex::new(BTreeMap::new());
 
-fn heard_of(url: &str) -> Heard {
+fn last_received_from(url: &str) -> LastReceived {
     let origin = Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization());
     let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(heard) = servers.get(&origin).and_then(Weak::upgrade) {
-        return heard;
+    if let Some(last) = servers.get(&origin).and_then(Weak::upgrade) {
+        return last;
     }
-    // Bounded by the calls that are open: the others are forgotten here.
-    servers.retain(|_, heard| heard.strong_count() > 0);
-    let heard = Heard::default();
-    servers.insert(origin, Arc::downgrade(&heard));
-    heard
+    // Bounded by the open calls: the entries of finished ones are removed here.
+    servers.retain(|_, last| last.strong_count() > 0);
+    let last = LastReceived::default();
+    servers.insert(origin, Arc::downgrade(&last));
+    last
 }
 
-/// The patience of one call.
+/// The limit on silence for one call.
 pub(super) struct Patience {
-    server: Heard,
+    server: LastReceived,
     limit: Duration,
     since: Instant,
 }
 
 impl Patience {
-    /// From now on; the server at `url` may be silent for `limit`.
+    /// Starts now; the server at `url` may be silent for `limit`.
     pub(super) fn begin(url: &str, limit: Duration) -> Self {
-        Self { server: heard_of(url), limit, since: Instant::now() }
+        Self { server: last_received_from(url), limit, since: Instant::now() }
     }
 
-    /// The server said something to this call.
-    pub(super) fn heard(&mut self) {
+    /// Records that the server sent something to this call.
+    pub(super) fn received(&mut self) {
         self.since = Instant::now();
         *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.since);
     }
 
-    /// Waits for what the server says next; none if it is silent for too long. Cancel-safe if `work` is.
+    /// Waits for `work`; `None` if the server is silent for too long. Cancel-safe if `work` is.
     pub(super) async fn wait<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {
@@ -67,10 +67,10 @@ impl Patience {
         }
     }
 
-    /// None: never, for no clock goes so far.
+    /// When the silence becomes too long; `None` if that is beyond what the clock can represent.
     fn due(&self) -> Option<Instant> {
-        let heard = *self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.map_or(self.since, |heard| heard.max(self.since)).checked_add(self.limit)
+        let last = *self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map_or(self.since, |last| last.max(self.since)).checked_add(self.limit)
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
         let other = async {
             for _ in 0..10 {
                 sleep(LIMIT / 2).await;
-                working.heard();
+                working.received();
             }
         };
         let (silent, ()) = tokio::join!(waiting.wait(pending::<()>()), other);
@@ -106,7 +106,7 @@ mod tests {
         let mut elsewhere = Patience::begin("http://two.test:2", LIMIT);
         let other = async {
             sleep(LIMIT / 2).await;
-            elsewhere.heard();
+            elsewhere.received();
         };
         let (silent, ()) = tokio::join!(waiting.wait(pending::<()>()), other);
         assert_eq!((silent, begun.elapsed()), (None, LIMIT));

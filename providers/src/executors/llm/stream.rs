@@ -1,5 +1,5 @@
-//! An answer that comes piece by piece: lines of bounded length, text that is shown as it comes, and an end that must be
-//! said. Which lines mean what is the business of `ollama` and `openai`.
+//! Reads an answer piece by piece: lines of bounded length, text that is shown as it arrives, and an explicit end. What
+//! the lines mean is decided by `ollama` and `openai`.
 
 use gleitzeit_workflow::error::ErrorCode;
 use reqwest::Response;
@@ -10,56 +10,58 @@ use tokio::time::{Instant, sleep_until};
 use super::config::{Api, Config};
 use super::parts::{self, Object};
 use super::progress::Progress;
-use super::refusal::{Said, midway};
+use super::refusal::{ServerError, midway};
 use super::service::{Begun, Service};
 use crate::call::{CallError, Context};
 
-/// A line of a stream holds one piece and some numbers; a server that does not stream puts the whole answer in one.
-const MOST_BEYOND_TEXT: usize = 256 * 1024;
+/// How many bytes a line may have beyond its text: a streamed line holds one piece and some numbers, and a server that
+/// does not stream sends the whole answer in one line.
+const MAX_BEYOND_TEXT: usize = 256 * 1024;
 
-/// What a server has written, piece by piece.
+/// What a server has written so far.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Written {
-    /// The answer's text.
+    /// The text of the answer.
     pub(super) text: String,
-    /// What the model thought before, where the server tells it apart.
+    /// The model's thoughts, if the server separates them.
     pub(super) thinking: String,
 }
 
-/// More of an answer, perhaps nothing.
+/// The next piece of an answer; may be empty.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) text: String,
     pub(super) thinking: String,
-    /// Bytes of what the reader keeps itself.
+    /// How many bytes the reader itself keeps of the line.
     pub(super) kept: usize,
-    /// The answer is whole with it.
+    /// Whether the answer is complete with this piece.
     pub(super) is_last: bool,
 }
 
-/// What a line says.
+/// The meaning of a line.
 pub(super) enum Line {
     /// More of the answer.
     Piece(Piece),
     /// The server gave up.
-    Error(Said),
-    /// No such line exists.
+    Error(ServerError),
+    /// The line is not valid.
     Malformed(String),
 }
 
-/// How one kind of server puts an answer into lines.
+/// The line format of one kind of server.
 pub(super) trait Reading: Send {
-    /// Takes a line without its end.
+    /// Reads a line without its line break.
     fn take(&mut self, line: &[u8]) -> Line;
 
-    /// Whether an answer that ends without a word is whole.
+    /// Whether the answer counts as complete if it ends without an end mark.
     fn may_end(&self) -> bool;
 }
 
-/// Reads an answer to its end and returns what it says. Only its text is shown as it comes.
+/// Reads an answer to its end and returns what the reader collected. Only the text of the answer is shown as it
+/// arrives.
 ///
 /// # Errors
-/// If the server fails, breaks off, says too much, or says what cannot be understood.
+/// If the server fails, breaks off, sends too much, or sends something that cannot be understood.
 pub(super) async fn read(
     service: &Service,
     config: &Config,
@@ -71,10 +73,10 @@ pub(super) async fn read(
     let server = service.api.server(&begun.target.url);
     let mut progress = Progress::new(context);
     let (mut answer, mut kept) = (Written::default(), 0);
-    // JSON may take six bytes for one of text.
-    let limit = config.max_response_bytes * 6 + MOST_BEYOND_TEXT;
+    // JSON may take six bytes for one byte of text.
+    let limit = config.max_response_bytes * 6 + MAX_BEYOND_TEXT;
     let mut lines = if service.api == Api::OpenAi && is_json(&begun.response) {
-        // The server does not stream. Its object may go over many lines.
+        // The server does not stream. Its object may span several lines.
         let object = object(service, config, &mut begun).await?;
         Lines {
             buffer: Value::Object(object).to_string().into_bytes(),
@@ -93,7 +95,7 @@ pub(super) async fn read(
             }
         };
         let line = tokio::select! {
-            // Safe to drop: what was read stays in `lines`.
+            // Cancel-safe: what was read stays in `lines`.
             line = lines.next() => line?,
             () = show => {
                 progress.flush(Instant::now());
@@ -130,11 +132,11 @@ pub(super) async fn read(
 /// Reads an answer that is one JSON object.
 ///
 /// # Errors
-/// If it is larger than the limit, cut off, or no JSON.
+/// If it is larger than the limit, cut off, or not JSON.
 pub(super) async fn object(service: &Service, config: &Config, begun: &mut Begun) -> Result<Object, CallError> {
     let server = service.api.server(&begun.target.url);
-    // Some servers put every number on a line of its own.
-    let limit = config.max_response_bytes * 4 + MOST_BEYOND_TEXT;
+    // Some servers put every number on its own line.
+    let limit = config.max_response_bytes * 4 + MAX_BEYOND_TEXT;
     let mut body = Vec::new();
     while let Some(chunk) = service.more(begun).await? {
         if body.len() + chunk.len() > limit {
@@ -175,9 +177,9 @@ struct Lines<'a> {
     begun: Begun,
     limit: usize,
     buffer: Vec<u8>,
-    /// Of the buffer, what was given out.
+    /// How many bytes of the buffer were returned.
     taken: usize,
-    /// Of the buffer, where no line ends.
+    /// How many bytes of the buffer were searched and contain no line break.
     searched: usize,
     ended: bool,
 }
@@ -191,7 +193,7 @@ impl<'a> Lines<'a> {
         &self.begun.target
     }
 
-    /// The next line that is not empty, without its end; none at the end of the body.
+    /// The next line that is not empty, without its line break; `None` at the end of the body.
     async fn next(&mut self) -> Result<Option<&[u8]>, CallError> {
         loop {
             let end = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n').map(|at| at + self.searched);

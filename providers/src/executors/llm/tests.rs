@@ -1,4 +1,4 @@
-//! The executors against a server that speaks both APIs.
+//! Tests of the executors against a server that speaks both APIs.
 
 use std::sync::LazyLock;
 
@@ -16,7 +16,7 @@ mod odd;
 
 const BOTH: [Api; 2] = [Api::Ollama, Api::OpenAi];
 
-/// A PNG of 2 x 3 pixels, as far as anybody looks.
+/// A PNG of 2 x 3 pixels, valid as far as anyone checks.
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAADCAIAAAA=";
 
 fn built(api: Api, url: &str, more: &str, variables: &'static [(&'static str, &'static str)]) -> Provider {
@@ -39,7 +39,7 @@ fn provider(api: Api, server: &LlmServer, more: &str) -> Provider {
     built(api, &url(api, server), more, &[])
 }
 
-/// Calls as a host does: parameters checked, defaults filled in; and the result fits the schema.
+/// Calls as a host does: checks the parameters and fills in defaults; also checks the result against its schema.
 async fn call(provider: &Provider, method: &str, mut params: Value, context: Context) -> Result<Value, CallError> {
     static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::shipped);
     let registry = &*REGISTRY;
@@ -55,7 +55,7 @@ async fn chat(provider: &Provider, params: Value) -> Result<Value, CallError> {
     call(provider, "llm/chat", params, Context::default()).await
 }
 
-/// Asks a model that misbehaves.
+/// Calls a model that misbehaves and returns the error.
 async fn fails(provider: &Provider, model: &str) -> CallError {
     let answered = chat(provider, json!({"model": model, "prompt": "one two three"})).await;
     answered.expect_err("this model does not answer")

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::live::{Heard, Live, Speakers};
+use super::live::{ActiveStreams, Live, StreamOutput};
 use crate::call::{CallError, Context};
 
-/// How much of a stream is kept, and how much may come at all.
+/// How much of a stream is kept, and how much it may produce.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::executors) struct StreamLimits {
     pub(in crate::executors) kept: usize,
@@ -16,54 +16,54 @@ pub(in crate::executors) struct StreamLimits {
 }
 
 impl StreamLimits {
-    /// Reads everything, keeps nothing.
+    /// Reads everything and keeps nothing.
     pub(in crate::executors) const DROP: Self = Self { kept: 0, most: u64::MAX };
 }
 
-/// What was kept.
+/// The captured beginning of a stream.
 #[derive(Debug, Default)]
 pub(in crate::executors) struct Captured {
     bytes: Vec<u8>,
     total: u64,
     complete: bool,
-    /// Where it is told while it comes; none: nowhere.
+    /// Sends the output to watchers as it arrives; `None` if nobody watches.
     live: Option<Live>,
 }
 
 impl Captured {
-    /// Standard output and standard error of a call, which are told to whoever watches it.
+    /// Standard output and standard error of a call, which watchers see as they are written.
     pub(in crate::executors) fn streams_of(context: &Context) -> (Self, Self) {
-        let speakers = Speakers::default();
-        let told = |stream| Self {
-            live: context.progress.clone().map(|to| Live::new(to, stream, speakers.clone())),
+        let active_streams = ActiveStreams::default();
+        let watched = |stream| Self {
+            live: context.progress.clone().map(|to| Live::new(to, stream, active_streams.clone())),
             ..Self::default()
         };
-        (told("stdout"), told("stderr"))
+        (watched("stdout"), watched("stderr"))
     }
 
-    /// Reads until the end, or nobody writes any more. What was read stays if the future is dropped.
+    /// Reads until the stream ends. What was read is kept if the future is dropped.
     ///
     /// # Errors
-    /// If more comes than may.
+    /// If the stream produces more than it may.
     pub(in crate::executors) async fn read(
         &mut self,
         mut stream: impl AsyncRead + Unpin,
         limits: StreamLimits,
     ) -> Result<(), CallError> {
-        // Grows to a pipe's size only for those who write much.
+        // Grows to the size of a pipe only for processes that write much.
         let mut buffer = vec![0; 1024];
         loop {
             let read = match self.live.as_ref().and_then(Live::due) {
                 None => stream.read(&mut buffer).await,
-                // Also of a stream that never pauses.
+                // Also reached for a stream that never pauses.
                 Some(due) if due <= Instant::now() => {
-                    self.tell();
+                    self.send_next();
                     continue;
                 }
                 Some(due) => match timeout_at(due, stream.read(&mut buffer)).await {
                     Ok(read) => read,
                     Err(_due) => {
-                        self.tell();
+                        self.send_next();
                         continue;
                     }
                 },
@@ -76,7 +76,7 @@ impl Captured {
             }
             let room = limits.kept.saturating_sub(self.bytes.len()).min(read);
             self.bytes.extend_from_slice(&buffer[..room]);
-            self.with_live(Live::heard);
+            self.with_live(Live::received);
             if read == buffer.len() && read < 64 * 1024 {
                 buffer.resize(64 * 1024, 0);
             }
@@ -85,24 +85,24 @@ impl Captured {
         Ok(())
     }
 
-    /// Tells what was not told yet: the call is over.
-    pub(in crate::executors) fn tell_rest(&mut self) {
-        self.with_live(|live, heard| live.tell_rest(Heard { has_ended: true, ..heard }));
+    /// Sends the output that was not sent yet, because the call is over.
+    pub(in crate::executors) fn send_rest(&mut self) {
+        self.with_live(|live, output| live.send_rest(StreamOutput { has_ended: true, ..output }));
     }
 
-    fn tell(&mut self) {
-        self.with_live(Live::tell);
+    fn send_next(&mut self) {
+        self.with_live(Live::send_next);
     }
 
-    fn with_live(&mut self, act: impl FnOnce(&mut Live, Heard<'_>)) {
+    fn with_live(&mut self, act: impl FnOnce(&mut Live, StreamOutput<'_>)) {
         if let Some(live) = &mut self.live {
             let is_full = u64::try_from(self.bytes.len()).is_ok_and(|kept| kept < self.total);
-            act(live, Heard { kept: &self.bytes, is_full, has_ended: false });
+            act(live, StreamOutput { kept: &self.bytes, is_full, has_ended: false });
         }
     }
 
-    /// As text; says so if something is missing. By the beginnings of what it says then, `gleitzeit logs -f` tells that from
-    /// the stream's own text.
+    /// The output as text, with a note if something is missing. `gleitzeit logs -f` recognizes these notes by how they
+    /// begin.
     pub(in crate::executors) fn into_text(self) -> String {
         let kept = self.bytes.len();
         let mut text = String::from_utf8(self.bytes)
@@ -117,7 +117,7 @@ impl Captured {
     }
 }
 
-/// Errors are journaled: they carry the end of the output only.
+/// The end of an output, for an error: errors are journaled, so they carry no more.
 pub(in crate::executors) fn tail(text: String) -> Value {
     const KEPT: usize = 8 * 1024;
     let start = text.len().saturating_sub(KEPT);

@@ -1,24 +1,24 @@
-//! Starts processes that have less than this one. What is taken is taken from a thread that ends with the start, since
-//! the kernel counts both rights and filters by thread, and children have those of the thread that starts them.
+//! Starts processes with fewer rights than this one. The rights are removed from a thread that exists only for the
+//! start: the kernel counts rights and filters per thread, and a child inherits those of the thread that starts it.
 
 use std::io;
 
 use tokio::process::{Child, Command};
 
 use super::limits::Sandbox;
-use crate::platform::{Instruction, load_filter, may_trace, take_tracing};
+use crate::platform::{Instruction, drop_tracing_right, load_filter, may_trace};
 
-/// What a process and all that it starts do without.
+/// What a process and its descendants must do without.
 #[derive(Clone, Debug)]
 pub(in crate::executors) enum Confinement {
-    /// The right to look into processes and to change them: those of this agent among them.
+    /// The right to inspect and change processes, including those of this agent.
     NoTracing,
-    /// The same, and what the filter refuses.
+    /// The same, and the system calls that the filter refuses.
     Filtered(Vec<Instruction>),
 }
 
 impl Confinement {
-    /// Of a sandbox that its own programs complete.
+    /// The confinement of a sandbox; its own programs do the rest.
     pub(in crate::executors) fn of(
         sandbox: Sandbox,
         filter: impl FnOnce() -> io::Result<Vec<Instruction>>,
@@ -29,10 +29,10 @@ impl Confinement {
         }
     }
 
-    /// Starts a command so.
+    /// Starts a command with this confinement.
     ///
     /// # Errors
-    /// If it cannot be started, or a filter cannot be loaded: then nothing is started.
+    /// If it cannot be started, or a filter cannot be loaded; then nothing is started.
     pub(in crate::executors) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         if matches!(self, Self::NoTracing) && !may_trace() {
             return command.spawn();
@@ -41,7 +41,7 @@ impl Confinement {
         std::thread::scope(|scope| {
             let starting = std::thread::Builder::new().name("confined-start".to_owned()).spawn_scoped(scope, || {
                 let _inside = runtime.enter();
-                take_tracing();
+                drop_tracing_right();
                 if let Self::Filtered(filter) = self {
                     load_filter(filter)?;
                 }

@@ -1,7 +1,7 @@
-//! The end of processes that only a process group and their parents hold together.
+//! Ends processes that are held together only by a process group and by their parents.
 //!
-//! A process group's number is nobody else's as long as one of the group is there, be it a zombie; so a group is signalled
-//! only while its leader is unreaped or one of it was seen just now.
+//! The number of a process group is not reused as long as one of its processes exists, even as a zombie. So a group is
+//! signalled only while its leader has not been reaped, or if a member was seen just now.
 
 use std::collections::BTreeSet;
 use std::thread::sleep;
@@ -12,34 +12,34 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 
 use crate::platform::look;
 
-/// Between looks at who still dies. Looking takes milliseconds itself.
+/// The pause between looks at the dying processes. A look itself takes milliseconds.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How often it is asked first whether a group is still there, and how long is waited in between.
-const ASKS: u32 = 10;
+/// How often to first ask only whether the group still exists, and the pause in between.
+const QUICK_CHECKS: u32 = 10;
 const SHORT_PAUSE: Duration = Duration::from_micros(500);
 
 /// The leader of a process group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::executors) enum Leader {
-    /// A child that nobody has reaped: the number is its own.
+    /// A child that has not been reaped, so its number cannot be reused.
     Held(u32),
-    /// It has ended, or is no child of ours.
+    /// It has ended, or is not our child.
     Gone(u32),
 }
 
-/// Kills a process group, all below its processes, and all in groups of theirs; waits until they are dead. What has left the
-/// group and lost its parent is not found. Whether nobody is left.
+/// Kills a process group, all descendants of its processes, and the process groups of those; waits until they are dead.
+/// A process that has left the group and lost its parent is not found. Returns whether all are dead.
 ///
-/// All are stopped before any is killed, so that none forks away from the search; whatever was stopped is killed, also if
-/// this panics. The search takes half of the patience at most, and so does the wait. Blocks.
+/// All processes are stopped before any is killed, so that none can fork and escape the search. Whatever was stopped is
+/// killed, even if this panics. The search and the wait take at most half of `patience` each. Blocks.
 pub(in crate::executors) fn end(leader: Leader, patience: Duration) -> bool {
     let (number, is_held) = match leader {
         Leader::Held(number) => (number, true),
         Leader::Gone(number) => (number, false),
     };
     let mut stopped = Stopped { group: None, processes: BTreeSet::new() };
-    // Of a leader that is gone somebody else, the watcher as a rule, keeps the number. So its group is ended also where nobody
-    // can be looked at.
+    // If the leader is gone, another process, usually the watcher, keeps the number in use. So its group is ended even
+    // where processes cannot be listed.
     if is_held || is_there(number) {
         stopped.stop_group(number);
     }
@@ -59,7 +59,7 @@ pub(in crate::executors) fn end(leader: Leader, patience: Duration) -> bool {
             stopped.stop_group(number);
         }
         outside.into_iter().for_each(|pid| stopped.stop(pid));
-        // Stopped processes fork no more: a round that finds nobody new is the last.
+        // Stopped processes do not fork, so a round that finds no new process is the last.
         let is_new = stopped.processes.len() > had || stopped.group.is_some() && !had_group;
         if !is_new || Instant::now() >= searched_by {
             break;
@@ -67,24 +67,24 @@ pub(in crate::executors) fn end(leader: Leader, patience: Duration) -> bool {
     }
     let (has_group, killed) = (stopped.group.is_some(), stopped.processes.clone());
     drop(stopped);
-    all_die(has_group.then_some(number), &killed, Instant::now() + patience / 2)
+    wait_until_dead(has_group.then_some(number), &killed, Instant::now() + patience / 2)
 }
 
-/// Waits until nobody of a group, and none of these, lives; whether so in time.
-fn all_die(group: Option<u32>, killed: &BTreeSet<u32>, deadline: Instant) -> bool {
-    // Who is killed is reaped within a moment, and asking costs less than looking at all processes of the machine.
-    for _ in 0..ASKS {
+/// Waits until no process of the group and none of `killed` is alive; returns whether that happened in time.
+fn wait_until_dead(group: Option<u32>, killed: &BTreeSet<u32>, deadline: Instant) -> bool {
+    // Killed processes are reaped within a moment, and asking costs less than listing all processes of the machine.
+    for _ in 0..QUICK_CHECKS {
         if killed.is_empty() && !group.is_some_and(is_there) {
             return true;
         }
         sleep(SHORT_PAUSE);
     }
     loop {
-        // Mostly it is gone at once, and looking costs more than asking for it.
+        // The group is usually gone at once, and listing costs more than asking.
         if killed.is_empty() && !group.is_some_and(is_there) {
             return true;
         }
-        // Without a look nobody can tell; the signals were sent.
+        // Without a list nobody can tell; the signals were sent.
         let Ok(seen) = look() else { return false };
         if !seen.0.iter().any(|(pid, process)| Some(process.group) == group || killed.contains(pid)) {
             return true;
@@ -96,14 +96,14 @@ fn all_die(group: Option<u32>, killed: &BTreeSet<u32>, deadline: Instant) -> boo
     }
 }
 
-/// What was stopped, and is killed when this is dropped: nothing may stay stopped.
+/// What was stopped. It is killed when this is dropped, so that nothing stays stopped.
 struct Stopped {
     group: Option<u32>,
     processes: BTreeSet<u32>,
 }
 
 impl Stopped {
-    /// All of it at once, whoever is in it by then.
+    /// Stops the whole group at once, including members that joined meanwhile.
     fn stop_group(&mut self, leader: u32) {
         self.group = Some(leader);
         signal_group(leader, Signal::STOP);
@@ -127,7 +127,7 @@ impl Drop for Stopped {
 
 fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = number(pid) {
-        // It has ended by itself, or runs as another user.
+        // An error means that it has ended on its own, or runs as another user.
         let _ = kill_process(pid, signal);
     }
 }
@@ -138,7 +138,7 @@ fn signal_group(leader: u32, signal: Signal) {
     }
 }
 
-/// Whether there is anybody in a group, a zombie perhaps.
+/// Whether a group has any member, perhaps a zombie.
 fn is_there(leader: u32) -> bool {
     number(leader).is_some_and(|leader| test_kill_process_group(leader) != Err(Errno::SRCH))
 }

@@ -1,32 +1,32 @@
-//! What a call may take, and how much is kept from it: the options that every provider of processes has.
+//! How much a call may use, and how strictly it is confined: the options that every provider of processes has.
 
 use gleitzeit_protocols::yaml::{Fields, Reader};
 
 use super::capture::StreamLimits;
 use crate::factory::Settings;
 
-/// Results travel in one frame, so more than this could not be delivered.
-const MOST_TEXT: u64 = 8 << 20;
+/// Results travel in one frame, so a longer one could not be delivered.
+const MAX_TEXT: u64 = 8 << 20;
 /// More than any machine has; keeps sums from overflowing.
 const MOST: u64 = 1 << 50;
 
-/// How many calls at once, if the provider file does not say. Much of what code and commands do is waiting, so there are
-/// more than there are processors; a machine with few still serves several users.
+/// The default number of concurrent calls. Code and commands often wait, so there are more of them than processors;
+/// even a machine with few processors serves several users.
 pub(in crate::executors) fn concurrency(settings: &Settings) -> u32 {
     settings.cpus.saturating_mul(4).max(8)
 }
 
-/// What to do where there is no strict sandbox.
+/// The remedy on a machine without the strict sandbox.
 pub(in crate::executors) const INSTEAD_OF_STRICT: &str =
     "use `sandbox: limits`; or run the agent on Linux, with a newer kernel or more rights";
 
-/// How much is kept from the code.
+/// How strictly the code is confined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::executors) enum Sandbox {
     /// It may do what the agent's user may, within limits.
     #[default]
     Limits,
-    /// No network, and of the files only programs and the call's own folder.
+    /// No network, and of the file system only programs and the call's own folder.
     Strict,
 }
 
@@ -70,7 +70,7 @@ impl Limits {
         "max_file_bytes",
     ];
 
-    /// Reads them; what is wrong is noted in `reader`.
+    /// Reads the limits; problems are noted in `reader`.
     pub(in crate::executors) fn read(reader: &mut Reader, fields: &Fields<'_>) -> Self {
         let mut limits = Self::default();
         if let Some(bytes) = text_bytes(reader, fields, "max_output_bytes") {
@@ -101,15 +101,15 @@ impl Limits {
         limits
     }
 
-    /// Of standard output, and of standard error.
+    /// The limits for standard output and for standard error, each.
     pub(in crate::executors) fn streams(&self) -> StreamLimits {
         StreamLimits { kept: self.max_output_bytes, most: self.max_stream_bytes }
     }
 }
 
-/// A number of bytes that an answer can carry.
+/// A number of bytes, at most as many as a result can carry.
 pub(in crate::executors) fn text_bytes(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<usize> {
-    number(reader, fields, name, MOST_TEXT).and_then(|bytes| usize::try_from(bytes).ok())
+    number(reader, fields, name, MAX_TEXT).and_then(|bytes| usize::try_from(bytes).ok())
 }
 
 fn number(reader: &mut Reader, fields: &Fields<'_>, name: &str, most: u64) -> Option<u64> {

@@ -1,8 +1,8 @@
-//! What a stream of a process says, told while the process still runs: `{"stream": "stdout", "offset": 0, "text": "…"}`.
+//! Sends the output of a process to watchers while it is running: `{"stream": "stdout", "offset": 0, "text": "…"}`.
 //!
-//! Nothing is kept for this: pieces are cut from what is kept for the result anyway, so the texts of a stream, one after
-//! the other, are what the result has. Where a piece begins is said with it (`offset`, in bytes of UTF-8), for pieces may
-//! be lost on their way. Telling never waits: a piece for which there is no room is told later.
+//! This takes no memory of its own: pieces are cut from what is kept for the result, so the texts of a stream, put
+//! together, are what the result contains. Each piece says where it begins (`offset`, in bytes of UTF-8), because
+//! pieces may be lost on their way. Sending never waits: a piece for which there is no room is sent later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,27 +14,28 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
-/// One piece in so long, for each stream that has spoken: a person reads no faster, and a call that ends before is told
-/// of once. What a stream brings is gathered for so long, and then a line that has not ended is told as well.
+/// The time between two pieces, for each stream with output: nobody reads faster, and a call that ends sooner sends its
+/// output at once. Output is gathered for this long; after that an unfinished line is sent too.
 const PACE: Duration = Duration::from_millis(100);
-/// The text of a piece as JSON. The hub drops progress over 64 KiB and keeps the last 64 KiB of an attempt.
-const MOST_JSON_BYTES: usize = 24 * 1024;
+/// The most bytes that the text of a piece may take as JSON. The hub drops progress over 64 KiB and keeps the last 64
+/// KiB of an attempt.
+const MAX_JSON_BYTES: usize = 24 * 1024;
 
-/// How many streams of a call have spoken: they share its pace.
+/// How many streams of a call have sent output: they share its pace.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Speakers(Arc<AtomicU32>);
+pub(super) struct ActiveStreams(Arc<AtomicU32>);
 
-/// A stream's way to whoever watches.
+/// Sends one stream to watchers.
 #[derive(Debug)]
 pub(super) struct Live {
     to: mpsc::Sender<Payload>,
     stream: &'static str,
-    speakers: Speakers,
+    active_streams: ActiveStreams,
     pieces: Pieces,
     due: Option<Instant>,
-    /// Before this it is another stream's turn.
+    /// Until then it is another stream's turn.
     not_before: Option<Instant>,
-    has_spoken: bool,
+    has_sent: bool,
     has_noted: bool,
 }
 
@@ -43,88 +44,88 @@ struct Piece<'a> {
     stream: &'static str,
     offset: u64,
     text: &'a str,
-    /// The text is not the stream's own.
+    /// Whether the text is a note and not output of the stream.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     note: bool,
 }
 
-/// What there is to tell of a stream.
+/// The output of a stream so far.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heard<'a> {
-    /// All that is kept of it.
+pub(super) struct StreamOutput<'a> {
+    /// All output that is kept.
     pub(super) kept: &'a [u8],
-    /// Nothing is kept beyond this, although the stream goes on.
+    /// Whether nothing more is kept, although the stream continues.
     pub(super) is_full: bool,
-    /// Nothing more comes.
+    /// Whether the stream has ended.
     pub(super) has_ended: bool,
 }
 
 impl Live {
-    pub(super) fn new(to: mpsc::Sender<Payload>, stream: &'static str, speakers: Speakers) -> Self {
+    pub(super) fn new(to: mpsc::Sender<Payload>, stream: &'static str, active_streams: ActiveStreams) -> Self {
         let pieces = Pieces::default();
-        Self { to, stream, speakers, pieces, due: None, not_before: None, has_spoken: false, has_noted: false }
+        Self { to, stream, active_streams, pieces, due: None, not_before: None, has_sent: false, has_noted: false }
     }
 
-    /// When [`Live::tell`] is due, if there is anything to tell.
+    /// When [`Live::send_next`] must be called; `None` if there is nothing to send.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// The stream has brought something.
-    pub(super) fn heard(&mut self, heard: Heard<'_>) {
-        if self.due.is_none() && self.has_more(heard) {
+    /// Records that the stream has produced output.
+    pub(super) fn received(&mut self, output: StreamOutput<'_>) {
+        if self.due.is_none() && self.has_more(output) {
             let gathered = Instant::now() + PACE;
             self.due = Some(self.not_before.map_or(gathered, |turn| turn.max(gathered)));
         }
     }
 
-    /// Tells the next piece.
-    pub(super) fn tell(&mut self, heard: Heard<'_>) {
-        if self.say(heard).is_err() {
+    /// Sends the next piece.
+    pub(super) fn send_next(&mut self, output: StreamOutput<'_>) {
+        if self.send_piece(output).is_err() {
             self.due = None;
             return;
         }
-        let streams = self.speakers.0.load(Ordering::Relaxed).max(1);
+        let streams = self.active_streams.0.load(Ordering::Relaxed).max(1);
         self.not_before = Some(Instant::now() + PACE * streams);
-        self.due = self.not_before.filter(|_| self.has_more(heard));
+        self.due = self.not_before.filter(|_| self.has_more(output));
     }
 
-    /// Tells what is left, as far as there is room: the result has the rest.
-    pub(super) fn tell_rest(&mut self, heard: Heard<'_>) {
+    /// Sends the rest, as far as there is room: the result contains all of it.
+    pub(super) fn send_rest(&mut self, output: StreamOutput<'_>) {
         self.due = None;
-        while self.has_more(heard) && self.to.capacity() > 0 {
-            if self.say(heard).is_err() {
+        while self.has_more(output) && self.to.capacity() > 0 {
+            if self.send_piece(output).is_err() {
                 return;
             }
         }
     }
 
-    fn has_more(&self, heard: Heard<'_>) -> bool {
-        self.pieces.taken < heard.kept.len() || (heard.is_full && !self.has_noted)
+    fn has_more(&self, output: StreamOutput<'_>) -> bool {
+        self.pieces.taken < output.kept.len() || (output.is_full && !self.has_noted)
     }
 
-    /// One piece, unless there is no room for it.
+    /// Sends one piece, unless there is no room for it.
     ///
     /// # Errors
-    /// If nobody takes any.
-    fn say(&mut self, heard: Heard<'_>) -> Result<(), Closed> {
+    /// If the receiver is gone.
+    fn send_piece(&mut self, output: StreamOutput<'_>) -> Result<(), Closed> {
         let permit = match self.to.try_reserve() {
             Ok(permit) => permit,
             Err(TrySendError::Full(())) => return Ok(()),
             Err(TrySendError::Closed(())) => return Err(Closed),
         };
         let offset = self.pieces.given;
-        let text = self.pieces.next(heard.kept, heard.is_full || heard.has_ended);
+        let text = self.pieces.next(output.kept, output.is_full || output.has_ended);
         let (text, note) = match text {
             Some(text) => (text, false),
-            None if heard.is_full && !self.has_noted && self.pieces.taken == heard.kept.len() => {
+            None if output.is_full && !self.has_noted && self.pieces.taken == output.kept.len() => {
                 self.has_noted = true;
-                (full_note(heard.kept), true)
+                (full_note(output.kept), true)
             }
             None => return Ok(()),
         };
-        if !std::mem::replace(&mut self.has_spoken, true) {
-            self.speakers.0.fetch_add(1, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.has_sent, true) {
+            self.active_streams.0.fetch_add(1, Ordering::Relaxed);
         }
         let piece = Piece { stream: self.stream, offset, text: &text, note };
         match Payload::of(&piece) {
@@ -135,7 +136,7 @@ impl Live {
     }
 }
 
-/// Nobody takes what is told.
+/// The receiver of progress is gone.
 struct Closed;
 
 fn full_note(kept: &[u8]) -> String {
@@ -143,18 +144,18 @@ fn full_note(kept: &[u8]) -> String {
     format!("{begin}[output goes on and is not shown: {} bytes are kept, see `max_output_bytes`]\n", kept.len())
 }
 
-/// Cuts bytes that become more into pieces of text: whole lines if there are any, never within a character. What is no
-/// UTF-8 becomes U+FFFD as if all were read at once.
+/// Cuts growing output into pieces of text: whole lines if possible, and never within a character. Invalid UTF-8
+/// becomes U+FFFD, as if everything were decoded at once.
 #[derive(Debug, Default)]
 struct Pieces {
-    /// So many bytes are cut off.
+    /// How many bytes were cut off.
     taken: usize,
-    /// So many bytes their texts have.
+    /// How many bytes the texts of all pieces have.
     given: u64,
 }
 
 impl Pieces {
-    /// The next piece of `kept`; none if there is not even a character. `is_last`: `kept` becomes no more.
+    /// The next piece of `kept`; `None` if there is not even one character. `is_last`: `kept` will not grow any more.
     fn next(&mut self, kept: &[u8], is_last: bool) -> Option<String> {
         let open = kept.get(self.taken..).unwrap_or_default();
         let end = match open.iter().rposition(|byte| *byte == b'\n') {
@@ -169,7 +170,7 @@ impl Pieces {
     }
 }
 
-/// So many bytes at the end are the beginning of a character.
+/// How many bytes at the end are an incomplete character.
 fn unfinished(bytes: &[u8]) -> usize {
     let tail = &bytes[bytes.len().saturating_sub(3)..];
     let begins = |byte: &u8| *byte >= 0xc0;
@@ -178,8 +179,8 @@ fn unfinished(bytes: &[u8]) -> usize {
     if is_begun { tail.len() - at } else { 0 }
 }
 
-/// As much of the bytes as a piece may hold, as text, and how many bytes that are. What must be cut is cut behind a line,
-/// if there is one.
+/// As much of the bytes as a piece may contain, as text, and the number of these bytes. If the text must be cut, it is
+/// cut after a line, if there is one.
 fn cut(bytes: &[u8]) -> (String, usize) {
     let (mut text, mut used, mut json) = (String::new(), 0, 0);
     let mut line = None;
@@ -187,7 +188,7 @@ fn cut(bytes: &[u8]) -> (String, usize) {
         let broken = (!chunk.invalid().is_empty()).then_some((char::REPLACEMENT_CHARACTER, chunk.invalid().len()));
         for (c, bytes) in chunk.valid().chars().map(|c| (c, c.len_utf8())).chain(broken) {
             json += json_bytes(c);
-            if json > MOST_JSON_BYTES {
+            if json > MAX_JSON_BYTES {
                 let (text_end, used_end) = line.unwrap_or((text.len(), used));
                 text.truncate(text_end);
                 return (text, used_end);
@@ -202,7 +203,7 @@ fn cut(bytes: &[u8]) -> (String, usize) {
     (text, used)
 }
 
-/// How much a character takes in a JSON text.
+/// How many bytes a character takes in a JSON text.
 fn json_bytes(c: char) -> usize {
     match c {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,

@@ -1,5 +1,5 @@
-//! Why what serves calls is not there yet. On a busy machine the start of a process may take any time: that alone never
-//! fails a call, whose own timeout says how long is too long.
+//! Why a process that serves calls is not ready. On a busy machine a process may take any time to start. That alone
+//! never fails a call: its own timeout says how long is too long.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use gleitzeit_workflow::error::ErrorCode;
 use crate::call::CallError;
 
 /// How long a process may take to start before it is given up and started again. A cold start from a slow disk takes
-/// seconds, on a machine with a hundred others that want to run as well a minute.
+/// seconds; on a machine with a hundred other busy processes it takes a minute.
 pub(in crate::executors) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// It can do its work; what the machine does not give it is said beside.
+/// The health of a provider that can work; `lacks` says what the machine does not provide.
 pub(in crate::executors) fn healthy(lacks: Option<String>) -> Health {
     Health { reason: lacks, ..Health::default() }
 }
@@ -20,14 +20,14 @@ pub(in crate::executors) fn healthy(lacks: Option<String>) -> Health {
 /// What is in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::executors) enum NotReady {
-    /// Something refused, and would again.
+    /// Something refused, and would refuse again.
     Refused(String),
-    /// It took too long; it may do better the next time.
+    /// It took too long; the next try may succeed.
     Slow(String),
 }
 
 impl NotReady {
-    /// As a provider tells it.
+    /// The health that a provider reports.
     pub(in crate::executors) fn health(self) -> Health {
         match self {
             Self::Refused(why) => Health::unhealthy(why),
@@ -35,14 +35,15 @@ impl NotReady {
         }
     }
 
-    /// In words.
+    /// The reason in words.
     pub(in crate::executors) fn into_text(self) -> String {
         let (Self::Refused(why) | Self::Slow(why)) = self;
         why
     }
 
-    /// The end of a call, if it is one: what is slow is asked again for as long as the call has time.
-    pub(in crate::executors) fn end(self) -> Option<CallError> {
+    /// The error that ends a call; `None` if the start was only slow and is to be tried again as long as the call has
+    /// time.
+    pub(in crate::executors) fn into_final_error(self) -> Option<CallError> {
         match self {
             Self::Refused(why) => Some(CallError::new(ErrorCode::ProviderInitializationFailed, why)),
             Self::Slow(why) => {

@@ -1,43 +1,47 @@
-//! The system calls that code under `sandbox: strict` is refused, as a program for the kernel's filter (seccomp). One table
-//! for all executors: they reach other processes, the network, the kernel's settings or objects that outlive the call.
+//! The system calls that code under `sandbox: strict` is refused, as a program for the kernel's filter (seccomp). One
+//! table serves all executors. The calls reach other processes, the network, the kernel's settings, or objects that
+//! outlive the call.
 //!
-//! The invariant: what the filter lets through is harmless by the other walls (namespaces, mounts, no capabilities), and
-//! what it refuses answers with EPERM, as if by rights.
+//! The invariant: whatever the filter lets through is made harmless by the other barriers (namespaces, mounts, no
+//! capabilities), and whatever it refuses fails with EPERM, as if rights were missing.
 
 use super::readiness::NotReady;
 use crate::platform::Instruction;
 
-/// Whose calls a filter is for.
+/// The code that a filter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::executors) enum Stage {
-    /// The code of a task, from its first step on.
+    /// The code of a task, from its first instruction.
     Code,
-    /// Programs of ours that make namespaces and mounts with the rights of root, and then start the code without any.
+    /// Our own programs, which create namespaces and mounts with the rights of root and then start the code without any
+    /// rights.
     Mounting,
-    /// The same with the rights of a user namespace that they make; they forbid others before they start the code.
+    /// The same, with the rights of a user namespace that they create; they forbid further ones before they start the
+    /// code.
     MountingAsUser,
 }
 
-/// What is refused of a system call.
+/// When a system call is refused.
 #[derive(Clone, Copy, Debug)]
 enum Rule {
-    /// All of it.
+    /// Always.
     Always,
-    /// But while the code is set up.
+    /// Except while the sandbox is being set up.
     ForCode,
-    /// Unless the first argument, a process, is 0: oneself.
+    /// Unless the first argument, a process, is 0, which means the caller itself.
     ForOthers,
-    /// If the first argument is 1: the process of ours that is the first of the call's namespace.
+    /// If the first argument is 1: our own process, the first one of the call's namespace.
     ForFirst,
-    /// Unless the first argument says that the second is a process, and if that is the first.
+    /// Unless the first argument has this value, which says that the second is a process; and then if that process is
+    /// 1.
     Priority(u32),
 }
 
 use Rule::{Always, ForCode, ForFirst, ForOthers, Priority};
 
-/// By number: x86-64, ARM64 (`-1`: it has none).
+/// By number on x86-64 and on ARM64 (`-1` if it does not exist there).
 const REFUSED: &[(&str, i64, i64, Rule)] = &[
-    // The network; pairs are below.
+    // The network; socket pairs are handled below.
     ("socket", 41, 198, Always),
     ("connect", 42, 203, Always),
     ("bind", 49, 200, Always),
@@ -93,7 +97,7 @@ const REFUSED: &[(&str, i64, i64, Rule)] = &[
     ("io_uring_setup", 425, 425, Always),
     ("io_uring_enter", 426, 426, Always),
     ("io_uring_register", 427, 427, Always),
-    // Files by other ways than their names, and what happens to those of others.
+    // Access to files other than by name, and notifications about files of other processes.
     ("open_by_handle_at", 304, 265, Always),
     ("name_to_handle_at", 303, 264, Always),
     ("inotify_init", 253, -1, Always),
@@ -118,10 +122,10 @@ const REFUSED: &[(&str, i64, i64, Rule)] = &[
     ("mq_unlink", 241, 181, Always),
 ];
 
-/// A machine whose numbers are known.
+/// A machine whose system call numbers are known.
 #[derive(Clone, Copy, Debug)]
 struct Machine {
-    /// As the kernel names it to a filter (`AUDIT_ARCH_…`).
+    /// The kernel's name for it in a filter (`AUDIT_ARCH_…`).
     audit: u32,
     unshare: u32,
     clone: u32,
@@ -141,7 +145,7 @@ const AT_LEAST: u16 = 0x35;
 const ANY_BIT: u16 = 0x45;
 const MASK: u16 = 0x54;
 const LEAVE: u16 = 0x06;
-/// Where the kernel puts what a filter sees (`struct seccomp_data`); of arguments the lower half.
+/// The offsets of what a filter sees (`struct seccomp_data`); of arguments, the lower half.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const FIRST: u32 = 16;
@@ -156,10 +160,10 @@ const ENOSYS: Instruction = (LEAVE, 0, 0, 0x0005_0026);
 const NEW_USER: u32 = 0x1000_0000;
 const NEW_ANYTHING: u32 = 0x7E02_0000;
 
-/// The program for this machine.
+/// The filter program for this machine.
 ///
 /// # Errors
-/// If its system calls are not known here.
+/// If the system calls of this machine are not known here.
 pub(in crate::executors) fn filter(stage: Stage) -> Result<Vec<Instruction>, NotReady> {
     let machine = match std::env::consts::ARCH {
         "x86_64" => X86_64,
@@ -172,7 +176,7 @@ pub(in crate::executors) fn filter(stage: Stage) -> Result<Vec<Instruction>, Not
     Ok(program(machine, stage))
 }
 
-/// The same as text that `strict.py` reads: eight bytes an instruction, in hexadecimal digits.
+/// The program as text that `strict.py` reads: eight bytes per instruction, in hexadecimal digits.
 pub(in crate::executors) fn hexadecimal(program: &[Instruction]) -> String {
     let bytes = program.iter().flat_map(|(operation, yes, no, operand)| {
         let [low, high] = operation.to_le_bytes();
@@ -185,7 +189,7 @@ pub(in crate::executors) fn hexadecimal(program: &[Instruction]) -> String {
 fn program(machine: Machine, stage: Stage) -> Vec<Instruction> {
     let mut code = vec![(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, machine.audit), KILL, (LOAD, 0, 0, NUMBER)];
     if machine.is_x86 {
-        // The numbers of its 32-bit variant.
+        // The numbers of the 32-bit variant of x86-64.
         code.extend([(AT_LEAST, 0, 1, 0x4000_0000), EPERM]);
     }
     for (_, x86, arm, rule) in REFUSED {
@@ -211,10 +215,10 @@ fn program(machine: Machine, stage: Stage) -> Vec<Instruction> {
     if stage == Stage::Mounting {
         code.extend([(EQUAL, 0, 4, machine.unshare), (LOAD, 0, 0, FIRST), (ANY_BIT, 0, 1, NEW_USER), EPERM, ALLOW]);
     }
-    // Its flags are behind a pointer; told that it is missing, libraries use `clone`.
+    // Its flags are behind a pointer, out of the filter's reach. If it seems to be missing, libraries use `clone`.
     code.extend([(EQUAL, 0, 1, machine.clone3), ENOSYS]);
     code.extend([(EQUAL, 0, 4, machine.clone), (LOAD, 0, 0, FIRST), (ANY_BIT, 0, 1, NEW_ANYTHING), EPERM, ALLOW]);
-    // Pairs within the call are harmless if they are connected for good: AF_UNIX and SOCK_STREAM.
+    // Socket pairs within the call are harmless if they are connected for good: AF_UNIX and SOCK_STREAM.
     code.extend([
         (EQUAL, 0, 7, machine.socketpair),
         (LOAD, 0, 0, FIRST),
@@ -233,7 +237,7 @@ fn program(machine: Machine, stage: Stage) -> Vec<Instruction> {
 mod tests {
     use super::*;
 
-    /// What a program says of a call: the value that it leaves with.
+    /// Runs a filter program on a system call; returns its verdict.
     fn decide(code: &[Instruction], machine: Machine, number: u32, first: u32, second: u32) -> u32 {
         let (mut at, mut value) = (0_usize, 0_u32);
         loop {

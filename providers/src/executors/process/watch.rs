@@ -1,5 +1,5 @@
-//! Looks at the family of a call that runs long: how many processes it has and how much memory they hold together.
-//! The kernel's own limits hold for single processes; these are for all.
+//! Watches the processes of a call that runs long: how many there are and how much memory they use together. The
+//! kernel's own limits apply to single processes; these apply to all of them.
 
 use gleitzeit_workflow::error::ErrorCode;
 
@@ -7,8 +7,8 @@ use super::limits::Limits;
 use crate::call::CallError;
 use crate::platform::{FIRST_LOOK, LONGEST_PAUSE, Processes, held, processes};
 
-/// Returns if a call has to end because the processes below `root` take too much; so many of them are ours. Who finds no
-/// root any more says so, and nothing is looked at.
+/// Returns an error once the processes below `root` use too much; `ours` of them belong to the agent. If `root` returns
+/// `None`, nothing is counted.
 pub(in crate::executors) async fn watch(root: impl Fn() -> Option<u32>, ours: u64, limits: &Limits) -> CallError {
     let mut pause = FIRST_LOOK;
     loop {
@@ -28,7 +28,7 @@ pub(in crate::executors) async fn watch(root: impl Fn() -> Option<u32>, ours: u6
     }
 }
 
-/// What the family below a process has too much of, if anything; so many of its processes are ours.
+/// What the processes below `root` use too much of, if anything; `ours` of them belong to the agent.
 async fn too_much(root: u32, seen: &Processes, ours: u64, limits: &Limits) -> Option<String> {
     let (most_processes, most_memory) = (limits.max_processes, limits.max_memory_bytes);
     let family = seen.family(root);
@@ -39,13 +39,13 @@ async fn too_much(root: u32, seen: &Processes, ours: u64, limits: &Limits) -> Op
     if seen.resident(&family) <= most_memory {
         return None;
     }
-    // Shared pages were counted for each; their part costs more to ask for.
+    // Shared pages were counted for each process; their exact share costs more to find out.
     let held = held(family, seen).await;
     (held > most_memory)
         .then(|| format!("the processes of the code held {held} bytes, more than {most_memory} (`max_memory_bytes`)"))
 }
 
-/// What is said of code with too many processes.
+/// The error text for code with too many processes.
 pub(in crate::executors) fn too_many(count: u64, most: u64) -> String {
     format!("the code had {count} processes at a time, more than {most} (`max_processes`)")
 }

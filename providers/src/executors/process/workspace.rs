@@ -1,8 +1,9 @@
-//! Temporary folders: one for the executor, in it one for each call. The executor's is locked while its process lives;
-//! whoever starts later removes those that nobody locks any more, so that even a killed agent leaves nothing for long.
+//! Temporary folders: one per executor, and in it one per call. The executor's folder is locked while its process
+//! lives. Later agents remove the folders that nobody locks any more, so that even a killed agent leaves nothing for
+//! long.
 //!
-//! All lie in one folder that only this user can enter. What others may have put into the folder for temporary files
-//! under our names (pipes, links, folders) is never waited for, followed or removed.
+//! All of them are in one folder that only this user can enter. Whatever other users may have placed in the temporary
+//! folder under our names (pipes, links, folders) is never waited for, followed or removed.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -15,10 +16,10 @@ use tempfile::TempDir;
 
 const PREFIX: &str = "gleitzeit-calls-";
 const LOCK: &str = ".lock";
-/// Between making a folder and locking it, its owner must not be robbed.
+/// Protects a new folder before its owner has locked it.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// The executor's folder; removed when dropped.
+/// The folder of an executor; removed when dropped.
 #[derive(Debug)]
 pub(in crate::executors) struct Workspace {
     folder: TempDir,
@@ -26,7 +27,7 @@ pub(in crate::executors) struct Workspace {
 }
 
 impl Workspace {
-    /// Makes the folder and removes those of dead agents.
+    /// Creates the folder and removes those of dead agents.
     pub(in crate::executors) fn create(temp: &Path) -> io::Result<Self> {
         sweep(temp, GRACE);
         let parent = private_parent(temp)?;
@@ -46,7 +47,7 @@ impl Workspace {
         Ok(Self { folder, _lock: lock })
     }
 
-    /// A folder for one call; removed when dropped.
+    /// Creates a folder for one call; removed when dropped.
     pub(in crate::executors) fn call_folder(&self) -> io::Result<TempDir> {
         private().prefix("call-").tempdir_in(self.folder.path())
     }
@@ -56,15 +57,15 @@ impl Workspace {
     }
 }
 
-/// Makes folders that only this user can enter.
+/// Creates folders that only this user can enter.
 fn private<'a>() -> tempfile::Builder<'a, 'a> {
     let mut builder = tempfile::Builder::new();
     builder.permissions(Permissions::from_mode(0o700));
     builder
 }
 
-/// The folder in which those of all agents of this user lie. None if what has its name is not this user's alone: then
-/// each agent's lies beside it, and is as private.
+/// The common folder for all agents of this user. `None` if its name is taken by something that does not belong to this
+/// user alone; then each agent's folder is created beside it, and is just as private.
 fn private_parent(temp: &Path) -> io::Result<Option<PathBuf>> {
     let path = temp.join(format!("gleitzeit-{}", rustix::process::geteuid().as_raw()));
     match DirBuilder::new().mode(0o700).create(&path) {
@@ -79,13 +80,13 @@ fn private_parent(temp: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Whether it is a folder, no link to one, and this user's.
+/// Whether the path is a folder of this user, and not a link to one.
 fn is_own_folder(path: &Path) -> bool {
     let is_own = |metadata: fs::Metadata| metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw();
     fs::symlink_metadata(path).is_ok_and(is_own)
 }
 
-/// The lock of an own folder, if it is a regular file of this user. Opening it waits for nobody and follows no link.
+/// The lock file of an own folder, if it is a regular file of this user. Opening it never waits and follows no link.
 fn open_lock(folder: &Path) -> Option<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let lock = File::options().read(true).custom_flags(flags).open(folder.join(LOCK)).ok()?;
@@ -93,7 +94,7 @@ fn open_lock(folder: &Path) -> Option<File> {
     (metadata.is_file() && metadata.uid() == rustix::process::geteuid().as_raw()).then_some(lock)
 }
 
-/// Removes folders whose owner is gone; what cannot be removed (another user's) stays.
+/// Removes folders whose owner is gone; those that cannot be removed (another user's) stay.
 pub(in crate::executors) fn sweep(temp: &Path, grace: Duration) {
     let Ok(entries) = fs::read_dir(temp) else { return };
     for entry in entries.flatten() {
@@ -112,10 +113,10 @@ pub(in crate::executors) fn sweep(temp: &Path, grace: Duration) {
     }
 }
 
-/// Removes the folder of a call; what was left in it may be much and must not hold up other calls.
+/// Removes the folder of a call; it may contain much, which must not hold up other calls.
 pub(in crate::executors) async fn clear(folder: TempDir) {
     if fs::remove_dir(folder.path()).is_ok() {
-        // Nothing is left for the guard to remove.
+        // The guard has nothing left to remove.
         let _ = folder.keep();
         return;
     }
@@ -130,7 +131,7 @@ pub(in crate::executors) async fn clear(folder: TempDir) {
     }
 }
 
-/// Removes a folder with all that is in it, also what was made unreadable.
+/// Removes a folder with its content, even if that was made unreadable.
 fn remove(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -141,7 +142,7 @@ fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives the owner back the rights on all folders below, following no links.
+/// Restores the owner's rights on all folders below, without following links.
 fn open(folder: &Path) {
     let mut below = vec![folder.to_owned()];
     while let Some(folder) = below.pop() {
@@ -168,7 +169,7 @@ mod tests {
         let call = workspace.call_folder().expect("made");
         assert_eq!([mode(&parent), mode(workspace.path()), mode(call.path())], [0o700; 3]);
         assert_eq!(parent.parent(), Some(temp.path()));
-        // Killed: nobody removes its folder, and nobody holds the lock.
+        // A killed agent: nobody removes its folder or holds its lock.
         let stale = parent.join(format!("{PREFIX}stale"));
         fs::create_dir(&stale).expect("made");
         fs::write(stale.join(LOCK), "").expect("written");
@@ -194,7 +195,7 @@ mod tests {
         sweep(temp.path(), Duration::ZERO);
         assert!(planted.exists() && link.exists(), "what is not certainly ours stays");
 
-        // In the place of the folder for all: a pipe, a link, a folder that others may enter.
+        // Taking the place of the common folder: a pipe, a link, a folder that others may enter.
         let parent = temp.path().join(format!("gleitzeit-{}", rustix::process::geteuid().as_raw()));
         pipe(&parent);
         let works = || {
@@ -226,7 +227,7 @@ mod tests {
         mode(&outside, 0o500);
         mode(&folder.join("a/b"), 0);
         mode(&folder.join("a"), 0);
-        // Root may read anything, so that this is what others would need.
+        // Root may read anything, so this shows only what other users would need.
         open(&folder);
         let rights = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!([rights(&folder.join("a")), rights(&folder.join("a/b")), rights(&outside)], [0o700, 0o700, 0o500]);

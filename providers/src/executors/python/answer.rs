@@ -1,4 +1,4 @@
-//! What a worker says about its call, and what becomes of it.
+//! Reads what a worker reports about its call, and turns it into the result.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -15,12 +15,12 @@ use super::wire;
 use crate::call::CallError;
 use crate::executors::process::capture::tail;
 
-/// Levels of the task's result around the variable `result`.
+/// The nesting levels of the task's result around the variable `result`.
 pub(super) const AROUND_RESULT: usize = 1;
-/// The error, its traceback and little else.
-const MOST_ANSWERED: usize = 1 << 20;
+/// The largest report besides the result: the error, its traceback and little else.
+const MAX_ANSWERED: usize = 1 << 20;
 
-/// How the code ended, as the worker tells it.
+/// How the code ended, as the worker reports it.
 #[derive(Debug, Deserialize)]
 struct Ended {
     seconds: Option<f64>,
@@ -28,18 +28,18 @@ struct Ended {
     #[serde(rename = "type")]
     kind: Option<String>,
     traceback: Option<String>,
-    /// Of code that does not compile.
+    /// For code that does not compile.
     line: Option<u64>,
     column: Option<u64>,
     /// Whether the same code fails each time.
     #[serde(default, rename = "final")]
     is_final: bool,
-    /// Whether the code ended well and its result is what is wrong.
+    /// Whether the code itself succeeded, but its result is invalid.
     #[serde(default)]
     invalid: bool,
 }
 
-/// What came from the worker.
+/// What the worker has sent.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     result: Option<Vec<u8>>,
@@ -47,12 +47,12 @@ pub(super) struct Answer {
     too_large: bool,
 }
 
-/// What was asked of the worker.
+/// What the worker was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// To run the code.
+    /// Run the code.
     Run,
-    /// To compile it.
+    /// Compile it.
     Check,
 }
 
@@ -66,11 +66,12 @@ struct Outcome<'a> {
 }
 
 impl Answer {
-    /// Reads until the answer is complete or the stream ends. The code can write there too, so all is bounded.
+    /// Reads until the answer is complete or the stream ends. The code can write to the stream too, so all sizes are
+    /// bounded.
     pub(super) async fn read(&mut self, stream: &mut (impl AsyncRead + Unpin), max_result_bytes: usize) {
         let mut kind = [0];
         while self.ended.is_none() && stream.read_exact(&mut kind).await.is_ok() {
-            let limit = if kind == *b"R" { max_result_bytes } else { MOST_ANSWERED };
+            let limit = if kind == *b"R" { max_result_bytes } else { MAX_ANSWERED };
             match wire::read_sized(stream, limit).await {
                 Ok(bytes) if kind == *b"R" => self.result = Some(bytes),
                 Ok(bytes) => self.ended = serde_json::from_slice(&bytes).ok(),
@@ -82,7 +83,7 @@ impl Answer {
         }
     }
 
-    /// The method's result.
+    /// Turns the answer into the method's result.
     pub(super) fn conclude(
         self,
         status: ExitStatus,
@@ -126,7 +127,7 @@ impl Answer {
             return Err(error);
         }
         let bytes = self.result.as_deref().unwrap_or(b"null");
-        // Python writes numbers and levels of any number, and the code can write there too.
+        // Python writes numbers and nesting of any size, and the code can write to the stream too.
         let result = std::str::from_utf8(bytes).map_err(|error| error.to_string()).and_then(|text| {
             json::check_inside(text, AROUND_RESULT).map_err(|problem| why_not(problem.within("result")))?;
             serde_json::from_str::<&RawValue>(text).map_err(|error| error.to_string())

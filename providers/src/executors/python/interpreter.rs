@@ -1,4 +1,4 @@
-//! Finds the real interpreter once: what is called `python3` may be a shim that costs ten times the interpreter's start.
+//! Finds the real interpreter once: `python3` may be a shim that takes ten times as long to start.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -9,12 +9,12 @@ use crate::factory::Settings;
 const PROBE: &str = "import sys\nprint(sys.executable)\nprint(*sys.version_info[:2])\n\
     for name in ('ctypes', 'json', 'resource'):\n    try: __import__(name)\n    except ImportError: print(name)";
 
-/// A Python that serves calls.
+/// A Python interpreter that serves calls.
 #[derive(Clone, Debug)]
 pub(super) struct Interpreter {
-    /// The real executable.
+    /// The path of the real executable.
     pub(super) path: PathBuf,
-    /// Modules of the standard library that it is to have and has not, of those that are used here.
+    /// Modules of the standard library that are needed here but missing.
     lacks: Vec<String>,
 }
 
@@ -24,11 +24,11 @@ impl Interpreter {
     }
 }
 
-/// The interpreter that is really started, or why there is none and what to do.
+/// The interpreter that really starts, or why there is none and what to do.
 pub(super) async fn find(name: &str, settings: &Settings) -> Result<Interpreter, NotReady> {
     let remedy = "install Python 3.8 or newer, or name it with `python_executable` in the provider's options";
     let mut command = tokio::process::Command::new(name);
-    // A shim may need the whole of its user's settings, but not ours: PATH and HOME suffice for those known.
+    // A shim may need all of its user's settings, but not ours: for the known ones PATH and HOME suffice.
     command.env_clear().env("PATH", &settings.path).args(["-c", PROBE]);
     if let Some(home) = &settings.home {
         command.env("HOME", home);

@@ -1,5 +1,5 @@
-# What Python does not offer of the kernel: namespaces, death with the parent, capabilities. Loaded by the fork server.
-# Nothing here decides; whoever calls handles `OSError`.
+# Kernel features that Python does not offer: namespaces, death with the parent, capabilities. Loaded by the fork
+# server. No decisions are made here; the callers handle `OSError`.
 import ctypes
 import os
 
@@ -50,7 +50,7 @@ def adopt_orphans():
 
 
 def conceal():
-    """Memory and environment of this process and of those it forks are hidden from others of its user."""
+    """Hides the memory and environment of this process and its forks from other processes of the same user."""
     prctl(_DUMPABLE, 0)
 
 
@@ -59,7 +59,7 @@ def reveal():
 
 
 def own_mounts():
-    """What is mounted from now on is seen by this process and those it starts; what others mount is seen here too."""
+    """Makes later mounts visible only to this process and those it starts; mounts of others stay visible here."""
     unshare(NEW_NAMESPACE)
     mount("none", "/", _SLAVE | _RECURSIVE)
 
@@ -79,7 +79,7 @@ def pidfd_open(pid):
 
 
 def forget_bounding_set():
-    """Programs started from now on gain no capability, whoever the user is."""
+    """Keeps programs that are started from now on from gaining capabilities, even those of root."""
     for capability in range(64):
         try:
             prctl(_CAPBSET_DROP, capability)

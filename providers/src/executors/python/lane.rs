@@ -1,5 +1,5 @@
-//! One lane: a Python process that forks a worker for one call after the other and ends what the call leaves behind.
-//! Whoever drops a lane kills it, and with it everything of its current call.
+//! A lane is a Python process that forks a worker for one call after the other and ends whatever the call leaves
+//! behind. Dropping a lane kills it, and with it everything of its current call.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,37 +21,40 @@ use crate::executors::process::group::{self, Leader};
 use crate::executors::process::readiness::PATIENCE;
 use crate::platform::Handle;
 
-/// A killed family is dead within so many seconds; a process that the kernel cannot end now holds nobody up.
+/// How long to wait, in seconds, until a killed family is dead. A process that the kernel cannot end now must not
+/// block.
 const DEAD_SECONDS: i64 = 2;
-/// A lane in the portable way looks for what it has to kill, for longer if `ps` takes long (`_LEAVE_SECONDS` in `server.py`).
-/// It is killed itself only when it should have been done long ago: it would leave what it has stopped.
+/// How long, in seconds, a lane in the portable way may search for processes to kill; it takes longer if `ps` is slow
+/// (`_LEAVE_SECONDS` in `server.py`). It is killed only long after it should have finished, because it would leave
+/// behind what it has stopped.
 const LEAVING_SECONDS: i64 = 4;
-/// What a lane says, in bytes: a letter and a number.
+/// The size of a lane's message in bytes: a letter and a number.
 const FRAME: usize = 5;
 
 /// A lane's process, as the agent knows it.
 #[derive(Debug)]
 enum Process {
-    /// By a handle of the kernel.
+    /// Known by a handle of the kernel.
     Held(Handle),
-    /// By its number. It ends when its socket is closed, and the socket ends with it.
+    /// Known by its number. The process ends when its socket is closed, and its end of the socket is closed when it
+    /// ends.
     Numbered(u32),
 }
 
-/// What a lane says of itself and its worker.
+/// A lane's message about itself or its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
-    /// The number of its worker, in the portable way.
+enum Report {
+    /// The number of its worker; sent in the portable way.
     Worker(u32),
-    /// The worker has ended, and all that it started.
+    /// The worker and everything that it started have ended.
     Ended(ExitStatus),
-    /// The worker has ended, but something that it started cannot be ended: the lane ends itself.
+    /// The worker has ended, but something that it started cannot be ended; the lane then ends itself.
     Spent(ExitStatus),
-    /// In the portable way, before it ends itself: all of its call are dead.
+    /// All processes of the call are dead; sent in the portable way before the lane ends itself.
     Left,
 }
 
-impl Said {
+impl Report {
     fn read([letter, number @ ..]: [u8; FRAME]) -> io::Result<Self> {
         let status = || ExitStatus::from_raw(i32::from_be_bytes(number));
         match letter {
@@ -78,21 +81,22 @@ pub(super) struct Lane {
     process: Process,
     contained: bool,
     worker: Option<Worker>,
-    /// The part of a frame that has been read, kept here so that whoever reads may be dropped.
+    /// The part of a message that has been read; kept here so that a read can be cancelled.
     frame: Vec<u8>,
-    /// The worker's number, as long as it or what it started may live: its lane should end it, and if that is gone we do.
+    /// The worker's number while it, or what it started, may be alive. The lane should end it; if the lane is dead, the
+    /// agent does.
     unended: Option<u32>,
-    /// Whether it serves no further call.
+    /// Whether the lane serves no further call.
     pub(super) is_spent: bool,
-    /// Which start of the server it belongs to.
+    /// The start of the server that it belongs to.
     pub(super) generation: u64,
 }
 
 impl Lane {
-    /// Asks the server for one, with its first worker.
+    /// Asks the server for a lane with its first worker.
     ///
     /// # Errors
-    /// `TimedOut` if nobody answers, else that there can be none.
+    /// `TimedOut` if the lane does not answer; any other error if there can be none.
     pub(super) async fn open(server: &Server, generation: u64) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -100,7 +104,7 @@ impl Lane {
         let theirs = OwnedFd::from(theirs);
         server.fork(&theirs).await?;
         drop(theirs);
-        let process = timeout(PATIENCE, introduced(&mut socket, server.namespaces)).await??;
+        let process = timeout(PATIENCE, receive_identity(&mut socket, server.namespaces)).await??;
         let contained = matches!(server.namespaces, Namespaces::Root | Namespaces::User);
         let (frame, unended, is_spent) = (Vec::with_capacity(FRAME), None, false);
         let mut lane = Self { socket, process, contained, worker: None, frame, unended, is_spent, generation };
@@ -108,7 +112,7 @@ impl Lane {
         Ok(lane)
     }
 
-    /// Has the next worker forked, which then waits for its call.
+    /// Makes the lane fork the next worker, which then waits for its call.
     pub(super) async fn prepare(&mut self) -> io::Result<()> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -124,12 +128,12 @@ impl Lane {
         Ok(())
     }
 
-    /// The worker that was prepared.
+    /// Takes the prepared worker.
     pub(super) fn take_worker(&mut self) -> Option<Worker> {
         self.worker.take()
     }
 
-    /// Waits until the worker ended and nothing that it started is left; how the worker ended.
+    /// Waits until the worker and everything that it started have ended; returns how the worker ended.
     ///
     /// # Errors
     /// If the lane itself is gone, and with it the call.
@@ -141,39 +145,39 @@ impl Lane {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => self.frame.extend_from_slice(&part[..read]),
             }
-            match self.heard()? {
-                Some(Said::Ended(status)) => return Ok(status),
-                Some(Said::Spent(status)) => {
+            match self.take_report()? {
+                Some(Report::Ended(status)) => return Ok(status),
+                Some(Report::Spent(status)) => {
                     tracing::warn!("something that the code of a task started cannot be ended");
                     self.is_spent = true;
                     return Ok(status);
                 }
-                Some(Said::Left) => return Err(io::ErrorKind::InvalidData.into()),
-                Some(Said::Worker(_)) | None => {}
+                Some(Report::Left) => return Err(io::ErrorKind::InvalidData.into()),
+                Some(Report::Worker(_)) | None => {}
             }
         }
     }
 
-    /// What was said, if it has been read to its end.
-    fn heard(&mut self) -> io::Result<Option<Said>> {
+    /// The message that has been read, if it is complete.
+    fn take_report(&mut self) -> io::Result<Option<Report>> {
         let Ok(frame) = <[u8; FRAME]>::try_from(self.frame.as_slice()) else { return Ok(None) };
         self.frame.clear();
-        let said = Said::read(frame)?;
-        self.unended = match said {
-            Said::Worker(number) => Some(number),
-            Said::Ended(_) | Said::Spent(_) | Said::Left => None,
+        let report = Report::read(frame)?;
+        self.unended = match report {
+            Report::Worker(number) => Some(number),
+            Report::Ended(_) | Report::Spent(_) | Report::Left => None,
         };
-        Ok(Some(said))
+        Ok(Some(report))
     }
 
-    /// Ends the lane and everything of its call; waits until they are dead, but not for ever.
+    /// Ends the lane and everything of its call; waits until they are dead, but not forever.
     pub(super) async fn end(self) {
         self.kill();
-        // Dropping waits; a worker thread of the runtime should not, should it take long.
+        // Dropping waits, which may take long and must not block a worker thread of the runtime.
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
 
-    /// What tells the number of its process as long as it is there, for looking at its family.
+    /// Returns a function that gives the number of the lane's process while it is alive, for watching its family.
     ///
     /// # Errors
     /// If this process has too many open files.
@@ -186,7 +190,7 @@ impl Lane {
     }
 
     fn kill(&self) {
-        // Either fails only if it is dead already.
+        // Either call fails only if the process is dead already.
         match &self.process {
             // A lane without a namespace ends its family itself.
             Process::Held(handle) => drop(handle.signal(if self.contained { Signal::KILL } else { Signal::TERM })),
@@ -194,7 +198,7 @@ impl Lane {
         }
     }
 
-    /// Waits until it is dead, but not for ever.
+    /// Waits until the process is dead, but not forever.
     fn wait(&mut self) {
         let number = match &self.process {
             Process::Held(handle) => return handle.wait(DEAD_SECONDS),
@@ -203,7 +207,7 @@ impl Lane {
         if !self.has_left()
             && let Some(pid) = i32::try_from(number).ok().and_then(Pid::from_raw)
         {
-            // It is stopped, or hangs: it has its number still, for its end of the socket is open.
+            // It is stopped or hangs. The number is still its own, because its end of the socket is open.
             let _ = kill_process(pid, Signal::KILL);
             tracing::warn!(pid = number, "a lane of Python did not end in time and was killed");
             self.has_left();
@@ -214,7 +218,7 @@ impl Lane {
         }
     }
 
-    /// Reads what it still says; whether its end of the socket was closed in time.
+    /// Reads the remaining messages; returns whether the lane closed its end of the socket in time.
     fn has_left(&mut self) -> bool {
         let limit = Timespec { tv_sec: LEAVING_SECONDS, tv_nsec: 0 };
         loop {
@@ -229,31 +233,31 @@ impl Lane {
                 Ok(0) => return true,
                 Ok(read) => self.frame.extend_from_slice(&part[..read]),
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
-                // Its end was closed with something unread.
+                // Its end was closed with unread data.
                 Err(_) => return true,
             }
-            if self.heard().is_err() {
+            if self.take_report().is_err() {
                 return false;
             }
         }
     }
 }
 
-/// How a lane says which process it is.
-async fn introduced(socket: &mut UnixStream, namespaces: Namespaces) -> io::Result<Process> {
+/// Receives the identity of a new lane's process.
+async fn receive_identity(socket: &mut UnixStream, namespaces: Namespaces) -> io::Result<Process> {
     if namespaces != Namespaces::Portable {
         return wire::receive_handle(socket, b'P').await.map(Process::Held);
     }
-    let mut said = [0; FRAME];
-    socket.read_exact(&mut said).await?;
-    let [b'P', number @ ..] = said else { return Err(io::ErrorKind::InvalidData.into()) };
+    let mut report = [0; FRAME];
+    socket.read_exact(&mut report).await?;
+    let [b'P', number @ ..] = report else { return Err(io::ErrorKind::InvalidData.into()) };
     Ok(Process::Numbered(u32::from_be_bytes(number)))
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
         self.kill();
-        // Blocks for the millisecond or two that dying takes: what owned the call then removes its folder.
+        // Blocks for the millisecond or two that dying takes, because the owner of the call then removes its folder.
         self.wait();
     }
 }
@@ -264,7 +268,7 @@ mod tests {
 
     use super::*;
 
-    /// Nobody's number.
+    /// A number that no process has.
     const NOBODY: u32 = u32::MAX;
 
     #[tokio::test]

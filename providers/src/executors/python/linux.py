@@ -1,10 +1,10 @@
-# The way of Linux: a lane is the first process of a process namespace. When a worker ends, the lane kills and reaps all
-# that is left in its namespace, so that nothing outlives a call; when a lane dies, the kernel does the same. Where the
-# kernel gives no namespaces, orphans are adopted and found by their parents.
+# The Linux way: a lane is the first process of a process namespace. When a worker ends, the lane kills and reaps
+# everything left in its namespace, so that nothing outlives a call; when a lane dies, the kernel does the same. Where
+# the kernel provides no namespaces, orphans are adopted and found by their parents.
 
 
 class Namespaces:
-    """Forks lanes into process namespaces of their own; `kind` says with whose rights: `root`, `user` or `none`."""
+    """Forks lanes into their own process namespaces; `kind` says with whose rights: `root`, `user` or `none`."""
 
     def __init__(self, wanted, _reason):
         self.kind, self.reason, self._own = "none", "switched off", None
@@ -17,7 +17,7 @@ class Namespaces:
                     return
 
     def _try(self, kind):
-        """In a child, for part of it cannot be taken back."""
+        """Tries it in a child, because part of it cannot be undone."""
         ours, theirs = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -46,7 +46,7 @@ class Namespaces:
         self._own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
     def _own_user_namespace(self):
-        """With the same user and group, and with a process namespace that belongs to it, so that it may be left."""
+        """Keeps user and group. The process namespace belongs to the user namespace, so that it may be left."""
         uid, gid = os.geteuid(), os.getegid()
         unshare(NEW_USER | NEW_PID)
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
@@ -55,7 +55,7 @@ class Namespaces:
         conceal()
         pid = os.fork()
         if pid:
-            # The server proper is the child; this one only lives and dies with it.
+            # The child is the actual server; this process only waits for it and ends with it.
             try:
                 os.close(0)
             except OSError:
@@ -77,12 +77,12 @@ class Namespaces:
 
 
 def limit_process_numbers(most):
-    """The kernel's own bound (for root) on what a namespace holds; numbers below 300 are given out once."""
+    """Sets the kernel's own limit (for root) on the processes of a namespace; numbers below 300 are assigned only once."""
     try:
         release = tuple(int(part) for part in re.match(r"(\d+)\.(\d+)", os.uname().release).groups())
     except (AttributeError, ValueError):
         return
-    # Before Linux 6.14 it is the whole machine's.
+    # Before Linux 6.14 the limit applies to the whole machine.
     if release < (6, 14):
         return
     try:
@@ -114,7 +114,7 @@ def set_limit(name, soft, hard):
 
 
 def end_children():
-    """The lane finds them all."""
+    """Does nothing: the lane finds all of them."""
 
 
 class KernelLane(Lane):
@@ -123,7 +123,7 @@ class KernelLane(Lane):
             die_with_parent(signal.SIGKILL)
             limit_process_numbers(self.config["max_processes"])
         else:
-            # Nobody kills the family for us if we are killed, so we are asked.
+            # Nothing kills the family if this process is killed, so the agent asks it to end instead.
             signal.signal(signal.SIGTERM, self.leave)
             die_with_parent(signal.SIGTERM)
             adopt_orphans()
@@ -131,7 +131,7 @@ class KernelLane(Lane):
         os.close(self.lifeline)
 
     def await_request(self):
-        """Whoever is asked to end is so by a signal."""
+        """Does nothing: this lane is asked to end by a signal."""
 
     def become_worker(self, fds):
         if not self.contained:
@@ -144,7 +144,7 @@ class KernelLane(Lane):
         return status
 
     def end_family(self, deadline):
-        """Kills and reaps until nobody is left; whether so in time."""
+        """Kills and reaps until no process is left; returns whether that happened in time."""
         while True:
             if self.contained:
                 try:

@@ -1,4 +1,4 @@
-//! The options of a provider file, checked.
+//! The checked options of a provider file.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::executors::process::limits::{Limits, text_bytes};
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) python_executable: String,
-    /// Where `file` is looked for.
+    /// The folder that scripts named by `file` are in.
     pub(super) scripts_dir: Option<PathBuf>,
     pub(super) max_result_bytes: usize,
     pub(super) limits: Limits,
@@ -26,7 +26,7 @@ impl Default for Options {
     }
 }
 
-/// Reads them; what is wrong is noted in `reader`.
+/// Reads the options; problems are noted in `reader`.
 pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
     let mut options = Options::default();
     let Some(node) = node else { return options };

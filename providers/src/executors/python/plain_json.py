@@ -1,4 +1,4 @@
-# What of `json` is needed here, for a Python that lacks it (Debian's `python3-minimal`). Slower, and otherwise the same.
+# The needed part of `json`, for a Python that lacks it (Debian's `python3-minimal`). Slower, otherwise the same.
 import re
 
 
@@ -13,7 +13,7 @@ class json:
     def loads(cls, data):
         text = data.decode("utf-8") if isinstance(data, (bytes, bytearray)) else data
         root, at = [], 0
-        levels, key = [root], None  # a key is waited for, or read, only in objects
+        levels, key = [root], None  # a key is expected, or read, only in objects
         keys = [None]
         while True:
             found = cls._TOKEN.match(text, at)

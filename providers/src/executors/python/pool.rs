@@ -1,4 +1,4 @@
-//! The fork server and its idle lanes. Started when first needed, and again when it has died.
+//! The fork server and its idle lanes. The server is started when it is first needed, and again after it has died.
 
 use std::io;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use super::server::{Server, Start};
 use crate::call::CallError;
 use crate::executors::process::readiness::NotReady;
 
-/// Lanes that wait for work; more than these end with their call.
-const MOST_IDLE: usize = 16;
+/// The most idle lanes; further ones end with their call.
+const MAX_IDLE: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -24,33 +24,33 @@ pub(super) struct Pool {
 #[derive(Debug, Default)]
 struct State {
     server: Option<Arc<Server>>,
-    /// A start on its way. It belongs to no call, so that one with little time does not undo it for the next.
+    /// A start in progress. It belongs to no call, so that a call with little time does not undo it for the next one.
     starting: Option<AbortOnDropHandle<Result<Server, NotReady>>>,
     generation: u64,
     idle: Vec<Lane>,
 }
 
 impl Pool {
-    /// For about so many calls at a time.
+    /// For about this many concurrent calls.
     pub(super) fn new(concurrency: u32) -> Self {
-        let keep = usize::try_from(concurrency).unwrap_or(MOST_IDLE).clamp(1, MOST_IDLE);
+        let keep = usize::try_from(concurrency).unwrap_or(MAX_IDLE).clamp(1, MAX_IDLE);
         Self { keep, state: Mutex::default() }
     }
 
-    /// Starts the server if there is none, and a first lane; what the machine does not give it. Safe to drop at any time.
+    /// Starts the server and a first lane if there is none; returns what the machine does not provide. Cancel-safe.
     pub(super) async fn ready(&self, start: &Arc<Start>) -> Result<Option<String>, NotReady> {
         let mut state = self.state.lock().await;
         Ok(state.live(start).await?.lacks.clone())
     }
 
-    /// An idle lane, or a new one, however long that takes. Safe to drop at any time.
+    /// Takes an idle lane, or opens a new one however long that takes. Cancel-safe.
     pub(super) async fn take(&self, start: &Arc<Start>) -> Result<Lane, CallError> {
         loop {
             let (server, generation) = {
                 let mut state = self.state.lock().await;
                 let server = match state.live(start).await {
                     Ok(server) => server,
-                    Err(not_ready) => match not_ready.end() {
+                    Err(not_ready) => match not_ready.into_final_error() {
                         Some(error) => return Err(error),
                         None => continue,
                     },
@@ -95,10 +95,10 @@ impl Pool {
 }
 
 impl State {
-    /// The living server, started if need be.
+    /// The live server, started if necessary.
     async fn live(&mut self, start: &Arc<Start>) -> Result<Arc<Server>, NotReady> {
         if let Some(server) = &mut self.server {
-            // Lanes of other calls may hold it for the moment of their opening; then it was alive just now.
+            // While opening a lane, another call holds a reference; the server was alive just before that.
             if Arc::get_mut(server).is_none_or(Server::lives) {
                 return Ok(server.clone());
             }

@@ -1,8 +1,8 @@
-# The way of every other system, and of Linux where Python has no `ctypes` or the kernel is to be asked for nothing:
-# process groups, parents, and the ends of sockets and pipes. A call's worker leads a session and a group of its own. What
-# it leaves in the group is killed by its lane; what it started and left outside the group it kills itself at its end. When
-# a call is ended early, the lane finds all of it by parents and groups; the agent does if the lane is dead. A process that
-# has left the group, and whose parent has ended, is found by nobody.
+# The way of all other systems, and of Linux where Python has no `ctypes` or the kernel's special features are not to be
+# used: process groups, parents, and the ends of sockets and pipes. The worker of a call leads its own session and
+# group. Its lane kills what it leaves in the group; the worker itself kills, at its end, what it started outside the
+# group. If a call is ended early, the lane finds all of it by parents and groups; if the lane is dead, the agent does.
+# A process that has left the group and whose parent has ended cannot be found.
 
 
 class Namespaces:
@@ -14,7 +14,7 @@ class Namespaces:
 
 
 def nothing(*_):
-    """What only Linux offers."""
+    """Does nothing: only Linux offers this."""
 
 
 conceal = reveal = own_mounts = nothing
@@ -26,7 +26,7 @@ def introduce(sock, pid):
 
 
 def set_limit(name, soft, hard):
-    """As far as the system knows such a limit. macOS refuses some that it names."""
+    """Sets a limit if the system knows it. macOS refuses some that it names."""
     kind = getattr(resource, name, None)
     if kind is None:
         return
@@ -40,7 +40,7 @@ def set_limit(name, soft, hard):
 
 
 def processes_of_ps(deadline):
-    """The parent and the group of each process that has not ended, as `ps` tells them; nothing if it does not in time."""
+    """The parent and group of each live process according to `ps`; nothing if `ps` does not answer in time."""
     import subprocess
 
     table = {}
@@ -58,7 +58,7 @@ def processes_of_ps(deadline):
         fields = line.split()
         try:
             pid, parent, group = (int(field) for field in fields[:3])
-            # Where a zombie has threads (`l`) only its first one has ended.
+            # If a zombie has threads (`l`), only its first thread has ended.
             if pid != ps.pid and not (fields[3].startswith(b"Z") and b"l" not in fields[3]):
                 table[pid] = (parent, group)
         except (IndexError, ValueError):
@@ -71,7 +71,7 @@ def processes(deadline):
 
 
 def end_children():
-    """In a worker whose code has ended: what it started and is still below it, in whatever group."""
+    """Kills, in a worker whose code has ended, all processes still below it, in whatever group."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -81,11 +81,11 @@ def end_children():
 
 
 class PortableLane(Lane):
-    # Its child, while that is unreaped; the group of the child, when it is reaped.
+    # `worker` is the child while it is not reaped; `group` is its process group once it is.
     worker = group = None
 
     def settle(self):
-        # A byte for each child that ends, so that it can be waited for together with the ends of socket and lifeline.
+        # Gets a byte for each child that ends, so that this can be awaited together with the socket and the lifeline.
         self.woken, self.wake = os.pipe()
         for fd in (self.woken, self.wake):
             os.set_blocking(fd, False)
@@ -107,7 +107,7 @@ class PortableLane(Lane):
 
     def await_end(self, worker):
         self.worker = worker
-        # Should the lane be killed, the agent ends the worker.
+        # If the lane is killed, the agent ends the worker.
         self.sock.sendall(b"W" + worker.to_bytes(4, "big"))
         while True:
             status = end_of(worker)
@@ -115,7 +115,7 @@ class PortableLane(Lane):
                 self.worker, self.group = None, worker
                 return status
             ready = select.select([self.woken, self.sock, self.lifeline], [], [])[0]
-            # Nothing is asked of a lane whose call has not ended, but to end.
+            # The only request to a lane whose call has not ended is to end.
             if self.sock in ready or self.lifeline in ready:
                 self.leave()
             try:
@@ -131,11 +131,11 @@ class PortableLane(Lane):
             os._exit(1)
 
     def end_family(self, deadline):
-        """After a call what is left of its group, before its end all that is below; whether they are dead in time."""
+        """Kills the rest of an ended call's group, or all of a running call; returns whether all died in time."""
         killed, left = set(), set()
         if self.worker is not None:
             self.group = self.worker
-            # All of the group at once: what multiplies does so no more while the rest is looked for.
+            # Stop the whole group at once, so that nothing in it multiplies while the rest is searched for.
             signal_group(self.group, signal.SIGSTOP)
             try:
                 killed = kill_descendants((time.monotonic() + deadline) / 2)
@@ -148,7 +148,7 @@ class PortableLane(Lane):
                 break
             if time.monotonic() > deadline:
                 return False
-            # One of the group is there, so that its number is its own.
+            # A member still exists, so the number of the group has not been reused.
             if any(table[pid][1] == self.group for pid in left):
                 signal_group(self.group, signal.SIGKILL)
             time.sleep(0.001)
@@ -157,14 +157,14 @@ class PortableLane(Lane):
 
 
 def end_of(worker):
-    """How a child ended, if it has. What is left of its group is killed first: as soon as it is reaped, its number may be
-    given to others."""
+    """How a child ended; None if it has not. What is left of its group is killed first: once the child is reaped, its
+    number may be reused."""
     if hasattr(os, "waitid"):
         if os.waitid(os.P_PID, worker, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None
         signal_group(worker, signal.SIGKILL)
         return os.waitpid(worker, 0)[1]
-    # On macOS before Python 3.13: the number is not given to others that soon.
+    # On macOS before Python 3.13: a number is not reused that soon.
     pid, status = os.waitpid(worker, os.WNOHANG)
     if pid == 0:
         return None
@@ -175,12 +175,12 @@ def end_of(worker):
 def signal_group(leader, number):
     try:
         os.killpg(leader, number)
-    except OSError:  # there is nobody, or none of them may be signalled
+    except OSError:  # the group is empty, or none of it may be signalled
         pass
 
 
 def group_is_there(leader):
-    """With zombies too, and on macOS with these alone nobody may be signalled."""
+    """Whether a group has any process, even a zombie. On macOS signalling a group of zombies is an error."""
     try:
         os.killpg(leader, 0)
     except ProcessLookupError:
@@ -191,8 +191,8 @@ def group_is_there(leader):
 
 
 def become_fresh(fds, config):
-    """An interpreter of its own for the call: not every system lets a fork of Python use all of its libraries, and not every
-    Python can limit what it takes."""
+    """Replaces this process by a fresh interpreter for the call: not every system lets a fork of Python use all libraries,
+    and not every Python can set its own limits."""
     import tempfile
 
     with tempfile.TemporaryFile(buffering=0) as file:

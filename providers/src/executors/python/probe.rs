@@ -1,14 +1,14 @@
-//! Whether `sandbox: strict` is possible, asked before a provider exists. Runs the real server once, on a thread of its
-//! own with a runtime of its own, for whoever builds providers may or may not be inside one.
+//! Checks whether `sandbox: strict` is possible, before a provider exists. It runs the real server once, on a separate
+//! thread with its own runtime, because the caller may or may not be inside a runtime.
 
 use super::options::Options;
 use super::server::{Namespaces, Server, Start};
-use super::{interpreter, told, way};
+use super::{interpreter, server_config, way};
 use crate::executors::process::readiness::{NotReady, PATIENCE};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
 
-/// What is in the way, if anything is.
+/// The reason why strict is not possible, if there is one.
 pub(super) fn strict(options: &Options, settings: &Settings) -> Result<(), String> {
     let asked = std::thread::scope(|scope| scope.spawn(|| ask(options, settings)).join());
     asked.unwrap_or_else(|_| Err("the probe of `sandbox: strict` ended early".to_owned()))
@@ -26,10 +26,10 @@ fn ask(options: &Options, settings: &Settings) -> Result<(), String> {
         if let (Namespaces::Portable, Some(why)) = &way {
             return Err(format!("`sandbox: strict` is not possible here: {why}"));
         }
-        let told = told(options, way, &interpreter, false);
+        let server_config = server_config(options, way, &interpreter, false);
         let (path, home) = (settings.path.clone(), settings.home.clone());
         let folder = workspace.path().to_owned();
-        let start = Start { interpreter, folder, path, home, told, patience: PATIENCE };
+        let start = Start { interpreter, folder, path, home, server_config, patience: PATIENCE };
         Server::start(&start).await.map(drop).map_err(NotReady::into_text)
     })
 }

@@ -1,4 +1,4 @@
-//! One call: a worker, its streams, its end. Whatever happens, also if this future is dropped, everything that the
+//! Runs one call: a worker, its streams, its end. Whatever happens, even if this future is dropped, everything that the
 //! call started is dead before its folder is removed.
 
 use std::process::ExitStatus;
@@ -25,7 +25,7 @@ use crate::executors::process::capture::{Captured, StreamLimits};
 use crate::executors::process::watch::watch;
 use crate::executors::process::workspace::{Workspace, clear};
 
-/// After the family is dead its streams end at once; only a process that escaped can hold them longer.
+/// Once the family is dead its streams end at once; only a process that escaped can keep them open longer.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// What a call needs of its executor.
@@ -36,13 +36,13 @@ pub(super) struct Job<'a> {
     pub(super) options: &'a Options,
 }
 
-/// What the worker is told.
+/// The request to the worker.
 #[derive(Serialize)]
 struct Request<'a> {
     code: &'a str,
-    /// As tracebacks show it.
+    /// The name of the source in tracebacks.
     name: &'a str,
-    /// Where the code comes from, if it is a file.
+    /// The file that the code comes from, if any.
     path: Option<&'a str>,
     args: &'a [String],
     context: &'a RawValue,
@@ -108,8 +108,8 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
         error = watch(number, 0, &job.options.limits) => Err(error),
     };
     let Working { lane, folder } = working;
-    output.tell_rest();
-    errors.tell_rest();
+    output.send_rest();
+    errors.send_rest();
     match outcome {
         Ok((status, answer)) => {
             job.pool.give_back(lane).await;
@@ -124,8 +124,8 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
     }
 }
 
-/// Reads until the streams end, and after the call is dead for no longer than something that escaped may hold them. What is
-/// ready to be read goes first: on a busy machine all the time may have passed before anybody could look.
+/// Reads until the streams end, but after the call is dead at most for the time granted to escaped processes. Available
+/// data is read first: on a busy machine that time may already be over when this first runs.
 async fn drained<E>(streams: impl Future<Output = Result<(), E>>, dead: &CancellationToken) -> Result<(), E> {
     let escaped = async {
         dead.cancelled().await;
@@ -138,10 +138,10 @@ async fn drained<E>(streams: impl Future<Output = Result<(), E>>, dead: &Cancell
     }
 }
 
-/// Until nothing of the call is left: how the worker ended, and what it answered.
+/// Runs until nothing of the call is left; returns how the worker ended and what it answered.
 ///
 /// # Errors
-/// If the lane is of no more use.
+/// If the lane can no longer be used.
 async fn work(
     lane: &mut Lane,
     request: &[u8],
@@ -161,7 +161,7 @@ async fn work(
         if wire::write_sized(&mut socket, request).await.is_ok() {
             answer.read(&mut socket, options.max_result_bytes).await;
         }
-        // What comes later is nobody's, but its writer must not wait for us.
+        // Later data is ignored, but its writer must not block.
         Captured::default().read(&mut socket, StreamLimits::DROP).await
     };
     let streams = async {

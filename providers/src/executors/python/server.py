@@ -1,9 +1,9 @@
-# The fork server: one process for each executor, and under it one lane for each call that runs at a time. A lane forks
-# one worker for each call, ahead of time, and when it ends kills what is left of the call. A lane dies with the server, and
-# the server when the agent closes or loses its socket. How all that is done is in `linux.py` and `portable.py`, of which
-# one follows here.
+# The fork server: one process per executor, and below it one lane for each call that runs at a time. A lane forks one
+# worker for each call, ahead of time, and kills whatever is left of the call when it ends. A lane dies with the server,
+# and the server dies when the agent closes or loses its socket. How this is done is in `linux.py` and `portable.py`, of
+# which one is appended to this file.
 #
-# Neither ever runs code of a task, so what a worker is forked from is always clean.
+# Neither ever runs the code of a task, so a worker is always forked from a clean process.
 import gc
 import linecache
 import os
@@ -17,14 +17,14 @@ import time
 import traceback
 
 _MOST_FDS = 3
-# What is left of a call that has ended is dead within so many seconds, or its lane serves no further call.
+# What is left of an ended call must be dead within this time, or its lane serves no further call.
 _END_SECONDS = 5.0
-# A lane that is told to end ends its call within so many; the agent waits for four (`lane.rs`) and then kills it.
+# A lane that is told to end ends its call within this time; the agent waits four seconds (`lane.rs`) and then kills it.
 _LEAVE_SECONDS = 1.0
 
 
 def receive(sock):
-    """One byte and the file handles that travel with it; nothing at the end."""
+    """Receives one byte and the file handles sent with it; nothing at the end."""
     try:
         data, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(_MOST_FDS * 4))
     except OSError:
@@ -37,7 +37,7 @@ def receive(sock):
 
 
 def attempt(what):
-    """In a child, for it cannot be taken back; why it is not possible, if it is not."""
+    """Tries something in a child, because it cannot be undone; returns why it is not possible, or None if it is."""
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -55,8 +55,8 @@ def attempt(what):
 
 
 class Lane:
-    """One call after the other, each in a worker of its own. What holds the processes of a call together, and what ends a
-    lane whose server or agent is gone, differs: `KernelLane`, `PortableLane`."""
+    """Serves one call after the other, each in its own worker. `KernelLane` and `PortableLane` differ in what holds the
+    processes of a call together, and in what ends a lane whose server or agent is gone."""
 
     def __init__(self, sock, lifeline, namespaces, config, strict):
         self.sock, self.lifeline, self.config, self.strict = sock, lifeline, config, strict
@@ -71,7 +71,7 @@ class Lane:
         os._exit(1)
 
     def leave_if_orphaned(self):
-        """The server died before that could be noticed in another way."""
+        """Leaves if the server died before this lane could notice it in another way."""
         if select.select([self.lifeline], [], [], 0)[0]:
             os._exit(1)
 
@@ -105,8 +105,8 @@ class Lane:
 
 
 def kill_descendants(deadline):
-    """Stops them first, so that none can fork away from the search, then kills them, whatever happens; with them all of
-    their groups. Searches until the deadline and once at least. Says which they were."""
+    """Stops all descendants first, so that none can fork and escape the search, then kills them and their groups, whatever
+    happens. Searches until the deadline, and at least once. Returns which processes were killed."""
     me, stopped = os.getpid(), set()
     try:
         while True:
@@ -129,8 +129,8 @@ def kill_descendants(deadline):
 
 
 def processes_of_proc():
-    """The parent and the group of each process that has not ended, as `/proc` shows them. One whose first thread has ended is
-    a zombie by its state, and lives as long as it has others."""
+    """The parent and group of each live process according to `/proc`. A process whose first thread has ended has the state
+    of a zombie, but lives as long as it has other threads."""
     table = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -152,8 +152,8 @@ def signal_if_there(pid, number):
         pass
 
 
-def be_the_first_to_go():
-    """If memory runs out all the same, Linux shall end the code and not the agent."""
+def prefer_oom_kill():
+    """Makes Linux end the code and not the agent if memory runs out."""
     try:
         with open("/proc/self/oom_score_adj", "r+") as file:
             file.write("500")
@@ -171,7 +171,7 @@ def take(count):
     return data
 
 
-def tell(said):
+def send_message(said):
     body = whole(said)
     data = len(body).to_bytes(4, "big") + body
     while data:
@@ -195,7 +195,7 @@ def close_inherited():
 
 
 def warm_up(config):
-    """Walks a worker's path, so that each worker finds it trodden: memory it need not copy, modules it need not load."""
+    """Does once what each worker will do, so that workers need not copy that memory or load those modules."""
     main = sys.modules["__main__"]
     request = {"code": "result = 1", "name": "<code>", "path": None, "args": [], "context": {}}
     for _ in range(20):
@@ -209,7 +209,7 @@ def serve(config):
     strict = None
     try:
         namespaces = Namespaces(config["namespaces"], config["reason"])
-        # Neither it nor its lanes may be written to by the code of a task, which runs as the same user.
+        # The code of a task runs as the same user, but must not be able to write to this process or its lanes.
         conceal()
         if config["strict"]:
             if namespaces.kind not in ("root", "user"):
@@ -217,22 +217,22 @@ def serve(config):
             strict = Strict(config["filter"])
             prove(strict, namespaces, config["proof"])
     except OSError as error:
-        tell({"error": f"`sandbox: strict` is not possible here: {error}" if config["strict"] else str(error)})
+        send_message({"error": f"`sandbox: strict` is not possible here: {error}" if config["strict"] else str(error)})
         os._exit(1)
     shared_mounts = None
-    # With other rights code can mount nothing; under strict neither.
+    # Without the rights of root, or under strict, code cannot mount anything.
     config["own_mounts"] = False
     if namespaces.kind == "root" and not config["strict"]:
         shared_mounts = attempt(own_mounts)
         config["own_mounts"] = shared_mounts is None
-    # Closed by the kernel when this process dies, however it does; nobody writes to it.
+    # The kernel closes it when this process dies, however that happens; nothing is ever written to it.
     lifeline, _held = os.pipe()
     control = socket.socket(fileno=0)
     null = os.open(os.devnull, os.O_RDWR)
-    tell({"namespaces": namespaces.kind, "reason": namespaces.reason, "shared_mounts": shared_mounts})
+    send_message({"namespaces": namespaces.kind, "reason": namespaces.reason, "shared_mounts": shared_mounts})
     os.dup2(null, 2)
     os.close(null)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended lanes are nobody's business
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended lanes need not be reaped
     if not config["fresh"]:
         warm_up(config)
     gc.disable()
@@ -245,7 +245,7 @@ def serve(config):
         sock = socket.socket(fileno=fds[0])
         try:
             pid = namespaces.fork()
-        except OSError:  # no memory or no process number: the call that asked hears it from its closed socket
+        except OSError:  # no memory or process number: the call notices by its closed socket
             sock.close()
             continue
         if pid == 0:
@@ -257,7 +257,7 @@ def serve(config):
             lane = own_lane(sock, lifeline, namespaces, config, strict)
             try:
                 lane.serve()
-            finally:  # whatever went wrong, its call ends with it
+            finally:  # whatever went wrong, the call must end with the lane
                 lane.leave()
         try:
             introduce(sock, pid)
@@ -269,8 +269,8 @@ def serve(config):
 def main():
     sys.path[:] = [entry for entry in sys.path if entry]  # the working folder must not shadow modules
     sys.argv[:] = ["<code>"]
-    # As standard error has it: what is no Unicode must not end the code that prints it.
-    # By lines, so that whoever watches sees what is printed when it is.
+    # As on standard error, output that is not Unicode must not end the code that prints it. Output is flushed by line,
+    # so that watchers see it as it is printed.
     sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     config = json.loads(take(int.from_bytes(take(4), "big")))
     if "handles" in config:

@@ -1,4 +1,5 @@
-//! The fork server's process: its start, its life, and how a lane is asked of it. The other end is `server.py`.
+//! The fork server's process: starting it, checking that it is alive, and asking it for lanes. The other end is
+//! `server.py`.
 
 use std::ffi::OsString;
 use std::io;
@@ -30,7 +31,7 @@ const NO_PROCESSES: &str = "no process namespaces: what a call starts is found b
 const ONLY_GROUPS: &str = "the portable way: what a call starts is found by its process group and its parents only";
 const NO_MOUNTS: &str = "no mount namespace: what the code of a task mounts, this machine sees";
 
-/// The whole of the Python side, for an interpreter that may lack modules.
+/// The complete program of the Python side, for an interpreter that may lack modules.
 fn program(namespaces: Namespaces, interpreter: &Interpreter) -> String {
     let is_portable = namespaces == Namespaces::Portable;
     let json = if interpreter.lacks("json") { PLAIN_JSON } else { "import json\n" };
@@ -39,13 +40,14 @@ fn program(namespaces: Namespaces, interpreter: &Interpreter) -> String {
     [json, resource, kernel, COMMON, way, "\nmain()\n"].concat()
 }
 
-/// Starts the rest of its arguments within limits: KiB of data and of addresses, seconds, open files, blocks of 512 bytes.
+/// Starts the rest of its arguments within limits: KiB of data and of address space, seconds, open files, blocks of 512
+/// bytes.
 const WITHIN_LIMITS: &str = r#"
 { ulimit -c 0; ulimit -d "$1"; ulimit -v "$2"; ulimit -n "$4"; ulimit -f "$5"
   ulimit -S -t "$3"; ulimit -H -t "$(($3 + 2))"; } 2>/dev/null
 shift 5; exec "$@""#;
 
-/// How an interpreter is started within the limits of a call, where Python cannot set them itself; the interpreter follows.
+/// The command prefix that starts an interpreter within the limits of a call, where Python cannot set them itself.
 pub(super) fn within(limits: &Limits) -> Vec<String> {
     let kib = |bytes: u64| bytes.div_ceil(1024);
     let numbers = [
@@ -58,88 +60,88 @@ pub(super) fn within(limits: &Limits) -> Vec<String> {
     let command = ["/bin/sh", "-c", WITHIN_LIMITS, "sh"].map(str::to_owned);
     command.into_iter().chain(numbers.map(|number| number.to_string())).collect()
 }
-/// Of what it says while it starts.
-const MOST_SAID: usize = 64 * 1024;
+/// The most bytes that are read of what the server writes while it starts.
+const MAX_OUTPUT_BYTES: usize = 64 * 1024;
 
-/// How lanes get a process namespace of their own.
+/// How lanes get their own process namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Namespaces {
-    /// Whatever works; only asked for.
+    /// Whatever works; only used in a request.
     #[default]
     Auto,
-    /// By the rights of root.
+    /// With the rights of root.
     Root,
-    /// By a user namespace.
+    /// With a user namespace.
     User,
-    /// Not at all: the family is then found by its parents, and orphans are adopted.
+    /// Not at all: the family is found by its parents, and orphans are adopted.
     None,
-    /// Nothing of the kernel's is used that only Linux has.
+    /// Not at all, and no other feature that only the Linux kernel has is used.
     Portable,
 }
 
-/// What the Python side is told at its start.
+/// The settings that the Python side receives when it starts.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Told {
+pub(super) struct ServerConfig {
     pub(super) namespaces: Namespaces,
-    /// Why it is the portable way, if it is.
+    /// Why the portable way is used, if it is.
     pub(super) reason: Option<String>,
-    /// What a fresh interpreter begins with, if each call has one.
+    /// The bootstrap program for a fresh interpreter, if each call gets one.
     pub(super) fresh: Option<&'static str>,
-    /// What starts it, if not it itself.
+    /// The command prefix that starts a fresh interpreter; may be empty.
     pub(super) within: Vec<String>,
     pub(super) max_processes: u64,
     pub(super) max_memory_bytes: u64,
     pub(super) max_result_bytes: usize,
-    /// Levels of lists and objects that a result may have.
+    /// The nesting levels of lists and objects that a result may have.
     pub(super) max_depth: usize,
     pub(super) max_cpu_seconds: u64,
     pub(super) max_open_files: u64,
     pub(super) max_file_bytes: u64,
-    /// Strict, not only within limits.
+    /// Whether the sandbox is strict and not only limits.
     pub(super) strict: bool,
-    /// What the code is refused then, as `strict.py` reads it.
+    /// The system call filter for the code then, in the form that `strict.py` reads.
     pub(super) filter: Option<String>,
 }
 
-/// With a folder in which a strict server proves that it is one.
+/// The settings, with a folder in which a strict server proves that the sandbox holds.
 #[derive(Serialize)]
 struct Introduction<'a> {
     #[serde(flatten)]
-    told: &'a Told,
+    server_config: &'a ServerConfig,
     proof: &'a Path,
 }
 
-/// What it answers.
+/// The server's answer.
 #[derive(Debug, Deserialize)]
-struct Said {
+struct Hello {
     namespaces: Option<Namespaces>,
     reason: Option<String>,
-    /// Why code that mounts something mounts it for all.
+    /// Why code that mounts something mounts it for the whole machine.
     shared_mounts: Option<String>,
     error: Option<String>,
 }
 
-/// How it is started.
+/// How to start a server.
 #[derive(Clone, Debug)]
 pub(super) struct Start {
     pub(super) interpreter: Interpreter,
     pub(super) folder: PathBuf,
     pub(super) path: OsString,
     pub(super) home: Option<OsString>,
-    pub(super) told: Told,
-    /// After so long it is given up.
+    pub(super) server_config: ServerConfig,
+    /// How long a start may take.
     pub(super) patience: Duration,
 }
 
-/// Dies when dropped, with all lanes.
+/// A running fork server. It dies when this is dropped, with all its lanes.
 #[derive(Debug)]
 pub(super) struct Server {
     child: Child,
     control: UnixStream,
     /// Whether the kernel keeps the families of calls together.
     pub(super) namespaces: Namespaces,
-    /// What this machine does not give, in words.
+    /// What this machine does not provide, in words.
     pub(super) lacks: Option<String>,
 }
 
@@ -149,8 +151,8 @@ impl Server {
         let failed = |error: io::Error| NotReady::Refused(error.to_string());
         let proof = tempfile::Builder::new().prefix("proof-").tempdir_in(&start.folder);
         let proof = proof.map_err(|error| refused(format!("no temporary folder can be made: {error}")))?;
-        let introduction = Introduction { told: &start.told, proof: proof.path() };
-        let program = program(start.told.namespaces, &start.interpreter);
+        let introduction = Introduction { server_config: &start.server_config, proof: proof.path() };
+        let program = program(start.server_config.namespaces, &start.interpreter);
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let mut control = UnixStream::from_std(ours).map_err(failed)?;
@@ -173,7 +175,7 @@ impl Server {
         let mut child = Confinement::NoTracing
             .spawn(&mut command)
             .map_err(|error| refused(format!("Python cannot be started: {error}")))?;
-        // Our copy of its end of the socket goes, so that its death shows as the end of the stream.
+        // Closes our copy of the server's end of the socket, so that its death ends the stream.
         drop(command);
         let said = match timeout(start.patience, introduce(&mut control, &program, &introduction)).await {
             Ok(Ok(said)) => said,
@@ -208,7 +210,7 @@ impl Server {
         Ok(Self { child, control, namespaces, lacks })
     }
 
-    /// Whether it has not ended by itself.
+    /// Whether it has not ended on its own.
     pub(super) fn lives(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
@@ -225,10 +227,10 @@ impl Server {
     }
 }
 
-async fn introduce(control: &mut UnixStream, program: &str, introduction: &Introduction<'_>) -> io::Result<Said> {
+async fn introduce(control: &mut UnixStream, program: &str, introduction: &Introduction<'_>) -> io::Result<Hello> {
     wire::write_sized(control, program.as_bytes()).await?;
     wire::write_sized(control, &serde_json::to_vec(introduction)?).await?;
-    let said = wire::read_sized(control, MOST_SAID).await?;
+    let said = wire::read_sized(control, MAX_OUTPUT_BYTES).await?;
     Ok(serde_json::from_slice(&said)?)
 }
 
@@ -236,8 +238,8 @@ async fn introduce(control: &mut UnixStream, program: &str, introduction: &Intro
 async fn last_words(stderr: Option<ChildStderr>) -> String {
     let Some(stderr) = stderr else { return String::new() };
     let mut bytes = Vec::new();
-    let mut limited = stderr.take(u64::try_from(MOST_SAID).unwrap_or(u64::MAX));
-    // Whatever came until then is better than nothing.
+    let mut limited = stderr.take(u64::try_from(MAX_OUTPUT_BYTES).unwrap_or(u64::MAX));
+    // Whatever arrived by then is better than nothing.
     let _ = timeout(Duration::from_secs(1), limited.read_to_end(&mut bytes)).await;
     let text = String::from_utf8_lossy(&bytes);
     text.trim().lines().last().unwrap_or("it said nothing").chars().take(300).collect()

@@ -1,16 +1,16 @@
-# `sandbox: strict`: of the file system only Python itself and the call's own folder, no network, and no way to ask for
-# more. The server prepares once what all calls share (`Strict`), a worker closes the door behind itself (`enter`).
-# What the kernel lacks is an `OSError`, and then nothing runs.
+# `sandbox: strict`: of the file system only Python itself and the call's own folder, no network, and no way to gain
+# more. The server prepares once what all calls share (`Strict`); each worker then confines itself for good (`enter`).
+# Anything that the kernel lacks raises `OSError`, and then nothing runs.
 import errno
 import struct
 
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT, _MOUNT_SETATTR = 444, 445, 446, 442
 _READ_ONLY, _PRIVATE, _BIND = 1, 1 << 18, 1 << 12
-# Landlock's rights, as its header numbers them.
+# Landlock's rights, as numbered in its header.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_SOCKET, _MAKE_BLOCK, _TRUNCATE, _DEVICE = 1 << 6, 1 << 9, 1 << 11, 1 << 14, 1 << 15
 _ALL_RIGHTS = (1 << 16) - 1
-_OLDEST_ABI = 3  # the first that keeps files from being cut short
+_OLDEST_ABI = 3  # the first that prevents truncating files
 
 
 class _Program(ctypes.Structure):
@@ -18,7 +18,7 @@ class _Program(ctypes.Structure):
 
 
 def _filter(text):
-    """A program for the kernel's system call filter, and what keeps its memory."""
+    """The program for the kernel's system call filter, and the object that owns its memory."""
     if not text:
         raise OSError(errno.ENOSYS, f"the system calls of {MACHINE} are not known here")
     code = ctypes.create_string_buffer(bytes.fromhex(text))
@@ -43,7 +43,7 @@ def _set_mount(path, on, off, flags):
 
 
 class Strict:
-    """What all calls share. Made in the server, before it serves, with all its rights."""
+    """What all calls share. Created in the server before it serves, with all of its rights."""
 
     def __init__(self, refused):
         self.abi = syscall("landlock", _LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint(1))
@@ -61,12 +61,12 @@ class Strict:
 
     @staticmethod
     def _make_all_read_only():
-        """Landlock does not keep from changing modes, owners and times; a read-only mount does."""
+        """Landlock does not prevent changes of modes, owners and times; a read-only mount does."""
         unshare(NEW_NAMESPACE | NEW_NET)
         mount("none", "/", _PRIVATE | _RECURSIVE)
         _set_mount("/", _READ_ONLY, 0, 0x8000)
         try:
-            # Lanes bound the process numbers of their namespaces there; for the code all of it is out of reach.
+            # Lanes limit the process numbers of their namespaces there; for the code all of it is read-only.
             _set_mount("/proc", 0, _READ_ONLY, 0)
         except OSError:
             pass
@@ -93,7 +93,7 @@ class Strict:
         syscall("landlock", _LANDLOCK_ADD, ctypes.c_int(rules), ctypes.c_int(1), rule, ctypes.c_uint(0))
 
     def enter(self, rules, folder):
-        """The end of all rights but those of `rules` and this folder; cannot be undone."""
+        """Gives up all rights except those of `rules` and this folder; cannot be undone."""
         unshare(NEW_NAMESPACE | NEW_IPC)
         _set_mount("/proc", _READ_ONLY, 0, 0)
         mount(folder, folder, _BIND)
@@ -109,7 +109,7 @@ class Strict:
 
 
 def prove(strict, namespaces, folder):
-    """Tries from inside what must not work: a sandbox that is only believed in is none."""
+    """Tries from inside what must not work, so that the sandbox is known to hold."""
     ours, theirs = os.pipe()
     pid = namespaces.fork()
     if pid == 0:
@@ -130,7 +130,7 @@ def prove(strict, namespaces, folder):
 
 
 def breaches(folder):
-    """What could be done all the same, or could not although it should; empty if all is as it must be."""
+    """What was possible although it must not be, or impossible although it should work; empty if all is well."""
     def works(what):
         try:
             what()

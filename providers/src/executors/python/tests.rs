@@ -65,7 +65,7 @@ impl Bench {
         self.execute(json!({"code": code, "context": {}}), Context::default()).await
     }
 
-    /// Call folders that are still there.
+    /// The number of call folders that still exist.
     fn left_behind(&self) -> usize {
         let workspace = self.python.workspace.get().expect("used").path();
         let entries = std::fs::read_dir(workspace).expect("readable");
@@ -176,12 +176,12 @@ async fn nothing_is_inherited_and_the_folder_does_not_shadow() {
     assert!(!open.contains("/dev/null"), "{open} (inherited {})", file.as_raw_fd());
 }
 
-/// Starts a grandchild and learns its number as the rest of the system sees it: inside, numbers are a namespace's own.
+/// Starts a grandchild and learns its number as the rest of the system sees it: inside a namespace, numbers differ.
 const GRANDCHILD: &str = "import subprocess\n\
     p = subprocess.Popen(['sh', '-c', 'read pid rest < /proc/self/stat; echo $pid; exec sleep 600'], \
     stdout=subprocess.PIPE)\nseen = int(p.stdout.readline())\n";
 
-/// Starts a grandchild that ignores hang-ups, tells its pid in a file, then computes for ever.
+/// Starts a grandchild that ignores hang-ups, writes its pid to a file, and then computes forever.
 fn stubborn(marker: &Path) -> String {
     format!(
         "import re, os\n{GRANDCHILD}\
@@ -246,14 +246,14 @@ async fn grandchildren_end_with_the_code() {
     eventually("the grandchild is dead", || !alive(&pid)).await;
 }
 
-/// Not a test of its own: the process that the next test kills. It runs only if told where.
+/// Not a test of its own: the process that the next test kills. It only runs if the variable is set.
 #[tokio::test]
 async fn agent_that_will_be_killed() {
     let Some(temp) = std::env::var_os("GLEITZEIT_TEST_VICTIM") else { return };
     let temp = PathBuf::from(temp);
     let mut bench = bench();
     bench.python.settings.temp.clone_from(&temp);
-    // Removed now, for it will not be later.
+    // Removed now, because it will not be removed later.
     bench.temp = tempfile::tempdir_in(&temp).expect("folder");
     let _ = bench.run(&stubborn(&temp.join("pids"))).await;
 }
@@ -274,7 +274,7 @@ async fn kill_9_of_the_agent_kills_the_group_and_a_later_agent_sweeps() {
     eventually("both are dead", || !pids.iter().any(|pid| alive(pid))).await;
 
     let folders = || {
-        // They lie in the folder of all agents of this user.
+        // They are in the common folder of all agents of this user.
         let parent = temp.path().join(format!("gleitzeit-{}", rustix::process::geteuid().as_raw()));
         let entries = std::fs::read_dir(parent).expect("readable").flatten();
         entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("gleitzeit-calls-")).count()
@@ -386,7 +386,7 @@ async fn many_calls_at_a_time_keep_apart() {
     assert_eq!(bench.left_behind(), 0);
 }
 
-/// All at once.
+/// Runs all of them at once.
 async fn futures_ordered<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|context| {
@@ -409,12 +409,12 @@ async fn each_limit_ends_in_a_clear_error_and_harms_no_other_call() {
     let bench = bench_with(
         "max_processes: 20\nmax_memory_bytes: 500000000\nmax_cpu_seconds: 1\nmax_open_files: 50\nmax_file_bytes: 1000000",
     );
-    // In the portable way nothing but a look bounds them: there a bomb that goes on takes the whole machine.
+    // In the portable way only watching limits them: a bomb that goes on would take the whole machine.
     let bomb = match is_portable() {
         false => "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass\n",
         true => "import os, time\nfor _ in range(40):\n    if os.fork() == 0: break\nwhile True: time.sleep(1)",
     };
-    // Touched at once: page by page it takes most of the processor time that is allowed, on a slow machine all of it.
+    // Touched at once: page by page it would take most of the allowed processor time, and all of it on a slow machine.
     let shared = "import mmap\nhold = []\nfor _ in range(3):\n    m = mmap.mmap(-1, 250_000_000)\n    m[::4096] = \
                   bytes(len(range(0, len(m), 4096)))\n    hold.append(m)\nwhile True: pass\n";
     for (code, expected) in [
@@ -449,7 +449,7 @@ async fn a_gigabyte_of_output_is_an_error_and_costs_no_memory() {
     assert_eq!(bench.run("result = 5").await.expect("runs")["result"], json!(5));
 }
 
-/// Bytes this process has in memory.
+/// The resident memory of this process in bytes.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("readable");
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number") * 4096

@@ -1,5 +1,5 @@
-//! What a call asks for: its parameters, and the text of its script if it names one. Scripts are read here and not by
-//! the worker, so that they need not be within the worker's reach.
+//! Parses the parameters of a call, and reads its script if it names one. Scripts are read here and not by the worker,
+//! so that they need not be accessible to the worker.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use crate::call::{Call, CallError};
 use crate::executors::builtin::parameters;
 use crate::regular;
 
-/// Of a script; as much as a parameter set may have.
-const MOST_CODE: u64 = 8 << 20;
+/// The largest script in bytes: as much as a parameter set may have.
+const MAX_CODE: u64 = 8 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,9 +38,9 @@ struct Validate {
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) code: String,
-    /// As tracebacks show it.
+    /// The name that tracebacks show.
     pub(super) name: String,
-    /// Where it was read.
+    /// The file it was read from.
     pub(super) path: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Source {
     }
 }
 
-/// A call's parameters, understood.
+/// The parsed parameters of a call.
 pub(super) struct Wanted<'a> {
     pub(super) asked: Asked,
     pub(super) source: Source,
@@ -76,7 +76,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Reads a script below the folder of scripts; links that lead out of it are refused too.
+/// Reads a script below the folder of scripts; links that lead out of it are refused.
 async fn script(file: &str, folder: Option<&Path>) -> Result<Source, CallError> {
     let refused = |why: String| CallError::new(ErrorCode::InvalidParams, format!("script `{file}`: {why}"));
     let Some(folder) = folder else {
@@ -94,12 +94,12 @@ async fn script(file: &str, folder: Option<&Path>) -> Result<Source, CallError> 
     let reading = path.clone();
     let read = tokio::task::spawn_blocking(move || {
         let mut code = Vec::new();
-        regular::open(&reading)?.take(MOST_CODE + 1).read_to_end(&mut code)?;
+        regular::open(&reading)?.take(MAX_CODE + 1).read_to_end(&mut code)?;
         String::from_utf8(code).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     });
     let code = read.await.map_err(io::Error::other).flatten().map_err(|error| refused(error.to_string()))?;
-    if code.len() > usize::try_from(MOST_CODE).unwrap_or(usize::MAX) {
-        return Err(refused(format!("it has more than {MOST_CODE} bytes")));
+    if code.len() > usize::try_from(MAX_CODE).unwrap_or(usize::MAX) {
+        return Err(refused(format!("it has more than {MAX_CODE} bytes")));
     }
     Ok(Source { code, name: file.to_owned(), path: path.to_str().map(str::to_owned) })
 }

@@ -1,4 +1,4 @@
-//! What passes between this process and Python's: frames, and file handles beside single bytes.
+//! Messages between this process and Python's: frames, and single bytes with file handles.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 
 use crate::platform::{self, Handle};
 
-/// Sends one byte with file handles, at most three.
+/// Sends one byte with at most three file handles.
 pub(super) async fn send_handles(stream: &UnixStream, byte: u8, handles: &[BorrowedFd<'_>]) -> io::Result<()> {
     let send = || {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
@@ -24,7 +24,7 @@ pub(super) async fn send_handles(stream: &UnixStream, byte: u8, handles: &[Borro
     stream.async_io(Interest::WRITABLE, send).await
 }
 
-/// Receives one byte with the handle of a process that comes with it.
+/// Receives one byte with the handle of a process.
 pub(super) async fn receive_handle(stream: &UnixStream, byte: u8) -> io::Result<Handle> {
     stream.async_io(Interest::READABLE, || platform::receive_handle(stream, byte)).await
 }
@@ -33,7 +33,7 @@ pub(super) async fn receive_handle(stream: &UnixStream, byte: u8) -> io::Result<
 pub(super) async fn write_sized(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     if bytes.len() <= 16 * 1024 {
-        // One system call wakes the reader once.
+        // A single system call wakes the reader only once.
         let mut frame = Vec::with_capacity(bytes.len() + 4);
         frame.extend_from_slice(&length.to_be_bytes());
         frame.extend_from_slice(bytes);
@@ -46,7 +46,7 @@ pub(super) async fn write_sized(stream: &mut (impl AsyncWrite + Unpin), bytes: &
 /// Reads a length and that many bytes.
 ///
 /// # Errors
-/// `InvalidData` if there are more than `limit`, else as reading does.
+/// `InvalidData` if there are more than `limit` bytes; otherwise as for reading.
 pub(super) async fn read_sized(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).await?;

@@ -1,5 +1,5 @@
-# Runs one call: `work` is forked by a lane before the call is known and waits for it. It answers on its socket: `R`
-# with the result as JSON text if there is one, then `A` with how it ended.
+# Runs one call: a lane forks `work` before the call is known, and it waits for the call. It answers on its socket: `R`
+# with the result as JSON text if there is one, then `A` with how the code ended.
 
 
 def refuse(value):
@@ -7,18 +7,18 @@ def refuse(value):
 
 
 def plain(text):
-    """Text that can be sent: what is no Unicode, such as half of a surrogate pair, as an escape."""
+    """Text that can be sent: anything that is not Unicode, such as half of a surrogate pair, becomes an escape."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def whole(answer):
-    """The answer as JSON text, whatever its texts hold."""
+    """The answer as JSON text, whatever its texts contain."""
     said = {name: plain(value) if isinstance(value, str) else value for name, value in answer.items()}
     return json.dumps(said, ensure_ascii=False).encode("utf-8")
 
 
 def read_request(call):
-    """None if the call never comes."""
+    """Reads the request of a call; None if it never comes."""
     def exactly(count):
         parts = []
         while count:
@@ -81,7 +81,7 @@ def run_code(request, namespace, config):
 
 
 def path_of(steps):
-    """As references write it; a step into a list is a number, one into an object its key."""
+    """A path as references write it; a step into a list is a number, one into an object is its key."""
     path = "result"
     for is_map, step in steps:
         if not is_map:
@@ -113,7 +113,7 @@ def wrong_number(number):
         return f"is {name}, which is no JSON; use None or text instead"
     if -(1 << 63) <= number < 1 << 64:
         return None
-    # Python refuses to write very long ones out.
+    # Python refuses to print very long numbers.
     which = f"{int(number)}" if number.bit_length() <= 256 else f"of {number.bit_length()} bits"
     return f"is the whole number {which}, which does not fit into 64 bits; return it as text, with `str(...)`"
 
@@ -131,8 +131,8 @@ def wrong_key(key):
 
 
 def problem_of(result, config):
-    """Why a value cannot be carried, with the path to the first such place; nothing if it can. Needs no stack, however
-    deep the value is, and comes to an end, however often it holds the same value."""
+    """Why a value cannot be carried, with the path to the first such place; None if it can. Works without recursion,
+    however deep the value is, and ends, however often it contains the same value."""
     levels, steps, count, value = [], [], 0, result
     while True:
         wrong = None
@@ -169,16 +169,16 @@ def problem_of(result, config):
         else:
             return None
         count += 1
-        # Each has a byte at least.
+        # Each value takes at least one byte.
         if count > config["max_result_bytes"]:
             return f"the variable `result` has more values than the limit of {config['max_result_bytes']} bytes allows"
 
 
 def as_json(result):
-    """The result as JSON text. What it does not notice, depth that is not too much for Python and numbers beyond 64 bits,
-    is noticed by whoever reads it."""
+    """The result as JSON text. It does not notice nesting that Python still accepts or numbers beyond 64 bits; the reader
+    does."""
     limit = sys.getrecursionlimit()
-    # The code may have lowered it, or raised it beyond what the stack holds.
+    # The code may have lowered it, or raised it beyond what the stack can hold.
     sys.setrecursionlimit(1000)
     try:
         return json.dumps(result, default=refuse, allow_nan=False, ensure_ascii=False).encode("utf-8")
@@ -187,7 +187,7 @@ def as_json(result):
 
 
 def result_of(result, config):
-    """The result as JSON text, or the answer that says why it is none."""
+    """The result as JSON text, or the answer that says why it cannot be one."""
     try:
         text = as_json(result)
         limit = config["max_result_bytes"]
@@ -204,7 +204,7 @@ def result_of(result, config):
 
 
 def execute(request, config):
-    """What ran, as JSON text of the result and as the answer."""
+    """Runs the code; returns the result as JSON text, and the answer."""
     main = type(sys)("__main__")
     sys.modules["__main__"] = main
     main.__dict__["context"] = request["context"]
@@ -232,14 +232,14 @@ def execute(request, config):
 
 
 def limit(config):
-    """For each process of the call; those for all of them together are the agent's business."""
+    """Sets the limits for each process of the call; the agent enforces those for all of them together."""
     memory = config["max_memory_bytes"]
     cpu = config["max_cpu_seconds"]
     for name, soft, hard in (
-        # What a process may write to, its heap above all. Address space may be larger: threads reserve much of it.
+        # Writable memory, above all the heap. The address space may be larger, because threads reserve much of it.
         ("RLIMIT_DATA", memory, memory),
         ("RLIMIT_AS", 4 * memory, 4 * memory),
-        # First the signal that says why, then the one that cannot be ignored.
+        # First the signal that gives the reason, then the one that cannot be ignored.
         ("RLIMIT_CPU", cpu, cpu + 2),
         ("RLIMIT_NOFILE", config["max_open_files"], config["max_open_files"]),
         ("RLIMIT_FSIZE", config["max_file_bytes"], config["max_file_bytes"]),
@@ -249,7 +249,7 @@ def limit(config):
 
 
 def validate(request):
-    """Compiles and does no more."""
+    """Only compiles the code."""
     import warnings
 
     warnings.simplefilter("ignore")
@@ -280,9 +280,9 @@ def work(call, out, err, config, strict):
     request = read_request(call)
     if request is None:
         os._exit(0)
-    # Until now it was as hidden as what it was forked from: nobody could put anything into it.
+    # Until now it was protected like the process it was forked from, so that nothing could be injected into it.
     reveal()
-    be_the_first_to_go()
+    prefer_oom_kill()
     os.chdir(request["folder"])
     os.environ["TMPDIR"] = request["folder"]
     if strict:
@@ -290,9 +290,9 @@ def work(call, out, err, config, strict):
     text, answer = validate(request) if request["only_check"] else execute(request, config)
     try:
         end_children()
-    except BaseException:  # the code has come to its end all the same; its lane kills what is in its group
+    except BaseException:  # the code has ended anyway; its lane kills what is left in its group
         pass
-    # Nothing of the code runs any more in this thread; the answer says that the rest is complete.
+    # None of the code runs in this thread any more; the answer says that everything else is complete.
     if text is not None:
         send_frame(call, b"R", text)
     send_frame(call, b"A", whole(answer))

@@ -1,5 +1,5 @@
-//! The processes of one call, from the agent's side: their start, their end. `outer.sh` is the only child of the agent;
-//! it ends when all others have, and ends all others when its standard input ends.
+//! The processes of one call, from the agent's side: how they start and end. `outer.sh` is the only child of the agent;
+//! it ends when all others have ended, and it ends all others when its standard input ends.
 
 use std::io;
 use std::path::Path;
@@ -24,11 +24,11 @@ const OUTER: &str = include_str!("outer.sh");
 const FIRST: &str = include_str!("first.sh");
 const STRICT: &str = include_str!("strict.sh");
 const INNER: &str = include_str!("inner.sh");
-/// Killing is quick; longer and something hangs in the kernel.
+/// Killing is quick; if it takes longer, something hangs in the kernel.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The same where nobody may wait for long.
+/// The same in a place that must not wait for long.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
-/// Of our own processes within the family: the watcher, `unshare`, the first process of the namespace.
+/// Our own processes within the family: the watcher, `unshare`, and the first process of the namespace.
 pub(super) const OURS: u64 = 3;
 
 /// What a family is started with.
@@ -42,13 +42,13 @@ pub(super) struct Start<'a> {
     pub(super) arguments: &'a [String],
 }
 
-/// The processes of a call. All die when it is dropped.
+/// The processes of a call. All of them die when this is dropped.
 #[derive(Debug)]
 pub(super) struct Family {
     child: Child,
-    /// Held open as long as the family may live.
+    /// The standard input of `outer.sh`, held open as long as the family may live.
     life: Option<ChildStdin>,
-    /// The group that may have living members, where only that holds the family together.
+    /// The process group that may have living members, if only the group holds the family together.
     group: Option<u32>,
 }
 
@@ -87,7 +87,7 @@ impl Family {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        // Of the whole call, where only the group holds it together; else of the processes around it.
+        // A group for the whole call, if only the group holds it together; otherwise one for the processes around it.
         match namespaces {
             Namespaces::None => own_session(&mut command),
             _ => drop(command.process_group(0)),
@@ -109,14 +109,14 @@ impl Family {
         self.child.id()
     }
 
-    /// Waits until all are dead. Safe to drop: what has not died by then dies in `end`.
+    /// Waits until all processes are dead. May be dropped: those still alive then die in `end`.
     pub(super) async fn ended(&mut self) -> io::Result<()> {
         let ended = self.child.wait().await.map(drop);
         self.end_group().await;
         ended
     }
 
-    /// Kills all and waits until they are dead. Safe to drop: the rest is then done at once.
+    /// Kills all processes and waits until they are dead. May be dropped: dropping then ends the rest at once.
     pub(super) async fn end(mut self) {
         self.end_group().await;
         self.life = None;
@@ -125,10 +125,10 @@ impl Family {
         }
     }
 
-    /// Nothing where namespaces hold the family together.
+    /// Does nothing if namespaces hold the family together.
     async fn end_group(&mut self) {
         let Some(leader) = self.leader() else { return };
-        // Goes on also if nobody waits for it: what is stopped is killed.
+        // It continues even if this future is dropped, so that what is stopped is killed.
         match tokio::task::spawn_blocking(move || group::end(leader, PATIENCE)).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!(group = self.group, "processes of a command did not die in time"),
@@ -149,7 +149,7 @@ impl Drop for Family {
             group::end(leader, LAST_PATIENCE);
         }
         self.life = None;
-        // Dropped without `end`, which is rare: the few milliseconds that dying takes are waited for here, so that the
+        // Dropped without `end`, which is rare: waits here for the few milliseconds that dying takes, so that the
         // folder can be removed afterwards.
         let deadline = Instant::now() + LAST_PATIENCE;
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
@@ -165,7 +165,7 @@ impl Drop for Family {
     }
 }
 
-/// As `inner.sh` takes them.
+/// The limits as `inner.sh` expects them.
 fn limits(options: &Options) -> [u64; 4] {
     let memory = options.limits.max_memory_bytes.div_ceil(1024);
     [memory, options.limits.max_cpu_seconds, options.limits.max_open_files, options.limits.max_file_bytes.div_ceil(512)]

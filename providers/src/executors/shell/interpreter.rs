@@ -1,4 +1,4 @@
-//! Which shell runs a command, and how it is called.
+//! Chooses the shell that runs a command, and its options.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::options::Options;
 use crate::call::CallError;
 use crate::factory::Settings;
 
-/// What a task may ask for instead of the provider's own shell.
+/// The shells that a task may ask for instead of the provider's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Named {
@@ -25,11 +25,11 @@ pub(super) struct Interpreter {
 }
 
 impl Interpreter {
-    /// `strict` makes it end at the first command that fails and at a variable that is not set; where the shell can, a
-    /// pipe fails with any of its commands.
+    /// With `strict` the shell ends at the first command that fails and at an unset variable; if the shell supports it,
+    /// a pipe fails if any of its commands fails.
     ///
     /// # Errors
-    /// If there is no such shell here.
+    /// If that shell does not exist on this machine.
     pub(super) fn choose(
         named: Option<Named>,
         strict: Option<bool>,
@@ -58,7 +58,7 @@ impl Interpreter {
     }
 }
 
-/// By its name: what is called `sh` is taken for a shell of POSIX alone, so that a command does the same everywhere.
+/// Judged by its name: `sh` is treated as a plain POSIX shell, so that a command behaves the same everywhere.
 fn knows_pipefail(shell: &std::path::Path) -> bool {
     shell.file_name().is_some_and(|name| ["bash", "ksh", "mksh", "zsh"].iter().any(|known| name == *known))
 }

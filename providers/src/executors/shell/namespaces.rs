@@ -1,4 +1,4 @@
-//! How a call gets a process namespace of its own; tried once.
+//! Finds out how a call can get its own process namespace; tried once.
 
 use std::process::Stdio;
 
@@ -10,17 +10,17 @@ use crate::executors::process::readiness::{NotReady, PATIENCE};
 use crate::factory::Settings;
 use crate::platform::Way;
 
-/// A process namespace; what dies last in it is its first process, and nothing survives that.
+/// A process namespace. Its first process dies last, and nothing survives it.
 const COMMON: &[&str] = &["--fork", "--pid", "--mount-proc", "--kill-child"];
-/// For a call that sees nothing but itself: no network, and mounts of its own.
+/// For a call that sees nothing but itself: no network, and its own mounts.
 const STRICT: &[&str] = &["--mount", "--net", "--ipc", "--uts"];
 
 const NONE: &str = "no process namespaces: a process of a command that leaves its session outlives the call";
 
-/// Numbers that the kernel gives out only once.
+/// Process numbers that the kernel assigns only once.
 const RESERVED: u64 = 300;
 
-/// The kernel's version; nothing if it cannot be read.
+/// The kernel's version; zeros if it cannot be parsed.
 fn kernel() -> (u32, u32) {
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy();
@@ -28,22 +28,23 @@ fn kernel() -> (u32, u32) {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
-/// The way to a process namespace.
+/// How to get a process namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Namespaces {
-    /// By the rights of root.
+    /// With the rights of root.
     Root,
-    /// By a user namespace.
+    /// With a user namespace.
     User,
-    /// There is none, or none is wanted: a call is held together by its process group, and found by its parents.
+    /// No namespace: a call is held together by its process group, and its processes are found by their parents.
     None,
 }
 
 impl Namespaces {
-    /// The first way that works here.
+    /// The first way that works on this machine.
     ///
     /// # Errors
-    /// If that cannot be told, for what tries it does not come to an end: a busy machine has namespaces too.
+    /// If the attempt does not finish in time: even a busy machine may have namespaces, so nothing is concluded from
+    /// that.
     pub(super) async fn find(settings: &Settings, sandbox: Sandbox) -> Result<Self, NotReady> {
         if let Way::Portable(why) = settings.way() {
             tracing::warn!(reason = why, "{NONE}");
@@ -76,11 +77,11 @@ impl Namespaces {
         Ok(ended.is_ok_and(|status| status.success()))
     }
 
-    /// For `unshare`.
+    /// The arguments of `unshare`.
     pub(super) fn arguments(self, sandbox: Sandbox) -> impl Iterator<Item = &'static str> {
         let own: &[&str] = match (self, sandbox) {
             (Self::User, Sandbox::Limits) => &["--user", "--map-current-user"],
-            // Root there: it has to mount. The command is started without any rights.
+            // Root within the namespace, because it has to mount. The command is started without any rights.
             (Self::User, Sandbox::Strict) => &["--user", "--map-root-user"],
             _ => &[],
         };
@@ -88,21 +89,21 @@ impl Namespaces {
         own.iter().chain(COMMON).chain(more).copied()
     }
 
-    /// The kernel's own bounds on how many processes there may be, as `first.sh` and `inner.sh` take them: on the numbers
-    /// of a namespace, and on the processes of a user in one. Looking comes too late for who multiplies fast; these
-    /// leave only enough room for it to see that there are too many.
+    /// The kernel's own limits on processes, in the form that `first.sh` and `inner.sh` expect: on the process numbers
+    /// of a namespace, and on the processes of a user in one. Watching comes too late for code that multiplies fast;
+    /// these limits leave only enough room for watching to see that there are too many.
     pub(super) fn bounds(self, most: u64) -> (String, String) {
         let kernel = kernel();
         match self {
-            // Before, the numbers were those of the whole machine.
+            // Before that version, the limit applied to the whole machine.
             Self::Root if kernel >= (6, 14) => ((RESERVED + 4 * most).to_string(), String::new()),
-            // Before, the processes were those of the user everywhere.
+            // Before that version, the user's processes everywhere were counted.
             Self::User if kernel >= (5, 14) => (String::new(), (most + 32).to_string()),
             _ => (String::new(), String::new()),
         }
     }
 
-    /// What this machine does not give, in words.
+    /// What this machine does not provide, in words.
     pub(super) fn lacks(self, way: &Way) -> Option<String> {
         match (self, way) {
             (Self::None, Way::Portable(why)) => Some(format!("{NONE} ({why})")),
@@ -111,7 +112,7 @@ impl Namespaces {
         }
     }
 
-    /// As `outer.sh` names it.
+    /// The name that `outer.sh` uses.
     pub(super) fn kind(self) -> &'static str {
         if self == Self::None { "group" } else { "space" }
     }

@@ -1,4 +1,4 @@
-//! The options of a provider file, checked.
+//! The checked options of a provider file.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::executors::process::limits::Limits;
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) shell: PathBuf,
-    /// For calls that do not say.
+    /// The default of `strict` for calls that do not set it.
     pub(super) strict: bool,
     pub(super) limits: Limits,
 }
@@ -21,7 +21,7 @@ impl Default for Options {
     }
 }
 
-/// Reads them; what is wrong is noted in `reader`.
+/// Reads the options; problems are noted in `reader`.
 pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
     let mut options = Options::default();
     let Some(node) = node else { return options };

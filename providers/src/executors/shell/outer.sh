@@ -1,7 +1,7 @@
-# Outside the namespace, leader of a process group: $1 the call's folder, $2 `space` or `group`, then what to run. With
-# `group` all of the call is in this group, and the agent ends what is left of it; the watcher stays in it until then, so
-# that its number is nobody else's. Its standard input is held open by the agent and by nobody else. When that ends, the
-# agent wants the end or is dead.
+# Runs outside the namespace as the leader of a process group. Arguments: $1 the call's folder, $2 `space` or `group`,
+# then what to run. With `group` the whole call is in this group, and the agent ends what is left of it; the watcher
+# stays in the group until then, so that its number is not reused. Only the agent holds the standard input open. When it
+# ends, the agent wants the call to end, or is dead.
 call=$1 kind=$2
 shift 2
 exec 3>&- 4>&- 5>&- 6>&- 7>"$call/status" 8>&- 9<&0 </dev/null

@@ -1,4 +1,4 @@
-//! One call: its folder, its processes, its streams, its end.
+//! Runs one call: its folder, its processes, its streams, its end.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -22,7 +22,7 @@ use crate::executors::process::watch::{too_many, watch};
 use crate::executors::process::workspace::{Workspace, clear};
 use crate::factory::Settings;
 
-/// After the family is dead its streams end at once; only a process that escaped can hold them longer.
+/// Once the family is dead its streams end at once; only a process that escaped can keep them open longer.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// What all calls of an executor share.
@@ -74,7 +74,7 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
             tokio::pin!(streams);
             let ended = tokio::select! {
                 ended = working.family.ended() => {
-                    // Who still holds them has escaped; what was read by then is kept.
+                    // A process that still holds them has escaped; what was read by then is kept.
                     if let Ok(read) = tokio::time::timeout(DRAIN, streams).await {
                         read?;
                     }
@@ -97,8 +97,8 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
     let took = began.elapsed();
     let Working { family, folder } = working;
     family.end().await;
-    kept_output.tell_rest();
-    kept_errors.tell_rest();
+    kept_output.send_rest();
+    kept_errors.send_rest();
     let end = End::read(status);
     clear(folder).await;
     let with_texts = |error: CallError, output: Captured, errors: Captured| {
@@ -111,7 +111,8 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
         return Err(with_texts(error, kept_output, kept_errors));
     };
     if !wanted.expected_exit_codes.contains(&code) {
-        // Who multiplies fast meets the kernel's own bound, and ends by it, before anybody has looked.
+        // Code that multiplies fast reaches the kernel's own limit, and ends because of it, before it was ever looked
+        // at.
         let message = if left > options.limits.max_processes {
             too_many(left, options.limits.max_processes)
         } else {
@@ -129,8 +130,8 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
     })))
 }
 
-/// The folder of a call holds what its processes are given (`in`), its working folder, and the file that its first
-/// process writes the command's end to.
+/// Fills the folder of a call: the input of its processes (`in`), its working folder, and the file to which its first
+/// process writes how the command ended.
 fn prepare(folder: &Path, wanted: &Wanted) -> io::Result<(Vec<String>, File)> {
     let given = folder.join("in");
     fs::create_dir(&given)?;
@@ -142,13 +143,14 @@ fn prepare(folder: &Path, wanted: &Wanted) -> io::Result<(Vec<String>, File)> {
 /// How a command ended.
 struct End {
     code: u8,
-    /// So many processes it left behind in its namespace; told only if it failed.
+    /// How many processes it left behind in its namespace; only reported if it failed.
     left: u64,
 }
 
 impl End {
-    /// Read from the file that was made before the command began: what stands under its name by now may be anything, a
-    /// pipe that nobody writes to for one. The command can write to it as well, so no more is read than an end needs.
+    /// Reads from the file that was opened before the command began: by now, its name may lead to anything, for
+    /// instance to a pipe that nobody writes to. The command can write to the file too, so only as much is read as a
+    /// status needs.
     fn read(mut status: File) -> Option<Self> {
         let mut bytes = [0; 32];
         status.seek(SeekFrom::Start(0)).ok()?;
@@ -159,7 +161,7 @@ impl End {
     }
 }
 
-/// Returns if the call takes longer than its `timeout`.
+/// Returns once the call has taken longer than its `timeout`.
 async fn own_limit(began: Instant, seconds: Option<f64>) -> CallError {
     let limit = seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
     match limit.and_then(|limit| began.checked_add(limit)) {
@@ -170,7 +172,7 @@ async fn own_limit(began: Instant, seconds: Option<f64>) -> CallError {
     CallError::new(ErrorCode::TaskTimeout, format!("the command ran longer than its `timeout` of {seconds} s"))
 }
 
-/// What shells mean by an exit code.
+/// The meaning of an exit code by the convention of shells.
 fn meaning(code: u8) -> String {
     match code {
         126 => " (the command cannot be executed)".to_owned(),

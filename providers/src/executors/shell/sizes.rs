@@ -1,23 +1,23 @@
-//! How much the system takes as the variables and arguments of a process. It is asked before a process is started: the
-//! system itself says only that something was too long.
+//! Limits on the variables and arguments of a process. They are checked before a process is started, because the
+//! system's own error only says that something was too long.
 
 use std::collections::BTreeMap;
 
 use gleitzeit_workflow::error::ErrorCode;
 
 use crate::call::CallError;
-use crate::platform::{MOST_ONE_TEXT, most_texts};
+use crate::platform::{MAX_ONE_TEXT, max_total_text_bytes};
 
-/// For what every process is given beside: `PATH` and its like, and the ends of all texts.
-const BESIDE: u64 = 16 * 1024;
-/// A pointer to each text.
+/// Room for what every process gets besides: `PATH` and the like, and the terminators of all texts.
+const RESERVED_BYTES: u64 = 16 * 1024;
+/// The size of the pointer to each text.
 const POINTER: usize = 8;
 
 /// # Errors
-/// If a variable is longer than the system takes, or all of them and `command` together are: which, how long, the limit
-/// and the remedy.
+/// If a variable is longer than the system accepts, or all of them together with `command` are. The error says which,
+/// how long it is, the limit and the remedy.
 pub(super) fn check(env: &BTreeMap<String, String>, command: &str) -> Result<(), CallError> {
-    check_against(env, command, MOST_ONE_TEXT, most_texts().saturating_sub(BESIDE))
+    check_against(env, command, MAX_ONE_TEXT, max_total_text_bytes().saturating_sub(RESERVED_BYTES))
 }
 
 fn check_against(env: &BTreeMap<String, String>, command: &str, one: usize, together: u64) -> Result<(), CallError> {
@@ -79,6 +79,6 @@ mod tests {
 
     #[test]
     fn the_system_takes_at_least_what_posix_says() {
-        assert!((100 << 10..=6 << 20).contains(&(most_texts() - BESIDE)));
+        assert!((100 << 10..=6 << 20).contains(&(max_total_text_bytes() - RESERVED_BYTES)));
     }
 }

@@ -1,4 +1,4 @@
-//! `sandbox: strict` is tried before it is promised: a command tries from inside what must not work.
+//! `sandbox: strict` is tested before it is promised: a command tries what must not work, from inside.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::namespaces::Namespaces;
 use crate::call::{Call, Context, Executor as _};
 use crate::executors::process::readiness::NotReady;
 
-/// Three shells and twenty mounts take milliseconds; on a busy machine all takes longer.
+/// Three shells and twenty mounts take milliseconds, but much longer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 const PROOF: &str = r#"
@@ -28,10 +28,10 @@ ipcmk -Q >/dev/null 2>&1 && breach "messages can be left for others"
 true
 "#;
 
-/// Runs the proof; on a thread of its own, for executors are made in places that may or may not be asynchronous.
+/// Runs the test on a separate thread, because executors are built both inside and outside of a runtime.
 ///
 /// # Errors
-/// What can be done all the same, or why nothing can be run.
+/// What is possible although it must not be, or why nothing can be run.
 pub(super) fn prove(shell: &Shell) -> Result<(), String> {
     std::thread::scope(|scope| scope.spawn(|| run(shell)).join())
         .map_err(|_| "the proof broke off".to_owned())?

@@ -1,5 +1,5 @@
-# A root of its own for the call, from existing folders, then no way back: $1 the call's folder. Sourced by the first
-# process of the namespaces, which keeps its rights; the command is started without any.
+# Builds a new root for the call from existing folders and enters it with no way back. Arguments: $1 the call's folder.
+# Sourced by the first process of the namespaces, which keeps its rights; the command is started without any.
 PATH=$PATH:/usr/sbin:/sbin
 set -e
 root=$1/root
@@ -22,7 +22,7 @@ for name in /etc/ld.so.cache /etc/localtime /dev/null /dev/zero /dev/full /dev/r
     if [ -e "$name" ]; then
         : >"$root$name"
         case $name in
-        # What is written to a device is not written to its file system; its mode and owner stay as they are.
+        # Writing to a device does not write to its file system; its mode and owner stay as they are.
         /dev/*) bind "$name" ro ,noexec ;;
         *) bind "$name" ro ,nodev ;;
         esac

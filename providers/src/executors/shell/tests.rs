@@ -40,7 +40,7 @@ fn is_portable() -> bool {
     settings(Path::new("/tmp")).way() != Way::Kernel
 }
 
-/// Before a command that is to leave its session, where leaving is of no avail.
+/// A prefix that makes a command leave its session, if that cannot help it escape on this machine.
 fn leaving() -> &'static str {
     if is_portable() { "" } else { "setsid " }
 }
@@ -59,7 +59,7 @@ impl Bench {
         self.call(json!({"command": command}), Context::default()).await
     }
 
-    /// Call folders that are still there.
+    /// The number of call folders that still exist.
     fn left_behind(&self) -> usize {
         let workspace = self.shell.workspace.get().expect("used").path();
         let entries = std::fs::read_dir(workspace).expect("readable");
@@ -67,20 +67,20 @@ impl Bench {
     }
 }
 
-/// Says why a test has nothing to try on this machine.
-#[expect(clippy::print_stderr, reason = "who runs tests is to see it")]
+/// Reports why a test cannot try anything on this machine.
+#[expect(clippy::print_stderr, reason = "the person running the tests must see it")]
 fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
 
-/// Numbers of processes, of all namespaces, that have this word among their arguments.
+/// The numbers of processes, in all namespaces, that have this word among their arguments.
 fn processes_with(word: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").expect("readable").flatten();
     let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let pids = pids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
     pids.filter(|pid| {
         let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        // A script that only mentions it is not meant.
+        // A script that only mentions the word does not count.
         arguments.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
     })
     .collect()
@@ -94,15 +94,15 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A number of seconds that nobody else sleeps.
+/// A number of seconds that no other process sleeps.
 fn unique() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{}.{}", 100_000 + std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
-/// Starts one that leaves its session as `leaves` says, and one that has lost its parent as well where leaving is of no avail;
-/// says so in a file, and waits.
+/// Starts a process that leaves its session as `leaves` says and one that has lost its parent (which also leaves its
+/// session where that cannot help it escape), reports that to a file, and waits.
 fn stubborn(seconds: &str, ready: &Path, leaves: &str) -> String {
     format!(
         "trap '' TERM INT HUP\n{leaves}sleep {seconds} >/dev/null 2>&1 </dev/null &\n\
@@ -252,7 +252,7 @@ async fn timeouts_and_cancel_end_everything_soon() {
 #[tokio::test]
 async fn commands_that_kill_all_they_can_harm_only_themselves() {
     let bench = bench();
-    // The portable way has no wall against the first: it would end the agent, and all of its user.
+    // The portable way cannot contain the first command: it would end the agent and everything else of its user.
     let all = (!is_portable()).then_some("kill -9 -1; exit 7");
     for command in all.into_iter().chain(["kill -9 0", "kill -9 $PPID; exit 5", "trap 'kill 0' EXIT; exit 0"]) {
         let began = Instant::now();
@@ -321,7 +321,7 @@ async fn a_task_chooses_its_shell_and_whether_a_failure_within_ends_it() {
         (&*version, json!({"shell": "bash"}), "bash\n".to_owned()),
         (pipe, json!({}), "on\n".to_owned()),
         (pipe, json!({"shell": "bash"}), "on\n".to_owned()),
-        // POSIX shells do not all know `pipefail`.
+        // Not all POSIX shells know `pipefail`.
         (pipe, json!({"shell": "sh", "strict": true}), "on\n".to_owned()),
         (pipe, json!({"shell": "bash", "strict": true}), failed(1)),
         ("no-such-program | cat", json!({"shell": "bash", "strict": true}), failed(127)),
@@ -333,7 +333,7 @@ async fn a_task_chooses_its_shell_and_whether_a_failure_within_ends_it() {
     ] {
         assert_eq!(ended(&bench, command, more.clone()).await, expected, "{command} {more}");
     }
-    // A long command comes from a file.
+    // A long command is read from a file.
     let long = format!("{}\nfalse | cat; echo on", "# long".repeat(20_000));
     assert_eq!(ended(&bench, &long, json!({"shell": "bash", "strict": true})).await, failed(1));
     let strict = bench_in("{shell: /bin/bash, strict: true}", None);
@@ -343,7 +343,7 @@ async fn a_task_chooses_its_shell_and_whether_a_failure_within_ends_it() {
     assert_eq!(unknown.code, ErrorCode::InvalidParams);
     let mut without = self::bench();
     without.shell.settings.path = without.temp.path().into();
-    // What finds namespaces has a path of its own.
+    // The search for namespaces uses this path too, so its outcome is set here.
     without.shell.namespaces = OnceCell::new_with(Some(Namespaces::None));
     let error = without.call(json!({"command": "true", "shell": "bash"}), within()).await.expect_err("no bash");
     assert_eq!(error.code, ErrorCode::ProviderInitializationFailed);
@@ -368,7 +368,7 @@ async fn what_no_process_can_be_given_is_refused_before_one_is_started() {
     assert!(error.message.contains("bytes together (`X"), "{}", error.message);
 }
 
-/// As many as fit are really taken.
+/// Whatever fits is really accepted.
 #[tokio::test]
 async fn what_is_not_refused_fits() {
     let bench = bench();

@@ -1,4 +1,4 @@
-//! What a call asks for, and the files that tell its processes.
+//! Parses what a call asks for, and writes the files that its processes read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,10 +13,10 @@ use super::sizes;
 use crate::call::{Call, CallError};
 use crate::executors::builtin::parameters;
 
-/// The kernel takes 128 KiB in one argument; what is longer comes from a file.
-const MOST_ARGUMENT: usize = 100_000;
+/// The kernel accepts 128 KiB in one argument; a longer command is passed in a file.
+const MAX_ARGUMENT: usize = 100_000;
 
-/// A call's parameters.
+/// The parameters of a call.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
@@ -64,17 +64,17 @@ impl Wanted {
 
     /// The command, if it is short enough to be an argument.
     fn argument(&self) -> &str {
-        if self.command.len() <= MOST_ARGUMENT { &self.command } else { "" }
+        if self.command.len() <= MAX_ARGUMENT { &self.command } else { "" }
     }
 
-    /// Writes into the folder `in` of a call what its processes read; returns the arguments of the shell.
+    /// Writes the input of a call's processes into its folder `in`; returns the arguments of the shell.
     pub(super) fn write(&self, folder: &Path) -> io::Result<Vec<String>> {
         let mut set = String::new();
         if !self.env.is_empty() {
-            // By a program: some variables mean something to the shell that would set them.
+            // Set by a program, because some variables mean something to the shell that would set them.
             set.push_str("set -- env");
             for (name, value) in &self.env {
-                // Within single quotes all is itself, but a single quote.
+                // Within single quotes every character stands for itself, except a single quote.
                 let value = value.replace('\'', "'\\''");
                 write!(set, " '{name}={value}'").map_err(io::Error::other)?;
             }
@@ -84,8 +84,8 @@ impl Wanted {
         if !self.stdin.is_empty() {
             std::fs::write(folder.join("stdin"), &self.stdin)?;
         }
-        if self.command.len() <= MOST_ARGUMENT {
-            // What begins with a hyphen is a command too.
+        if self.command.len() <= MAX_ARGUMENT {
+            // A command may begin with a hyphen.
             return Ok(vec!["-c".to_owned(), "--".to_owned(), self.command.clone()]);
         }
         let file = folder.join("command");

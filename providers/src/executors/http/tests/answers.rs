@@ -1,4 +1,4 @@
-//! What becomes of the bodies and headers that servers send.
+//! Tests of how the bodies and headers that servers send appear in results.
 
 use std::io::Write as _;
 
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
-/// Serves one answer again and again; ends when dropped.
+/// Serves the same answer repeatedly; stops when dropped.
 struct Fixed {
     url: String,
     task: JoinHandle<()>,
@@ -199,7 +199,7 @@ async fn every_error_of_an_answer_keeps_the_start_of_its_body() {
     assert_eq!((&error.data["status"], &error.data["body"]), (&json!(200), &json!("x".repeat(4096))));
 }
 
-/// Says the beginning of an answer; then the connection is closed, or kept open.
+/// Sends the beginning of an answer; then the connection is closed, or kept open if `stays`.
 async fn breaks_off(stays: bool) -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));

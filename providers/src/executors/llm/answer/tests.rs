@@ -7,7 +7,7 @@ fn wanted(format: Option<Format>) -> Wanted {
         model: "m".to_owned(),
         format,
         tools: false,
-        nothing: false,
+        only_loads: false,
         whole: None,
     }
 }
@@ -122,7 +122,7 @@ fn thinking_and_tool_calls_are_kept_beside_an_answer() {
     assert_eq!(only["tool_calls"], json!([call]));
     let neither = answer(ended("stop"), "text", "", &wanted(None)).expect("an answer");
     assert_eq!((&neither["thinking"], &neither["tool_calls"]), (&json!(null), &json!(null)));
-    let loading = Wanted { nothing: true, ..wanted(None) };
+    let loading = Wanted { only_loads: true, ..wanted(None) };
     assert_eq!(answer(ended("load"), "", "", &loading).expect("it was only loaded")["done_reason"], "load");
 }
 

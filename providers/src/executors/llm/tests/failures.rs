@@ -1,4 +1,4 @@
-//! What goes wrong: servers that refuse, break off, say too much or are not there, and calls that end early.
+//! Tests of failures: servers that refuse, break off, send too much or are not there, and calls that end early.
 
 use std::time::Duration;
 
@@ -121,7 +121,7 @@ async fn a_call_that_ends_early_stops_the_server_from_writing() {
             let error = call(&provider, "llm/chat", params.clone(), late).await.expect_err("too late");
             assert_eq!(error.code, ErrorCode::TaskTimeout);
             until("the server has noticed", || server.open() == 0).await;
-            // On a busy machine the time may be over before the server begins.
+            // On a busy machine the time may run out before the server begins.
             if server.abandoned() > 0 {
                 break;
             }
@@ -142,7 +142,7 @@ async fn a_call_that_ends_early_stops_the_server_from_writing() {
     }
 }
 
-/// A port that nobody listens on.
+/// A port on which nothing listens.
 fn closed_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()
@@ -186,7 +186,7 @@ async fn a_request_that_reached_nobody_is_sent_again_as_often_as_allowed() {
 
 #[tokio::test]
 async fn a_proxy_is_used_but_not_for_this_machine() {
-    // A proxy gets the same requests with the whole address in them, so the server can play one.
+    // A proxy gets the same requests with the full address, so the server can act as one.
     let proxy = LlmServer::start();
     let url: &'static str = Box::leak(proxy.url().into_boxed_str());
     let built = |base_url: &str, no_proxy: &'static str| {
@@ -214,7 +214,7 @@ async fn what_is_no_tls_is_not_taken_for_it() {
 
 #[tokio::test]
 async fn a_server_that_has_no_time_for_the_health_check_is_slow() {
-    // The kernel accepts, and nobody answers.
+    // The kernel accepts the connection, but nothing answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", silent.local_addr().expect("an address"));
     for api in BOTH {

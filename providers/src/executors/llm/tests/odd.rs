@@ -1,4 +1,4 @@
-//! Answers that are none: without text, to a prompt that was cut, or of servers that are busy, old or hostile.
+//! Tests of answers that do not count: without text, for a cut prompt, or from busy, old or hostile servers.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ async fn tools_that_the_task_offers_may_be_called() {
     }
 }
 
-/// More words than the contexts of the test server.
+/// More words than the contexts of the test server hold.
 fn long() -> String {
     "filler ".repeat(20_000)
 }
@@ -100,7 +100,7 @@ async fn no_prompt_is_cut_in_silence() {
             assert!(refused.message.contains("cannot take the whole prompt (400 Bad Request): "), "{refused:?}");
             let remedy = if api == Api::Ollama { "`num_ctx`" } else { "a larger context" };
             assert!(refused.message.contains(remedy), "{refused:?}");
-            // One that takes no notice of what it is told.
+            // A server that ignores these fields.
             let cut = ask("cutter", json!({})).await.expect_err("cut");
             assert!(!cut.retryable && cut.message.contains("read 512 tokens"), "{cut:?}");
             assert!(cut.message.contains("20000 words in 140000 bytes") && cut.message.contains(remedy), "{cut:?}");
@@ -167,7 +167,7 @@ async fn a_call_that_waits_for_its_turn_is_not_silent() {
             answer.expect("each has its turn");
         }
         assert!(started.elapsed() > Duration::from_secs(1), "the last one waits longer than the timeout");
-        // As soon as nobody hears anything any more, it counts for all.
+        // Once no call receives anything any more, the silence counts for all of them.
         let (silent, other) = tokio::join!(fails(&provider, "silent"), fails(&provider, "silent"));
         for error in [silent, other] {
             assert_eq!((error.code, error.retryable), (ErrorCode::ProviderTimeout, true), "{error:?}");

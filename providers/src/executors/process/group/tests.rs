@@ -5,14 +5,14 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A shell that leads a group of its own.
+/// A shell that leads its own group.
 fn shell(script: &str) -> Child {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script]).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
     command.spawn().expect("starts")
 }
 
-/// The numbers that a script prints, one a line.
+/// The numbers that a script prints, one per line.
 fn numbers(child: &mut Child, count: usize) -> Vec<u32> {
     use std::io::BufRead as _;
     let lines = std::io::BufReader::new(child.stdout.take().expect("a pipe")).lines();
@@ -36,7 +36,7 @@ fn what_has_left_the_group_and_is_still_below_it_ends_too() {
 
 #[test]
 fn a_group_whose_leader_is_gone_ends_with_what_has_left_it() {
-    // The one in between stays in the group, its child does not.
+    // The process in between stays in the group, its child does not.
     let mut child = shell("(setsid sh -c 'echo $$; exec sleep 600' & wait) & echo $!; wait");
     let all = numbers(&mut child, 2);
     child.kill().expect("killed");

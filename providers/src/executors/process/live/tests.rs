@@ -2,8 +2,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn open(kept: &[u8]) -> Heard<'_> {
-    Heard { kept, is_full: false, has_ended: false }
+fn open(kept: &[u8]) -> StreamOutput<'_> {
+    StreamOutput { kept, is_full: false, has_ended: false }
 }
 
 fn told(from: &mut mpsc::Receiver<Payload>) -> Vec<Value> {
@@ -59,7 +59,7 @@ fn no_piece_is_larger_than_may_be_as_json_and_long_text_is_cut_behind_lines() {
         let (mut pieces, mut said) = (Pieces::default(), String::new());
         while let Some(piece) = pieces.next(line.as_bytes(), true) {
             let json = serde_json::to_string(&piece).expect("JSON").len() - 2;
-            assert!(json <= MOST_JSON_BYTES, "{json}");
+            assert!(json <= MAX_JSON_BYTES, "{json}");
             assert!(!line.contains('\n') || piece.ends_with('\n'), "cut within a line");
             said.push_str(&piece);
         }
@@ -70,18 +70,18 @@ fn no_piece_is_larger_than_may_be_as_json_and_long_text_is_cut_behind_lines() {
 #[tokio::test(start_paused = true)]
 async fn what_a_stream_brings_is_gathered_and_told_at_a_pace() {
     let (sender, mut receiver) = mpsc::channel(16);
-    let mut live = Live::new(sender, "stdout", Speakers::default());
+    let mut live = Live::new(sender, "stdout", ActiveStreams::default());
     let begin = Instant::now();
     assert_eq!(live.due(), None);
-    live.heard(open(b"a\n"));
-    live.heard(open(b"a\nb\nc"));
+    live.received(open(b"a\n"));
+    live.received(open(b"a\nb\nc"));
     assert_eq!(live.due(), Some(begin + PACE), "of much that comes at once there is one piece");
     tokio::time::advance(PACE).await;
-    live.tell(open(b"a\nb\nc"));
+    live.send_next(open(b"a\nb\nc"));
     assert_eq!(told(&mut receiver), [json!({"stream": "stdout", "offset": 0, "text": "a\nb\n"})]);
     assert_eq!(live.due(), Some(begin + 2 * PACE), "the line that has not ended");
     tokio::time::advance(PACE).await;
-    live.tell(open(b"a\nb\nc"));
+    live.send_next(open(b"a\nb\nc"));
     assert_eq!(told(&mut receiver), [json!({"stream": "stdout", "offset": 4, "text": "c"})]);
     assert_eq!(live.due(), None, "there is nothing more to tell");
 }
@@ -89,17 +89,17 @@ async fn what_a_stream_brings_is_gathered_and_told_at_a_pace() {
 #[tokio::test(start_paused = true)]
 async fn two_streams_share_the_pace_of_their_call() {
     let (sender, mut receiver) = mpsc::channel(1_000);
-    let speakers = Speakers::default();
-    let mut both = ["stdout", "stderr"].map(|stream| Live::new(sender.clone(), stream, speakers.clone()));
+    let active_streams = ActiveStreams::default();
+    let mut both = ["stdout", "stderr"].map(|stream| Live::new(sender.clone(), stream, active_streams.clone()));
     let (text, mut kept) = ("line\n".repeat(10_000), 0);
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(10) {
         kept = (kept + 5).min(text.len());
         for live in &mut both {
-            let heard = open(&text.as_bytes()[..kept]);
-            live.heard(heard);
+            let output = open(&text.as_bytes()[..kept]);
+            live.received(output);
             if live.due().is_some_and(|due| due <= Instant::now()) {
-                live.tell(heard);
+                live.send_next(output);
             }
         }
         tokio::time::advance(Duration::from_millis(1)).await;
@@ -113,33 +113,33 @@ async fn two_streams_share_the_pace_of_their_call() {
 #[tokio::test]
 async fn a_slow_reader_holds_nothing_up_and_hears_what_there_was_no_room_for_later() {
     let (sender, mut receiver) = mpsc::channel(2);
-    let mut live = Live::new(sender, "stderr", Speakers::default());
-    let text = "x".repeat(5 * MOST_JSON_BYTES);
+    let mut live = Live::new(sender, "stderr", ActiveStreams::default());
+    let text = "x".repeat(5 * MAX_JSON_BYTES);
     for _ in 0..10 {
-        live.tell(open(text.as_bytes()));
+        live.send_next(open(text.as_bytes()));
     }
     assert!(live.due().is_some(), "there is more to tell");
     let mut said = told(&mut receiver);
     assert_eq!(said.len(), 2);
-    live.tell_rest(Heard { has_ended: true, ..open(text.as_bytes()) });
+    live.send_rest(StreamOutput { has_ended: true, ..open(text.as_bytes()) });
     said.extend(told(&mut receiver));
     assert_eq!(said.len(), 4, "at the end so much as there is room for");
-    assert_eq!(said.iter().map(text_of).collect::<String>(), text[..4 * MOST_JSON_BYTES]);
+    assert_eq!(said.iter().map(text_of).collect::<String>(), text[..4 * MAX_JSON_BYTES]);
     drop(receiver);
-    live.tell(open(text.as_bytes()));
+    live.send_next(open(text.as_bytes()));
     assert_eq!(live.due(), None, "nobody is there any more");
 }
 
 #[tokio::test]
 async fn of_a_stream_that_is_full_that_is_said_once() {
     let (sender, mut receiver) = mpsc::channel(16);
-    let mut live = Live::new(sender, "stdout", Speakers::default());
-    let full = Heard { is_full: true, ..open("abcä".as_bytes()) };
-    live.heard(full);
+    let mut live = Live::new(sender, "stdout", ActiveStreams::default());
+    let full = StreamOutput { is_full: true, ..open("abcä".as_bytes()) };
+    live.received(full);
     for _ in 0..3 {
-        live.tell(full);
+        live.send_next(full);
     }
-    live.tell_rest(Heard { has_ended: true, ..full });
+    live.send_rest(StreamOutput { has_ended: true, ..full });
     let said = told(&mut receiver);
     let note = "\n[output goes on and is not shown: 5 bytes are kept, see `max_output_bytes`]\n";
     assert_eq!(

@@ -1,8 +1,9 @@
-//! What code at `sandbox: limits` cannot do to the processes that look after it, and to others.
+//! What code at `sandbox: limits` cannot do to the processes that look after it, or to others.
 
 use super::*;
 
-/// Tries to open the memory and the environment of the lane that it was forked from, of the lane's server, and of `agent`.
+/// Tries to open the memory and the environment of the lane that it was forked from, of the lane's server, and of
+/// `agent`.
 const LOOK: &str = "import os\n\
     def parent(pid): return int(open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()[1])\n\
     lane = parent(os.readlink('/proc/self'))\n\
@@ -29,17 +30,17 @@ async fn code_cannot_write_to_the_processes_that_it_was_forked_from() {
         let said = |whose: &str, at: usize| outcome["result"][whose][at].as_str().unwrap_or_default().to_owned();
         for whose in ["lane", "server"] {
             assert_eq!(said(whose, 0), "PermissionError", "{namespaces:?}: memory of the {whose}");
-            // With CAP_SYS_ADMIN newer kernels let environments be read, whatever a process says.
+            // With CAP_SYS_ADMIN, newer kernels let environments be read even if a process forbids it.
             if !is_root || namespaces == Namespaces::User {
                 assert_eq!(said(whose, 1), "PermissionError", "{namespaces:?}: environment of the {whose}");
             }
         }
         assert_eq!([said("self", 0), said("self", 1)], ["open", "open"], "{namespaces:?}: its own is its own");
-        // Another user's agent hides by itself (`gleitzeit agent`); root's code has lost the right to change it.
+        // An agent of another user protects itself (`gleitzeit agent`); code of root has lost the right to change it.
         if is_root {
             assert_eq!(said("agent", 0), "PermissionError", "{namespaces:?}: memory of the agent");
         }
-        // The next call is not the worse for it.
+        // The next call is not affected.
         assert_eq!(bench.run("result = 5").await.expect("runs")["result"], json!(5), "{namespaces:?}");
     }
 }
@@ -78,7 +79,7 @@ async fn what_the_machine_does_not_give_is_said_in_one_line_beside_the_health() 
     assert!(reason.starts_with("no process namespaces: ") && reason.lines().count() == 1, "{reason}");
 }
 
-#[expect(clippy::print_stderr, reason = "who runs tests is to see it")]
+#[expect(clippy::print_stderr, reason = "the person running the tests must see it")]
 fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }

@@ -1,4 +1,4 @@
-//! The portable way, the same suite in it, and Pythons of every age and size.
+//! Tests of the portable way: the same suite in it, and Pythons of various versions and completeness.
 
 use gleitzeit_protocols::Registry;
 
@@ -6,9 +6,9 @@ use super::*;
 use crate::executors::again;
 use crate::factory::Factory;
 
-/// Of what the portable way has not.
+/// Tests of what the portable way does not have.
 const BUT: [&str; 1] = ["tests::strict"];
-/// What takes long, and differs neither between ways nor between versions.
+/// Tests that take long and do not depend on the way or the version.
 const LONG: [&str; 2] = ["a_result_that_cannot_be_carried", "a_gigabyte_of_output"];
 
 #[tokio::test]
@@ -38,13 +38,13 @@ async fn whole_suite_with_each_python() {
 }
 
 /// A Python that lacks modules.
-struct Poor {
+struct LimitedPython {
     _folder: tempfile::TempDir,
     bench: Bench,
 }
 
-/// None where Python cannot make environments.
-fn poor(without: &[&str]) -> Option<Poor> {
+/// `None` if this Python cannot create environments.
+fn limited_python(without: &[&str]) -> Option<LimitedPython> {
     let folder = tempfile::tempdir().expect("folder");
     let root = folder.path().join("env");
     let made = std::process::Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(&root).output();
@@ -59,7 +59,7 @@ fn poor(without: &[&str]) -> Option<Poor> {
         format!("python_executable: {:?}\nmax_open_files: 40\nmax_file_bytes: 1000000", root.join("bin/python"));
     let mut bench = bench_with(&options);
     bench.python.settings.portable = false;
-    Some(Poor { _folder: folder, bench })
+    Some(LimitedPython { _folder: folder, bench })
 }
 
 async fn serves_calls(bench: &Bench) {
@@ -76,7 +76,7 @@ async fn serves_calls(bench: &Bench) {
     let error = bench.run("hold = [open('/dev/null') for _ in range(100)]").await.expect_err("too many");
     assert!(error.message.contains("Too many open files"), "{}", error.message);
 
-    // What the code leaves behind ends with it, in its group and in others.
+    // Everything that the code leaves behind ends with it, in its group and in others.
     let left =
         "import subprocess\nresult = [subprocess.Popen(['sleep', '600'], start_new_session=new).pid for new in (0, 1)]";
     let outcome = bench.run(left).await.expect("runs");
@@ -97,7 +97,8 @@ async fn serves_calls(bench: &Bench) {
     assert_eq!(bench.left_behind(), 0);
 }
 
-/// Starts one in the group and one outside, tells its own number and theirs in a file, and goes on as `then` says.
+/// Starts one process in the group and one outside, writes its own number and theirs to a file, and continues with
+/// `then`.
 fn with_children(marker: &Path, then: &str) -> String {
     format!(
         "import os, signal, subprocess\n\
@@ -141,7 +142,7 @@ async fn a_call_whose_lane_is_stopped_ends_all_the_same() {
     eventually("all are dead", || !pids.iter().any(|pid| alive(pid))).await;
 }
 
-/// The fields of `/proc/PID/stat` behind the name.
+/// The fields of `/proc/PID/stat` after the name.
 fn fields_of(pid: &str) -> Vec<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default();
@@ -156,7 +157,7 @@ fn state_of(pid: &str) -> Option<char> {
     fields_of(pid).first()?.chars().next()
 }
 
-/// A process whose first thread has ended is a zombie by its state, and its other threads go on.
+/// A process whose first thread has ended has the state of a zombie, although its other threads are running.
 #[tokio::test]
 async fn a_process_without_its_first_thread_ends_with_the_call() {
     let code = "import ctypes, os, threading, time\npid = os.fork()\nif pid == 0:\n    os.setsid()\n    \
@@ -184,16 +185,16 @@ async fn code_that_hinders_the_end_of_its_children_has_its_result() {
 
 #[tokio::test]
 async fn a_python_without_ctypes_serves_calls_the_portable_way() {
-    let Some(poor) = poor(&["ctypes", "_ctypes"]) else { return };
-    serves_calls(&poor.bench).await;
-    assert_eq!(poor.bench.python.pool.namespaces().await, Some(Namespaces::Portable));
-    let health = poor.bench.python.health().await;
+    let Some(limited_python) = limited_python(&["ctypes", "_ctypes"]) else { return };
+    serves_calls(&limited_python.bench).await;
+    assert_eq!(limited_python.bench.python.pool.namespaces().await, Some(Namespaces::Portable));
+    let health = limited_python.bench.python.health().await;
     let reason = health.reason.expect("said");
     assert!(reason.contains("this Python has no `ctypes`") && reason.lines().count() == 1, "{reason}");
     assert_eq!(health.state, HealthState::Healthy);
-    let mut strict = poor.bench.python.options.clone();
+    let mut strict = limited_python.bench.python.options.clone();
     strict.limits.sandbox = Sandbox::Strict;
-    let refused = probe::strict(&strict, &poor.bench.python.settings).expect_err("refused");
+    let refused = probe::strict(&strict, &limited_python.bench.python.settings).expect_err("refused");
     let why = "`sandbox: strict` is not possible here: this Python has no `ctypes`";
     assert!(is_portable() || refused == why, "{refused}");
 }
@@ -201,21 +202,21 @@ async fn a_python_without_ctypes_serves_calls_the_portable_way() {
 #[tokio::test]
 async fn a_python_with_the_least_of_its_library_serves_calls() {
     let without = ["ctypes", "_ctypes", "json", "json.decoder", "json.encoder", "_json", "resource", "decimal"];
-    let Some(poor) = poor(&without) else { return };
-    serves_calls(&poor.bench).await;
-    let error = poor.bench.run("import json").await.expect_err("the code has none either");
+    let Some(limited_python) = limited_python(&without) else { return };
+    serves_calls(&limited_python.bench).await;
+    let error = limited_python.bench.run("import json").await.expect_err("the code has none either");
     assert_eq!(error.data["type"], json!("ModuleNotFoundError"));
-    let error = poor.bench.run("open('large', 'wb').write(b'x' * 2_000_000)").await.expect_err("too large");
+    let error = limited_python.bench.run("open('large', 'wb').write(b'x' * 2_000_000)").await.expect_err("too large");
     assert!(error.message.contains("File too large") || error.message.contains("SIGXFSZ"), "{}", error.message);
 }
 
 #[tokio::test]
 async fn a_python_that_cannot_set_limits_has_calls_limited_and_not_their_server() {
-    let Some(poor) = poor(&["resource"]) else { return };
+    let Some(limited_python) = limited_python(&["resource"]) else { return };
     let code = "import os\ndef of(pid): return [line.split()[-3:-1] for line in open(f'/proc/{pid}/limits')\n    \
                 if line.startswith(('Max open files', 'Max file size', 'Max cpu time'))]\nresult = [of('self'), of(os.getppid())]";
-    let outcome = poor.bench.run(code).await.expect("runs");
-    assert_eq!(poor.bench.python.pool.namespaces().await, Some(Namespaces::Portable));
+    let outcome = limited_python.bench.run(code).await.expect("runs");
+    assert_eq!(limited_python.bench.python.pool.namespaces().await, Some(Namespaces::Portable));
     let blocks = (1_000_000_u64.div_ceil(512) * 512).to_string();
     let expected = json!([["3600", "3602"], [blocks, blocks], ["40", "40"]]);
     assert_eq!(outcome["result"][0], expected);
@@ -257,7 +258,7 @@ async fn the_portable_way_has_no_strict_sandbox_and_says_so_in_one_line() {
     assert_eq!(error.lines().filter(|line| line.contains("is not possible here")).count(), 1, "{error}");
 }
 
-#[expect(clippy::print_stderr, reason = "who runs tests is to see it")]
+#[expect(clippy::print_stderr, reason = "the person running the tests must see it")]
 fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }

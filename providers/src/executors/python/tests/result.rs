@@ -1,4 +1,4 @@
-//! What of a result, an exception and an output cannot be passed on as it is, and what is said of it.
+//! Tests of results, exceptions and outputs that cannot be passed on unchanged, and of what is reported about them.
 
 use serde_json::json;
 
@@ -60,7 +60,7 @@ async fn what_can_be_carried_is_carried() {
         let outcome = bench.run(code).await.unwrap_or_else(|error| panic!("{code}: {error:?}"));
         assert_eq!(outcome["result"], expected, "{code}");
     }
-    // With the parameters around it 128 levels.
+    // With the parameters around it, that makes 128 levels.
     let params = json!({"code": "result = context['v']", "context": {"v": nested(126)}});
     assert_eq!(bench.execute(params, Context::default()).await.expect("runs")["result"], nested(126));
 }
@@ -94,7 +94,7 @@ async fn code_that_does_not_compile_is_not_tried_again() {
         let place = format!("(line {line}, column {column})");
         assert!(error.message.starts_with(kind) && error.message.ends_with(&place), "{}", error.message);
     }
-    // What the code itself compiles may be another text the next time.
+    // Code that is compiled by the code itself may be different the next time.
     assert!(bench.run("eval('(')").await.expect_err("fails").retryable);
 }
 

@@ -1,15 +1,15 @@
-//! A machine on which everything takes long: what is late is waited for, for as long as a call has time.
+//! Tests on a simulated slow machine: late processes are waited for, as long as a call has time.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 
-/// An interpreter that notes each start of the server and begins when it is let go.
+/// An interpreter that records each start of the server and waits until it is released.
 struct SlowPython {
     bench: Bench,
     folder: tempfile::TempDir,
-    /// Held open, so that whoever waits there waits for what is written.
+    /// Held open, so that a process reading from it waits for data.
     gate: fs::File,
 }
 
@@ -71,7 +71,7 @@ async fn a_start_that_never_ends_is_slow_and_begun_anew_while_a_call_has_time() 
     let error = slow.bench.execute(params, SlowPython::with_time(1_000)).await.expect_err("too slow");
     assert_eq!(error.code, ErrorCode::TaskTimeout, "{error:?}");
     assert!(slow.starts() > 2, "{}", slow.starts());
-    // What refuses is final, as ever.
+    // A refusal is final, as always.
     fs::write(slow.folder.path().join("python"), "#!/bin/sh\necho no >&2\nexit 1\n").expect("written");
     slow.let_go();
     let error = slow.bench.run("result = 1").await.expect_err("refused");

@@ -1,4 +1,4 @@
-//! What `sandbox: strict` keeps from the code, and what it leaves.
+//! Tests of what `sandbox: strict` keeps from the code, and what it leaves.
 
 use gleitzeit_protocols::Registry;
 use serde_json::json;
@@ -99,7 +99,7 @@ async fn strict_keeps_all_but_python_and_the_own_folder_away() {
     assert!(!Path::new("/tmp/gleitzeit-strict").exists());
 }
 
-/// Code that asks the kernel directly.
+/// Code that makes a system call directly.
 fn call(what: &str, arguments: &str) -> String {
     format!(
         "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nif libc.syscall({arguments}) == -1:\n    raise \
@@ -110,18 +110,18 @@ fn call(what: &str, arguments: &str) -> String {
 #[tokio::test]
 async fn strict_code_has_objects_of_the_kernel_to_itself_and_its_own_limits() {
     let bench = strict_bench();
-    // What it may ask of itself.
+    // Calls about itself that it may make.
     let own = "import resource, os\nresource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))\n\
                os.sched_setaffinity(0, os.sched_getaffinity(0))\nos.nice(1)\n\
                result = resource.getrlimit(resource.RLIMIT_NOFILE)";
     assert_eq!(bench.run(own).await.expect("runs")["result"], json!([100, 100]));
-    // The names of files can be asked for: that of its namespace of messages and shared memory is not the agent's.
+    // Names of files can be queried: its namespace of messages and shared memory differs from the agent's.
     let ours = std::fs::read_link("/proc/self/ns/ipc").expect("a name");
     let theirs = bench.run("import os\nresult = os.readlink('/proc/self/ns/ipc')").await;
     if let Ok(outcome) = theirs {
         assert_ne!(outcome["result"].as_str(), ours.to_str());
     }
-    // The next call finds its lane as it was: with the priority of this process.
+    // The next call finds its lane unchanged, with the priority of this process.
     let priority = rustix::process::getpriority_process(None).expect("its own");
     assert_eq!(
         bench.run("import os\nresult = os.getpriority(os.PRIO_PROCESS, 0)").await.expect("runs")["result"],

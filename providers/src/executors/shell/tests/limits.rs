@@ -1,4 +1,4 @@
-//! What a command may not take, tried with commands that would take it all.
+//! Tests of what a command may not use, with commands that would use all of it.
 
 use super::*;
 
@@ -42,7 +42,7 @@ async fn memory_and_files_are_bounded() {
         assert_eq!(error.code, ErrorCode::TaskExecutionFailed, "{command}: {error:?}");
         assert!(error.data.contains_key("exit_code"), "the command met its limit: {error:?}");
     }
-    // Each within the limit, all together not.
+    // Each is within the limit, all together are not.
     let held = "dd if=/dev/zero bs=50000000 count=1 2>/dev/null | sleep 50 &";
     let together = format!("{held} {held} {held} wait");
     let error = bench.call(json!({"command": together}), within()).await.expect_err("too much");
@@ -50,7 +50,7 @@ async fn memory_and_files_are_bounded() {
     unharmed(&bench).await;
 }
 
-/// Not a test of its own: the process that the next test kills. It runs only if told where.
+/// Not a test of its own: the process that the next test kills. It only runs if the variable is set.
 #[tokio::test]
 async fn agent_that_will_be_killed() {
     let Some(temp) = std::env::var_os("GLEITZEIT_TEST_SHELL_VICTIM") else { return };
@@ -132,14 +132,14 @@ async fn limits_end_what_takes_too_much() {
         assert!(said.contains(expected), "{command}: {said}");
         assert_eq!(error.data["exit_code"], json!(code), "{command}: {said}");
     }
-    // Together they take more than each may.
+    // Together they use more than each may.
     let hog = "hold() { head -c 150000000 /dev/zero | tail -c 140000000 | { sleep 20; }; }; hold & hold & hold & wait";
     let error = bench.run(hog).await.expect_err("too much together");
     assert!(error.message.contains("`max_memory_bytes`"), "{}", error.message);
     assert_eq!(bench.left_behind(), 0);
 }
 
-/// The exit code is told by a file that the command can reach.
+/// The exit code is reported in a file that the command can reach.
 #[tokio::test]
 async fn whatever_becomes_of_the_status_file_holds_nobody_up() {
     let bench = bench_in("max_processes: 50", None);
@@ -169,7 +169,7 @@ async fn odd_commands_and_variables_are_taken_as_they_are() {
     let parameters = json!({"command": "env", "env": {"PPID": "y", "UID": "z", "LINENO": "it's"}});
     let outcome = bench.call(parameters, within()).await.expect("runs");
     let output = outcome["output"].as_str().expect("text").to_owned();
-    // Shells say themselves what the first ones are; none of them may keep the command from running.
+    // Shells set the first ones themselves; none of them may keep the command from running.
     assert!(output.lines().any(|line| line == "UID=z"), "{output}");
 }
 
@@ -186,7 +186,7 @@ async fn commands_of_root_cannot_look_into_the_agent_or_change_it() {
     let text = bounding["output"].as_str().expect("text").trim().rsplit('\t').next().expect("a number").to_owned();
     let bounding = u64::from_str_radix(&text, 16).expect("a number");
     assert_eq!(bounding >> 19 & 1, 0, "CAP_SYS_PTRACE, now and for whatever it starts: {text}");
-    // The processes of others are beneath what is mounted for the call.
+    // The processes of others are hidden beneath what is mounted for the call.
     let agent = std::process::id();
     let look = format!("umount -n -l /proc && test -e /proc/{agent}/mem || exit 9; exec 3<>/proc/{agent}/mem");
     let error = bench.run(&look).await.expect_err("refused");

@@ -1,4 +1,5 @@
-//! Calls that only a process group and parents hold together: the whole suite in that way, and their end.
+//! Tests of calls that only a process group and parents hold together: the whole suite in that way, and how such calls
+//! end.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -9,7 +10,7 @@ use crate::executors::again;
 #[tokio::test]
 #[ignore = "it takes minutes; CI runs it by itself"]
 async fn whole_suite_in_the_portable_way() {
-    // `strict` is refused there, as its own test says.
+    // `strict` is refused there, as its own test checks.
     again::run("executors::shell::", &["tests::strict"], &[("GLEITZEIT_PORTABLE", "1")]).await;
 }
 
@@ -26,8 +27,9 @@ fn the_portable_way_has_no_strict_sandbox_and_says_so_in_one_line() {
     assert_eq!(error.lines().filter(|line| line.contains("is not possible here")).count(), 1, "{error}");
 }
 
-/// Starts one that leaves its session and waits until it has, then goes on as `then` says; `$outer` is the first process.
-fn with_a_leaver(seconds: &str, ready: &Path, then: &str) -> String {
+/// Starts a process that leaves its session, waits until it has left, then continues with `then`; `$outer` is the first
+/// process.
+fn with_escaping_process(seconds: &str, ready: &Path, then: &str) -> String {
     format!(
         "setsid sh -c 'echo > \"$0\"; exec sleep {seconds}' {ready:?} >/dev/null 2>&1 &\n\
          while [ ! -s {ready:?} ]; do :; done\nread -r _ _ _ outer _ < /proc/$PPID/stat\n{then}"
@@ -39,7 +41,7 @@ async fn a_command_that_kills_the_first_process_ends_with_what_has_left_the_grou
     let bench = bench_in("{}", Some(Namespaces::None));
     let seconds = unique();
     let ready = bench.temp.path().join("ready");
-    let command = with_a_leaver(&seconds, &ready, &format!("kill -9 $outer\nsleep {seconds}"));
+    let command = with_escaping_process(&seconds, &ready, &format!("kill -9 $outer\nsleep {seconds}"));
     let error = bench.run(&command).await.expect_err("killed");
     assert!(error.message.contains("did not end by itself"), "{error:?}");
     assert_eq!(processes_with(&seconds), [""; 0]);
@@ -51,8 +53,10 @@ async fn what_is_below_the_group_at_the_end_of_a_command_ends_with_it() {
     let bench = bench_in("{}", Some(Namespaces::None));
     let seconds = unique();
     let ready = bench.temp.path().join("ready");
-    let command =
-        format!("({}) & while [ ! -s {ready:?} ]; do :; done; echo done", with_a_leaver(&seconds, &ready, "wait"));
+    let command = format!(
+        "({}) & while [ ! -s {ready:?} ]; do :; done; echo done",
+        with_escaping_process(&seconds, &ready, "wait")
+    );
     assert_eq!(bench.run(&command).await.expect("runs")["output"], json!("done\n"));
     assert_eq!(processes_with(&seconds), [""; 0]);
 }
@@ -65,7 +69,7 @@ async fn a_call_that_is_dropped_while_it_ends_leaves_nothing_stopped() {
         let ready = bench.temp.path().join(polls.to_string());
         let cancel = CancellationToken::new();
         let context = Context { cancel: cancel.clone(), ..Context::default() };
-        let command = with_a_leaver(&seconds, &ready, &format!("sleep {seconds}"));
+        let command = with_escaping_process(&seconds, &ready, &format!("sleep {seconds}"));
         let mut call = Box::pin(bench.call(json!({"command": command}), context));
         tokio::select! {
             _ = &mut call => panic!("it ended by itself"),
@@ -73,7 +77,7 @@ async fn a_call_that_is_dropped_while_it_ends_leaves_nothing_stopped() {
         }
         cancel.cancel();
         let mut polled = 0;
-        // Its end has begun, and is somewhere by then.
+        // Ending has begun by then and has come to some point.
         let dropped = poll_fn(|context| {
             polled += 1;
             match call.as_mut().poll(context) {

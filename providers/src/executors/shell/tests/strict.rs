@@ -1,4 +1,4 @@
-//! What `sandbox: strict` promises, tried with the tools that a machine has.
+//! Tests of what `sandbox: strict` promises, with the tools that a machine has.
 
 use super::super::strict as sandbox;
 use super::*;
@@ -72,7 +72,7 @@ async fn strict_commands_reach_no_network_not_even_this_machine() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("set");
     let port = listener.local_addr().expect("an address").port();
-    // The way to ask works where it may.
+    // The same attempt succeeds where it is allowed.
     let command = format!("bash -c 'echo hello > /dev/tcp/127.0.0.1/{port}'");
     self::bench().run(&command).await.expect("reached");
     listener.accept().expect("was reached");
@@ -138,7 +138,7 @@ async fn sockets_of_this_machine_cannot_be_named_under_strict() {
     assert!(listener.accept().is_err(), "nobody came");
 }
 
-/// A command that asks the kernel directly, for the interpreter that a machine has among its programs.
+/// A command that makes a system call directly, with an interpreter that exists on this machine.
 fn ask(call: &str) -> String {
     format!(
         "/usr/bin/python3 -c 'import ctypes, sys\nlibc = ctypes.CDLL(None, use_errno=True)\nsys.exit(f\"refused: \
@@ -157,7 +157,7 @@ async fn strict_commands_are_refused_what_reaches_others_or_outlives_them() {
             skipped(&format!("{way:?}: {why}"));
             continue;
         }
-        // What they may ask of themselves.
+        // Calls about itself that it may make.
         bench.run(&ask("302, 0, 7, 0, 0")).await.expect("its own limits");
         bench.run("ulimit -n 50; nice true; sh -c 'sleep 0 & wait' | cat").await.expect("ordinary");
         for (what, call) in [
@@ -184,7 +184,7 @@ async fn strict_commands_are_refused_what_reaches_others_or_outlives_them() {
         }
         assert_eq!(bench.run("echo fine").await.expect("unharmed")["output"], json!("fine\n"));
     }
-    // Others of this machine may still have all that.
+    // Other programs on this machine may still do all that.
     let made = std::process::Command::new("unshare").args(["--user", "true"]).status();
     assert!(made.is_err() || made.is_ok_and(|status| status.success()), "the machine's own limit was changed");
 }

@@ -1,5 +1,5 @@
-//! A journal whose store another process writes, or nobody: it is read and nothing else. What the writer would tell is
-//! found by looking again.
+//! A read-only journal, whose store is written by another process or by none. What the writer would push is found by
+//! polling.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use super::clock::{Clock, Clocks, RunIds};
 use super::readers::Readers;
 use super::{Journal, JournalError, Look, Shared, Summary, WriterConfig};
 
-/// How often it is looked whether something was written: a person who follows a run sees no delay, and each look takes a
-/// fraction of a millisecond.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often to poll for new entries: a person following a run notices no delay, and each poll takes a fraction of a
+/// millisecond.
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 impl Journal {
-    /// A journal to read a store with that is looked at.
-    pub(crate) fn looked_at(look: Look) -> Self {
+    /// A read-only journal over a store that is being inspected.
+    pub(crate) fn read_only(look: Look) -> Self {
         let (reader, holder) = look.into_parts();
         let config = WriterConfig::default();
         let (_, summary) = watch::channel(Summary::default());
@@ -40,35 +40,35 @@ impl Journal {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Whether the store is only looked at.
-    pub(super) fn is_looked_at(&self) -> bool {
+    /// Whether the journal is read-only.
+    pub(super) fn is_read_only(&self) -> bool {
         self.shared.holder.is_some()
     }
 
-    /// Whether another process writes the store that is looked at.
+    /// Whether another process is writing to the inspected store.
     pub(crate) fn is_written(&self) -> bool {
         self.shared.holder.as_ref().is_some_and(super::Holder::is_there)
     }
 
-    /// Whether a run's end is listed, or the run is not known.
+    /// Whether a run is listed as ended, or does not exist.
     pub(super) async fn has_ended(&self, run_id: RunId) -> Result<bool, JournalError> {
         Ok(self.row(run_id).await?.is_none_or(|row| row.status.is_final()))
     }
 
-    /// The run once it has ended, or nobody works on it any more. Cancel-safe.
-    pub(super) async fn look_for_end(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
+    /// Waits until the run has ended or no process works on it any more. Cancel-safe.
+    pub(super) async fn poll_for_end(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
         loop {
             let is_written = self.is_written();
             let found = self.stored(run_id).await?;
             if !is_written || found.as_ref().is_none_or(|state| state.status.is_final()) {
                 return Ok(found);
             }
-            self.look_again().await;
+            self.wait_for_poll().await;
         }
     }
 
-    /// Waits until it is worth looking again. Cancel-safe.
-    pub(super) async fn look_again(&self) {
-        tokio::time::sleep(LOOK_AGAIN).await;
+    /// Waits until the next poll. Cancel-safe.
+    pub(super) async fn wait_for_poll(&self) {
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }

@@ -1,5 +1,5 @@
-//! What open attempts have said so far, for whoever comes later: the last of each, bounded for each attempt and for all of
-//! them. It is dropped when the attempt ends, for then its result or error has it, and it does not outlive this process.
+//! The latest progress of open attempts, for watchers that come later; bounded per attempt and in all. The progress of
+//! an attempt is dropped when it ends, because its result or error then contains it. Nothing here survives the process.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -9,86 +9,86 @@ use gleitzeit_workflow::TaskId;
 
 use crate::hub::Progress;
 
-/// Of one attempt: so much of what it said, in so many pieces. The last one is kept, whatever it takes.
-const MOST_OF_ATTEMPT: usize = 64 * 1024;
-const MOST_PIECES: usize = 2_000;
-/// Of all together; past it the longest lose their beginning.
-const MOST_OF_ALL: usize = 64 * 1024 * 1024;
-/// What a piece takes besides its data, roughly.
-const FLAT: usize = 256;
-/// What stands around the text of a piece of output, roughly: `{"stream":"stdout","offset":…,"text":"…"}`.
-const AROUND: usize = 48;
+/// The most bytes and pieces of progress that are kept of one attempt. The last piece is kept whatever its size.
+const MAX_ATTEMPT_BYTES: usize = 64 * 1024;
+const MAX_ATTEMPT_PIECES: usize = 2_000;
+/// The most bytes that are kept in all; beyond that the longest attempts lose their oldest pieces.
+const MAX_TOTAL_BYTES: usize = 64 * 1024 * 1024;
+/// What a piece takes besides its data, in bytes, roughly.
+const PIECE_OVERHEAD_BYTES: usize = 256;
+/// The bytes of JSON around the text of a piece of output, roughly: `{"stream":"stdout","offset":…,"text":"…"}`.
+const JSON_OVERHEAD_BYTES: usize = 48;
 
-/// The last that each open attempt has said.
+/// The latest progress of each open attempt.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct ProgressSoFar {
     attempts: BTreeMap<AttemptRef, Ring>,
-    /// Those of `attempts` by their size.
+    /// The keys of `attempts`, by size.
     by_size: BTreeSet<(usize, AttemptRef)>,
     bytes: usize,
-    /// Of the next piece, so that those of several attempts can be told in the order in which they came.
+    /// The number of the next piece, by which the pieces of several attempts are put in order of arrival.
     number: u64,
     most_of_attempt: usize,
     most_of_all: usize,
 }
 
-/// The last pieces of one attempt, in order.
+/// The latest pieces of one attempt, in order.
 #[derive(Debug, Default)]
 struct Ring {
     pieces: VecDeque<(u64, Arc<Progress>)>,
-    /// What all of them take.
+    /// The bytes that all pieces take.
     bytes: usize,
-    /// What was said in them.
-    said: usize,
+    /// The bytes of output in all pieces.
+    output_bytes: usize,
 }
 
 impl Ring {
     fn push(&mut self, number: u64, piece: Arc<Progress>) {
         self.bytes += size(&piece);
-        self.said += said(&piece);
+        self.output_bytes += output_bytes(&piece);
         self.pieces.push_back((number, piece));
     }
 
-    /// Drops the oldest pieces while there is too much; never the last one.
+    /// Drops the oldest pieces while there is too much, but never the last one.
     fn shrink_while(&mut self, is_too_much: impl Fn(&Self) -> bool) {
         while self.pieces.len() > 1
             && is_too_much(self)
             && let Some((_, oldest)) = self.pieces.pop_front()
         {
             self.bytes -= size(&oldest);
-            self.said -= said(&oldest);
+            self.output_bytes -= output_bytes(&oldest);
         }
     }
 }
 
-/// What was said in a piece. Of a process's output that is its text; what stands around it in JSON is not counted.
-fn said(piece: &Progress) -> usize {
-    piece.data.size_bytes().saturating_sub(AROUND)
+/// The bytes of output in a piece. For process output that is its text, without the JSON around it.
+fn output_bytes(piece: &Progress) -> usize {
+    piece.data.size_bytes().saturating_sub(JSON_OVERHEAD_BYTES)
 }
 
 fn size(piece: &Progress) -> usize {
-    FLAT + piece.at.task_id.as_str().len() + piece.data.size_bytes()
+    PIECE_OVERHEAD_BYTES + piece.at.task_id.as_str().len() + piece.data.size_bytes()
 }
 
-impl Default for Said {
+impl Default for ProgressSoFar {
     fn default() -> Self {
-        Self::within(MOST_OF_ATTEMPT, MOST_OF_ALL)
+        Self::within(MAX_ATTEMPT_BYTES, MAX_TOTAL_BYTES)
     }
 }
 
-impl Said {
+impl ProgressSoFar {
     fn within(most_of_attempt: usize, most_of_all: usize) -> Self {
         Self { attempts: BTreeMap::new(), by_size: BTreeSet::new(), bytes: 0, number: 0, most_of_attempt, most_of_all }
     }
 
-    /// An open attempt has said something.
+    /// Adds a piece of progress of an open attempt.
     pub(super) fn add(&mut self, piece: Arc<Progress>) {
         let at = piece.at.clone();
         let mut ring = self.take(&at).unwrap_or_default();
         ring.push(self.number, piece);
         self.number += 1;
         let most = self.most_of_attempt;
-        ring.shrink_while(|ring| ring.said > most || ring.pieces.len() > MOST_PIECES);
+        ring.shrink_while(|ring| ring.output_bytes > most || ring.pieces.len() > MAX_ATTEMPT_PIECES);
         self.put(at, ring);
         while self.bytes > self.most_of_all
             && let Some((size, at)) = self.by_size.last().cloned()
@@ -101,7 +101,7 @@ impl Said {
         }
     }
 
-    /// Something was recorded: what an attempt said that has ended by it is not needed here any more.
+    /// Drops the progress of an attempt that ended with this entry.
     pub(super) fn recorded(&mut self, entry: &Entry) {
         if self.attempts.is_empty() {
             return;
@@ -135,7 +135,7 @@ impl Said {
         }
     }
 
-    /// What the open attempts of a run have said, in the order in which it came.
+    /// The progress of a run's open attempts, in the order of arrival.
     pub(super) fn of(&self, run_id: RunId) -> Vec<Arc<Progress>> {
         let mut pieces: Vec<&(u64, Arc<Progress>)> =
             self.attempts_of(run_id).flat_map(|(_, ring)| &ring.pieces).collect();
@@ -181,7 +181,7 @@ mod tests {
     fn piece(run_id: RunId, task: &str, attempt: u32, text: &str) -> Arc<Progress> {
         let at = AttemptRef { run_id, task_id: TaskId::from(task), attempt };
         let data = Payload::from_value(&json!({"text": text}));
-        Arc::new(Progress { at, heard_at: Timestamp(1), data })
+        Arc::new(Progress { at, received_at: Timestamp(1), data })
     }
 
     fn entry(run_id: RunId, event: Event) -> Entry {
@@ -200,74 +200,74 @@ mod tests {
         TaskCompleted { task_id: TaskId::from(task), attempt, result, ran_ms: 0, carried: false }.into()
     }
 
-    fn told(said: &Said, run_id: RunId) -> Vec<String> {
+    fn told(so_far: &ProgressSoFar, run_id: RunId) -> Vec<String> {
         let shown = |piece: &Arc<Progress>| {
             let text = piece.data.shown()["text"].as_str().expect("text").to_owned();
             format!("{}{}{text}", piece.at.task_id, piece.at.attempt)
         };
-        said.of(run_id).iter().map(shown).collect()
+        so_far.of(run_id).iter().map(shown).collect()
     }
 
     #[test]
     fn what_an_attempt_said_is_there_until_it_ends() {
-        let mut said = Said::default();
+        let mut so_far = ProgressSoFar::default();
         for (number, task, attempt, text) in
             [(1, "a", 1, "x"), (2, "a", 1, "y"), (1, "b", 2, "z"), (1, "a", 1, "x"), (1, "b", 1, "late")]
         {
-            said.add(piece(run(number), task, attempt, text));
+            so_far.add(piece(run(number), task, attempt, text));
         }
-        assert_eq!(told(&said, run(1)), ["a1x", "b2z", "a1x", "b1late"]);
+        assert_eq!(told(&so_far, run(1)), ["a1x", "b2z", "a1x", "b1late"]);
         let failed = TaskFailed {
             task_id: TaskId::from("a"),
             attempt: 1,
             error: Failure::new(ErrorCode::TaskTimeout, "its run's time was up"),
         };
-        said.recorded(&entry(run(1), failed.into()));
-        assert_eq!(told(&said, run(1)).len(), 4, "a task that failed says nothing of its attempt");
-        said.recorded(&entry(run(1), completed("a", 1)));
-        said.recorded(&entry(run(1), completed("b", 2)));
-        assert_eq!(told(&said, run(1)), ["b1late"]);
+        so_far.recorded(&entry(run(1), failed.into()));
+        assert_eq!(told(&so_far, run(1)).len(), 4, "a task that failed says nothing of its attempt");
+        so_far.recorded(&entry(run(1), completed("a", 1)));
+        so_far.recorded(&entry(run(1), completed("b", 2)));
+        assert_eq!(told(&so_far, run(1)), ["b1late"]);
         let outputs = Payload::from_value(&json!({}));
-        said.recorded(&entry(run(1), WorkflowCompleted { outputs }.into()));
-        assert!(told(&said, run(1)).is_empty(), "nothing outlives its run");
-        assert_eq!(told(&said, run(2)), ["a1y"]);
-        said.recorded(&entry(run(2), completed("a", 1)));
-        assert_eq!((said.bytes, said.by_size.len(), said.attempts.len()), (0, 0, 0));
+        so_far.recorded(&entry(run(1), WorkflowCompleted { outputs }.into()));
+        assert!(told(&so_far, run(1)).is_empty(), "nothing outlives its run");
+        assert_eq!(told(&so_far, run(2)), ["a1y"]);
+        so_far.recorded(&entry(run(2), completed("a", 1)));
+        assert_eq!((so_far.bytes, so_far.by_size.len(), so_far.attempts.len()), (0, 0, 0));
     }
 
     #[test]
     fn of_one_that_says_much_the_end_stays_and_the_longest_give_way_to_others() {
         let each = size(&piece(run(1), "a", 1, "0000"));
-        let mut said = Said::within(10 * each, 25 * each);
+        let mut so_far = ProgressSoFar::within(10 * each, 25 * each);
         for number in 0..1_000 {
-            said.add(piece(run(1), "a", 1, &format!("{number:04}")));
+            so_far.add(piece(run(1), "a", 1, &format!("{number:04}")));
         }
-        assert_eq!(told(&said, run(1)).first().map(String::as_str), Some("a10975"), "all that may be");
-        said.add(piece(run(2), "a", 1, "once"));
+        assert_eq!(told(&so_far, run(1)).first().map(String::as_str), Some("a10975"), "all that may be");
+        so_far.add(piece(run(2), "a", 1, "once"));
         for number in 0..1_000 {
             let task = char::from_digit(10 + number % 20, 36).expect("a letter").to_string();
-            said.add(piece(run(3), &task, 1, &format!("{number:04}")));
+            so_far.add(piece(run(3), &task, 1, &format!("{number:04}")));
         }
-        assert!(said.bytes <= 25 * each, "{}", said.bytes);
-        assert_eq!(said.bytes, said.attempts.values().map(|ring| ring.bytes).sum::<usize>());
-        assert_eq!(told(&said, run(2)), ["a1once"], "those that say much are cut first");
-        assert!(told(&said, run(3)).contains(&"a10980".to_owned()), "and all still have their last words");
-        said.add(piece(run(4), "a", 1, &"x".repeat(30 * each)));
-        assert!(told(&said, run(4)).is_empty(), "what is larger than all that may be is not kept");
+        assert!(so_far.bytes <= 25 * each, "{}", so_far.bytes);
+        assert_eq!(so_far.bytes, so_far.attempts.values().map(|ring| ring.bytes).sum::<usize>());
+        assert_eq!(told(&so_far, run(2)), ["a1once"], "those that say much are cut first");
+        assert!(told(&so_far, run(3)).contains(&"a10980".to_owned()), "and all still have their last words");
+        so_far.add(piece(run(4), "a", 1, &"x".repeat(30 * each)));
+        assert!(told(&so_far, run(4)).is_empty(), "what is larger than all that may be is not kept");
     }
 
     #[test]
     fn what_counts_of_an_attempt_is_its_text_and_its_last_piece_stays() {
-        let mut said = Said::default();
+        let mut so_far = ProgressSoFar::default();
         for number in 0..3_000 {
-            said.add(piece(run(1), "a", 1, &format!("line {number}\n")));
+            so_far.add(piece(run(1), "a", 1, &format!("line {number}\n")));
         }
-        assert_eq!(told(&said, run(1)).len(), MOST_PIECES, "short lines do not push each other out early");
+        assert_eq!(told(&so_far, run(1)).len(), MAX_ATTEMPT_PIECES, "short lines do not push each other out early");
         for _ in 0..100 {
-            said.add(piece(run(2), "a", 1, &"x".repeat(1_000)));
+            so_far.add(piece(run(2), "a", 1, &"x".repeat(1_000)));
         }
-        assert!((60..=70).contains(&told(&said, run(2)).len()), "64 KiB: {}", told(&said, run(2)).len());
-        said.add(piece(run(2), "a", 1, &"y".repeat(MOST_OF_ATTEMPT + 100)));
-        assert_eq!(told(&said, run(2)).len(), 1, "a piece that is larger than all before is still told");
+        assert!((60..=70).contains(&told(&so_far, run(2)).len()), "64 KiB: {}", told(&so_far, run(2)).len());
+        so_far.add(piece(run(2), "a", 1, &"y".repeat(MAX_ATTEMPT_BYTES + 100)));
+        assert_eq!(told(&so_far, run(2)).len(), 1, "a piece that is larger than all before is still told");
     }
 }

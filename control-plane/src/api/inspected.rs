@@ -1,5 +1,5 @@
-//! What can be told of runs in a store that is only looked at: their entries, and whether anybody works on them. Nobody
-//! knows here what they wait for.
+//! What can be reported about runs in a store that is only inspected: their entries, and whether another process is
+//! working on them. What the tasks are waiting for is not known here.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use crate::hub::HubHandle;
 use crate::journal::{Journal, Look};
 use crate::kept::Kind;
 
-/// Which store is looked at.
+/// The store that is being inspected.
 #[derive(Clone, Debug)]
-pub(crate) struct Looked {
+pub(crate) struct InspectedStore {
     pub(crate) store: PathBuf,
     pub(crate) kind: Kind,
 }
 
-impl Looked {
-    /// Why a run that has not ended does not go on, and how it would.
+impl InspectedStore {
+    /// Explains why an unfinished run is not progressing, and how to resume it.
     pub(crate) fn interrupted(&self) -> Failure {
         let store = self.store.display();
         let message = match self.kind {
@@ -40,40 +40,40 @@ impl Looked {
 }
 
 impl State {
-    /// What answers for the runs of a store that is looked at.
-    pub(crate) fn looked_at(config: &Config, look: Look, of: Looked) -> Self {
-        let journal = Journal::looked_at(look);
+    /// The API state for the runs of a store that is being inspected.
+    pub(crate) fn read_only(config: &Config, look: Look, of: InspectedStore) -> Self {
+        let journal = Journal::read_only(look);
         let inner = Self::inner(config, journal, HubHandle::none(), CancellationToken::new());
-        Self(Arc::new(super::Inner { looked: Some(of), ..inner }))
+        Self(Arc::new(super::Inner { inspected: Some(of), ..inner }))
     }
 
-    /// The store that is looked at, if the runs of this one have not ended in it.
-    fn looked_at_running(&self, status: i32) -> Option<&Looked> {
-        self.0.looked.as_ref().filter(|_| status == i32::from(v1::RunStatus::Running))
+    /// The inspected store, if a run with this status has not ended.
+    fn inspected_running(&self, status: i32) -> Option<&InspectedStore> {
+        self.0.inspected.as_ref().filter(|_| status == i32::from(v1::RunStatus::Running))
     }
 
-    /// A run, as far as it is known.
+    /// Completes a run with what is known about it here.
     pub(super) fn known_run(&self, mut run: v1::Run) -> v1::Run {
-        if let Some(looked) = self.looked_at_running(run.status) {
+        if let Some(inspected) = self.inspected_running(run.status) {
             run.tasks.iter_mut().for_each(|task| task.waiting = None);
             if !self.0.journal.is_written() {
-                run.error = Some(convert::error(&looked.interrupted()));
+                run.error = Some(convert::error(&inspected.interrupted()));
             }
         }
         run
     }
 
-    /// A task, as far as it is known.
+    /// Completes a task with what is known about it here.
     pub(super) fn known_task(&self, mut task: v1::TaskRun) -> v1::TaskRun {
-        if self.0.looked.is_some() {
+        if self.0.inspected.is_some() {
             task.waiting = None;
         }
         task
     }
 
-    /// Why a run has not ended, as far as it is known.
+    /// Completes the explanation of an unfinished run with what is known about it here.
     pub(super) fn known_reason(&self, mut it: v1::ExplainRunResponse) -> v1::ExplainRunResponse {
-        if let Some(looked) = self.looked_at_running(it.status) {
+        if let Some(inspected) = self.inspected_running(it.status) {
             it.tasks.iter_mut().for_each(|task| task.waiting = None);
             let since = it.waiting.take().and_then(|waiting| waiting.since);
             if self.0.journal.is_written() {
@@ -84,7 +84,7 @@ impl State {
                     remedy: format!("`gleitzeit watch {}` follows it", it.run_id),
                 });
             } else {
-                it.error = Some(convert::error(&looked.interrupted()));
+                it.error = Some(convert::error(&inspected.interrupted()));
             }
         }
         it
