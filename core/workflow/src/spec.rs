@@ -18,11 +18,11 @@ mod workflow;
 mod written;
 mod yaml;
 
-pub use catalog::{AnyMethod, Catalog, ENVIRONMENT, Language, MethodInfo, PathSegment, Violation};
+pub use catalog::{AnyMethod, Catalog, ENVIRONMENT, MethodInfo, PathSegment, Violation};
 pub use check::{Checked, Limits, check, check_bytes, check_value, examine, examine_bytes, examine_value, place_of};
 pub use inputs::check_inputs;
 pub use migrate::{Change, Migrated, migrate};
 pub use problem::{Note, Problem, closest};
 pub use providers::{KnownProvider, KnownProviders, Others, WithProviders};
-pub use workflow::{Backoff, FileContent, Priority, RetryPolicy, Task, Workflow};
+pub use workflow::{Backoff, Priority, RetryPolicy, Task, Workflow};
 pub use written::{Written, unfilled, written};

@@ -1,6 +1,7 @@
 //! Files of the original Gleitzeit in today's form: each rule, and that all else stays as it is written.
 
-use gleitzeit_workflow::spec::{Catalog, Language, Limits, MethodInfo, Migrated, Violation, check, migrate};
+use gleitzeit_workflow::spec::{Catalog, Limits, MethodInfo, Migrated, Violation, check, migrate};
+use gleitzeit_workflow::template::Language;
 use serde_json::{Value, json};
 
 struct Methods;

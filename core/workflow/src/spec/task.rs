@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::catalog::{ENVIRONMENT, Language, MethodInfo, PathSegment, Violation};
+use super::catalog::{ENVIRONMENT, MethodInfo, PathSegment, Violation};
 use super::check::Checker;
 use super::cycle::Wanted;
 use super::fields::{Held, Holder, Place, about_task, no_advice};
@@ -16,7 +16,7 @@ use super::yaml::shorten;
 use crate::error::ErrorCode;
 use crate::id::{MethodName, ProviderName, QueueName, TaskId};
 use crate::template;
-use crate::template::Piece;
+use crate::template::{Language, Piece};
 
 pub(super) const PLACE: Place =
     Place { what: "the task", known: FIELDS, accepted: &[], elsewhere: ELSEWHERE, advice: about_task };
