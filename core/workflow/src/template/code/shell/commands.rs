@@ -3,8 +3,7 @@
 //!
 //! Where dash and bash differ, a place counts as a command's name if it is one for either.
 
-use super::lexer::Lost;
-use super::refusal::Refusal;
+use super::refusal::{Lost, Refusal};
 
 /// What the commands are enclosed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

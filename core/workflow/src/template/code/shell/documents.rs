@@ -1,8 +1,8 @@
 //! Here-documents: which line ends one is known before its text is read.
 
 use super::commands::Here;
-use super::lexer::{Frame, Lexer, Lost, VALUE, is_backquotes};
-use super::refusal::Refusal;
+use super::lexer::{Frame, Lexer, VALUE, is_backquotes};
+use super::refusal::{Lost, Refusal};
 
 impl Lexer<'_> {
     /// `<<` and the delimiter.

@@ -2,7 +2,7 @@
 //! behind is told.
 
 use super::commands::{Commands, Here, Kind};
-use super::refusal::Refusal;
+use super::refusal::{Lost, Refusal};
 
 /// Stands for a reference; no text in UTF-8 holds this byte.
 pub(super) const VALUE: u8 = 0xff;
@@ -19,10 +19,6 @@ pub(super) enum Spot {
     Single,
     Comment,
 }
-
-/// It cannot be told any more how the text is read: because of what.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lost(pub(super) &'static str);
 
 /// What is open around a place.
 #[derive(Debug)]
