@@ -4,7 +4,7 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::providers::KnownProviders;
+use super::known::KnownProviders;
 use crate::template::Language;
 
 /// The parameter that takes the values of references in shell text, as environment variables by name.

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::{Catalog, MethodInfo, Violation};
-use super::check::{Checker, list};
-use super::notes;
-use super::problem::closest;
+use super::checker::Checker;
+use super::known::{KnownProviders, Others, Serving};
+use super::problem::{closest, list};
 use super::tree::{At, Fields, Kind, Node};
 use super::yaml::shorten;
 use crate::error::ErrorCode;
@@ -17,55 +17,6 @@ use crate::id::ProviderName;
 const MAX_NAME_BYTES: usize = 200;
 /// So many providers are named with their addresses.
 const SHOWN: usize = 3;
-
-/// A provider that is known while a workflow is checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownProvider {
-    /// By which tasks may ask for it.
-    pub name: String,
-    /// The methods that it serves, by full name.
-    pub methods: Vec<String>,
-    /// Where the service is that it calls: an address, or `*` if its tasks say where; absent: it calls none, or it is
-    /// not said where.
-    pub address: Option<String>,
-}
-
-/// Which providers there may be besides those that are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Others {
-    /// None: another name is an error.
-    None,
-    /// Those that are not connected now: another name is worth a note.
-    Later,
-    /// Any: another name is worth a note if it looks like a known one.
-    Any,
-}
-
-/// The providers that are known while a workflow is checked.
-#[derive(Clone, Debug)]
-pub struct KnownProviders {
-    names: BTreeSet<String>,
-    methods: BTreeMap<String, Serving>,
-    others: Others,
-}
-
-/// Who serves a method: the addresses that are known, by name. Providers of one name share their calls, wherever they
-/// are.
-type Serving = BTreeMap<String, BTreeSet<String>>;
-
-impl KnownProviders {
-    /// These, and which there may be besides.
-    pub fn new(providers: impl IntoIterator<Item = KnownProvider>, others: Others) -> Self {
-        let (mut names, mut methods) = (BTreeSet::new(), BTreeMap::<String, Serving>::new());
-        for KnownProvider { name, methods: served, address } in providers {
-            for method in served {
-                methods.entry(method).or_default().entry(name.clone()).or_default().extend(address.clone());
-            }
-            names.insert(name);
-        }
-        Self { names, methods, others }
-    }
-}
 
 /// A catalog that knows providers as well.
 pub struct WithProviders<'a> {
@@ -154,7 +105,7 @@ fn unknown(checker: &mut Checker<'_>, known: &KnownProviders, (node, at): (&Node
     };
     match known.others {
         Others::None => checker.report(node.spot, at, ErrorCode::ProviderNotFound, message, Some(hint)),
-        Others::Later | Others::Any => notes::note(checker, node.spot, at, message, hint),
+        Others::Later | Others::Any => checker.note(node.spot, at, message, hint),
     }
 }
 
@@ -187,7 +138,7 @@ fn ambiguous(checker: &mut Checker<'_>, (node, at): (&Node, At<'_>), method: &st
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AnyMethod, Checked, Limits, examine};
+    use super::super::{AnyMethod, Checked, KnownProvider, Limits, examine};
     use super::*;
 
     fn known(others: Others) -> KnownProviders {

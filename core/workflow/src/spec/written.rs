@@ -1,7 +1,7 @@
 //! Texts in the parameters of a checked workflow, such as programs and addresses, with their places: for whoever has an
 //! interpreter, or anything else that knows more of them than their schema says.
 
-use super::check::Limits;
+use super::limits::Limits;
 use super::problem::{Note, Problem};
 use super::tree::{Kind, Node, Spot};
 use super::workflow::{Task, Workflow};
