@@ -13,7 +13,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`command`], [`event`] | what can be asked of a run, and what can happen to it, as they travel and are stored |
-//! | `state`, `tasks` | what is known of a run and of each task: [`State`], [`TaskState`] |
+//! | `state`, `tasks`, `task` | what is known of a run, of all its tasks and of each: [`State`], [`Tasks`], [`TaskState`] |
 //! | `decide`, `apply`, `end` | which events a command leads to; how an event changes the state; when a run is over |
 //! | `outstanding`, `explain` | what must happen next, and in words why a task waits |
 //! | `scope` | the values that references of a run's tasks see |
@@ -46,6 +46,7 @@ pub mod event;
 mod explain;
 pub mod id;
 pub mod ledger;
+mod limits;
 mod outstanding;
 #[doc(hidden)]
 pub mod planted;
@@ -55,18 +56,21 @@ mod scope;
 pub mod secret;
 mod state;
 pub mod submission;
+mod task;
 mod tasks;
 pub mod term;
 pub mod trace;
 
 pub use apply::ApplyError;
 pub use command::{Command, Fence, ProtocolUse, Request, Verdict};
-pub use decide::{Limits, MAX_LOSSES, Refusal};
+pub use decide::{MAX_LOSSES, Refusal};
 pub use event::{Entry, Event};
 pub use id::*;
+pub use limits::Limits;
 pub use outstanding::{Owed, Waiting};
 pub use scope::{Read, RunScope};
 pub use secret::Secret;
-pub use state::{RunStatus, State, TaskState, TaskStatus};
+pub use state::{RunStatus, State};
+pub use task::{TaskState, TaskStatus};
 pub use tasks::Tasks;
 pub use term::{History, Seen, Term};

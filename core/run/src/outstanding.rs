@@ -5,7 +5,8 @@ use gleitzeit_workflow::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ComponentId;
-use crate::state::{State, TaskStatus};
+use crate::state::State;
+use crate::task::TaskStatus;
 
 /// So much of an error is told where something else is the subject.
 const MESSAGE_CHARS: usize = 300;

@@ -4,7 +4,7 @@
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
-use crate::state::TaskState;
+use crate::task::TaskState;
 
 /// How many tasks are in a piece.
 const PIECE: usize = 64;
