@@ -12,9 +12,10 @@ use gleitzeit_workflow::spec::{Catalog, MethodInfo, Violation};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::conflict::Conflict;
 use crate::known::{self, Entry, Known, Schemas};
 use crate::protocol::{Method, Protocol};
-use crate::schema::{Schema, SchemaError};
+use crate::schema::Schema;
 use crate::yaml::{Problem, describe};
 
 /// Protocols and their compiled schemas. Copies share them.
@@ -40,30 +41,6 @@ pub enum LearnError {
     /// Another is known under its name and version.
     #[error(transparent)]
     Conflict(#[from] Conflict),
-}
-
-/// A protocol that cannot be registered.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Conflict {
-    /// The same name and version with other schemas.
-    #[error("protocol `{id}` is registered with other schemas ({differences}); give the changed one a new version")]
-    Mismatch {
-        /// Such as `math/v1`.
-        id: String,
-        /// Where they differ.
-        differences: String,
-    },
-    /// A schema does not compile.
-    #[error("`{field}` of method `{method}` is no valid schema")]
-    Schema {
-        /// Full name.
-        method: String,
-        /// `parameters` or `returns`.
-        field: &'static str,
-        /// Why.
-        #[source]
-        cause: SchemaError,
-    },
 }
 
 /// A protocol that was read and compiled, to be added later.
