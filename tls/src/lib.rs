@@ -7,6 +7,7 @@
 //!
 //! The invariant: no client makes roots or a verifier by itself, and no certificate is accepted unchecked.
 
+mod config;
 mod connect;
 mod name;
 mod roots;

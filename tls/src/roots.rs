@@ -8,14 +8,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
-
-use crate::verify::Verifier;
 
 /// The variable that names a file of further roots, as `--ca` does.
 pub const CA_VARIABLE: &str = "GLEITZEIT_CA";
@@ -38,6 +36,7 @@ const MOST_FILES: usize = 10_000;
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 /// The roots of a process: what is trusted when a server shows a certificate. Cheap to clone; clones share what was read.
+/// Its method `config` stands in the module of that name.
 #[derive(Clone)]
 pub struct Trust(Arc<Inner>);
 
@@ -140,20 +139,6 @@ impl Trust {
         self.0.added.iter().try_for_each(|it| add_file(&mut store, it.named, &it.path))
     }
 
-    /// How a client with these roots speaks TLS, offering the application protocols in this order. Nothing is read yet.
-    pub fn config(&self, protocols: &[&[u8]]) -> ClientConfig {
-        let provider = provider();
-        let verifier = Arc::new(Verifier::new(self.clone(), provider.signature_verification_algorithms));
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring has suites for TLS 1.2 and 1.3")
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|it| it.to_vec()).collect();
-        config
-    }
-
     /// What checks certificates; read once, at the first handshake for which the roots can be used.
     pub(crate) fn verifier(&self) -> Result<Arc<WebPkiServerVerifier>, CaError> {
         // Held while the roots are read, so that handshakes at the same time do not all read them.
@@ -191,7 +176,7 @@ impl Inner {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
