@@ -9,7 +9,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy};
 
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// Connections are made anew after so long without use: many servers close idle ones after 5 s (uvicorn, Node.js), and a
 /// request that meets the close would fail.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use gleitzeit_protocols::yaml::{Kind, Node, Reader};
 use serde_json::Value;
 
-use crate::factory::Settings;
 use crate::regular;
+use crate::settings::Settings;
 
 /// Where a service is and how it is talked to.
 #[derive(Clone, Debug, PartialEq, Eq)]

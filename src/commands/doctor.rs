@@ -96,7 +96,7 @@ fn text(check: &Check) -> String {
 
 /// What the system gives to the processes of tasks.
 fn platform(settings: &Settings) -> Check {
-    match gleitzeit_providers::describe_platform(settings) {
+    match gleitzeit_providers::describe_platform(settings.portable) {
         (about, None) => Check::new("platform", Finding::Ok, about),
         (about, Some(remedy)) => Check::new("platform", Finding::Warning, about).remedy(remedy),
     }

@@ -10,6 +10,7 @@ mod answer;
 mod coding;
 mod exchange;
 mod request;
+mod service;
 mod text;
 
 #[cfg(fuzzing)]
@@ -33,7 +34,7 @@ use crate::client;
 use crate::connection::{Authentication, Connection};
 use crate::definition::Definition;
 use crate::executors::builtin::parameters;
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 pub(crate) const METHODS: &[&str] = &["http/request"];
 
@@ -125,14 +126,14 @@ impl Http {
     }
 
     /// Where the service is and how the provider shows who it is there. A secret's file is read on a thread that may wait.
-    async fn service(&self) -> Result<Option<exchange::Service>, String> {
+    async fn service(&self) -> Result<Option<service::Service>, String> {
         let Some(connection) = &self.connection else { return Ok(None) };
         let base_url = connection.base_url.resolve(&self.settings)?;
         let (authentication, settings) = (self.authentication.clone(), self.settings.clone());
         let header = tokio::task::spawn_blocking(move || authentication.header(&settings))
             .await
             .map_err(|error| format!("the secret could not be read: {error}"))??;
-        exchange::Service::new(&base_url, header).map(Some)
+        service::Service::new(&base_url, header).map(Some)
     }
 
     /// # Errors
@@ -184,7 +185,7 @@ impl Executor for Http {
                 only_public: self.options.refuse_private_addresses,
             };
             let begun = exchange.run(&request).await?;
-            let secrets = service.as_ref().map(exchange::Service::secrets).unwrap_or_default();
+            let secrets = service.as_ref().map(service::Service::secrets).unwrap_or_default();
             answer::read(begun, &request, self.options.max_response_bytes, secrets, &mut heard).await
         };
         let own_limit = async {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::connection::{BaseUrl, clean_url};
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// The variable that `ollama` reads; while it is unset, the address is [`DEFAULT`].
 const VARIABLE: &str = "OLLAMA_HOST";

@@ -11,11 +11,12 @@ use tokio::sync::OnceCell;
 
 use super::config::Api;
 use super::silence::Patience;
+use super::target::Target;
 use super::{host, refusal};
 use crate::call::CallError;
 use crate::client;
 use crate::connection::{Authentication, Connection};
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// A server and how it is talked to.
 pub(super) struct Service {
@@ -24,16 +25,6 @@ pub(super) struct Service {
     authentication: Authentication,
     settings: Settings,
     client: OnceCell<Client>,
-}
-
-/// Where a request goes and who it says it is from, read anew for each.
-pub(super) struct Target {
-    pub(super) url: String,
-    header: Option<(HeaderName, HeaderValue)>,
-    /// What must never be shown.
-    pub(super) secrets: Vec<String>,
-    /// Where the secret is from, if one is sent.
-    pub(super) secret_from: Option<String>,
 }
 
 /// An answer that has begun.

@@ -3,7 +3,7 @@
 use gleitzeit_protocols::yaml::{Fields, Reader};
 
 use super::capture::StreamLimits;
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// Results travel in one frame, so more than this could not be delivered.
 const MOST_TEXT: u64 = 8 << 20;

@@ -6,7 +6,7 @@ use super::server::{Namespaces, Server, Start};
 use super::{interpreter, told, way};
 use crate::executors::process::readiness::{NotReady, PATIENCE};
 use crate::executors::process::workspace::Workspace;
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// What is in the way, if anything is.
 pub(super) fn strict(options: &Options, settings: &Settings) -> Result<(), String> {
