@@ -7,7 +7,7 @@ use crate::journal::StoreError;
 
 use super::backup::{Copied, check};
 use super::part::{Part, sweep};
-use super::swap::{Swap, is_noted, resume};
+use super::swap::{Swap, resume};
 use super::{lock, make_folder, real_path};
 
 /// Makes a store from a copy. A store that is in its place is kept beside it if `replace` is set; the returned path is
@@ -40,15 +40,4 @@ pub fn restore(from: &Path, store: &Path, replace: bool) -> Result<(Copied, Opti
     let (copied, id) = check(&part.path, |_| Ok(())).map_err(|error| error.about(from))?;
     let old = Swap::put(part, store, (id, copied.position), &mut mark)?;
     Ok((copied, old))
-}
-
-/// Finishes a restore that was cut off, before a store is read.
-///
-/// # Errors
-/// If it goes on just now, or cannot be finished.
-pub(super) fn finish(store: &Path) -> Result<(), StoreError> {
-    if is_noted(store) {
-        resume(store, &mut lock(store)?)?;
-    }
-    Ok(())
 }
