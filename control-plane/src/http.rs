@@ -68,7 +68,7 @@ impl Measured {
         let (Ok(backlog), Some(components)) = (self.journal.backlog().await, self.hub.components().await) else {
             return;
         };
-        self.metrics.now().set(self.journal.counts(), &backlog, &components);
+        self.metrics.now().set(self.journal.counts().running, &backlog, &components);
     }
 
     /// Again and again, for whoever is sent metrics without asking.
