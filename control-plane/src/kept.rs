@@ -1,6 +1,7 @@
 //! Runs in stores that no control plane serves now: those that `gleitzeit run` leaves behind, one folder each, and the
 //! one of a control plane that does not run. They are looked at and never changed; only [`prune`] removes folders.
 
+mod answers;
 mod places;
 mod prune;
 #[cfg(test)]
@@ -20,7 +21,8 @@ use crate::api::{Looked, State};
 use crate::config::Config;
 use crate::journal::{Holder, Look, RunFilter, RunRow, StoreError};
 
-pub use places::{Kind, STORE, folder_name};
+pub use crate::api::Kind;
+pub use places::{STORE, folder_name};
 pub use prune::{Effort, Keep, Removed, prune};
 
 use places::{Place, places};

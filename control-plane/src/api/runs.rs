@@ -227,17 +227,17 @@ impl State {
 }
 
 /// What a page of runs is asked for.
-pub(super) struct Listing {
-    pub(super) filter: RunFilter,
-    pub(super) after: Option<RunId>,
-    pub(super) size: usize,
+pub(crate) struct Listing {
+    pub(crate) filter: RunFilter,
+    pub(crate) after: Option<RunId>,
+    pub(crate) size: usize,
     /// Which list it is, for its tokens.
-    pub(super) of: String,
+    pub(crate) of: String,
 }
 
 impl Listing {
     /// Reads a request for a page of `list`.
-    pub(super) fn new(request: &v1::ListRunsRequest, list: &str) -> Result<Self, Status> {
+    pub(crate) fn new(request: &v1::ListRunsRequest, list: &str) -> Result<Self, Status> {
         let size = page::size(request.page_size)?;
         page::few("statuses", request.statuses.len())?;
         page::few("labels", request.labels.len())?;
@@ -252,7 +252,7 @@ impl Listing {
 }
 
 /// A page of at most `size` of these rows, and the token of the next if there are more.
-pub(super) fn listing(rows: Vec<RunRow>, size: usize, of: &str) -> v1::ListRunsResponse {
+pub(crate) fn listing(rows: Vec<RunRow>, size: usize, of: &str) -> v1::ListRunsResponse {
     let found = rows.len();
     let runs = page::fitting(rows.iter().take(size).map(summary));
     let next_page_token = match runs.last().filter(|_| runs.len() < found) {

@@ -8,21 +8,16 @@ use std::time::UNIX_EPOCH;
 use gleitzeit_run::RunId;
 use uuid::Uuid;
 
+use crate::api::Kind;
+
 /// The file of a run's store, in its folder.
 pub const STORE: &str = "journal.db";
 /// What the names of the folders begin with; a UUIDv7 follows.
 const PREFIX: &str = "run-";
+/// What the names of folders begin with that are being removed.
+pub(super) const GONE: &str = "gone-";
 /// How much times of files and ids may differ: file systems write down a time that is a few milliseconds old.
 const SLACK_MS: u64 = 1_000;
-
-/// Whose a store is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `gleitzeit run` made it for a run of its own.
-    Run,
-    /// A control plane's, which served it before.
-    ControlPlane,
-}
 
 /// A name for the folder of a run that begins now.
 pub fn folder_name() -> String {
@@ -46,7 +41,7 @@ pub(super) fn folders(of: &Path) -> (Vec<Folder>, Vec<PathBuf>) {
         let Some(name) = name.to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_dir())) else { continue };
         if let Some(made_ms) = name.strip_prefix(PREFIX).and_then(made_ms) {
             runs.push(Folder { made_ms, path: entry.path() });
-        } else if name.strip_prefix(super::prune::GONE).and_then(made_ms).is_some() {
+        } else if name.strip_prefix(GONE).and_then(made_ms).is_some() {
             gone.push(entry.path());
         }
     }

@@ -8,11 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gleitzeit_workflow::Timestamp;
 
-use super::places::{Folder, STORE, folders};
+use super::places::{Folder, GONE, STORE, folders};
 use crate::journal::{Alone, Look, StoreError};
 
-/// What the names of folders begin with that are being removed.
-pub(super) const GONE: &str = "gone-";
 /// A folder that is so young may be about to get its store.
 const YOUNG: Duration = Duration::from_secs(3_600);
 
