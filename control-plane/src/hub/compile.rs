@@ -10,22 +10,12 @@ use gleitzeit_protocols::{Compiled, Registry};
 use gleitzeit_workflow::{ErrorCode, Failure};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::hub::inbox::{Place, Received};
-use crate::hub::machine::ToMachine;
+use crate::hub::message::{Heard, Received, ToMachine};
 
 /// So many registrations are compiled at once; others wait their turn.
 const AT_ONCE: usize = 2;
 /// So many protocols are kept compiled until they are recorded; those that are not are compiled again then.
 const KEPT: usize = 64;
-
-/// What a socket said.
-#[derive(Debug)]
-pub(crate) struct Heard {
-    pub(crate) place: Place,
-    /// The number by which it is to be acknowledged, if it is.
-    pub(crate) ack: Option<u64>,
-    pub(crate) event: Received,
-}
 
 /// Registrations that are being compiled, and what came of it.
 #[derive(Debug)]
@@ -134,8 +124,8 @@ mod tests {
         Ok((ToHub::RegisterComponent(Box::new(register)), Meta::default().id))
     }
 
-    fn malformed() -> crate::hub::inbox::Malformed {
-        crate::hub::inbox::Malformed { in_reply_to: None, message: "x".to_owned(), ends: Vec::new() }
+    fn malformed() -> crate::hub::message::Malformed {
+        crate::hub::message::Malformed { in_reply_to: None, message: "x".to_owned(), ends: Vec::new() }
     }
 
     /// An event as its socket's inbox has it.

@@ -6,20 +6,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use gleitzeit_mesh::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId, Start};
+use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, SocketId, Start};
 use gleitzeit_mesh::wire::{FromHub, Meta, MethodResult, ToHub};
-use gleitzeit_protocols::{Compiled, Registry};
-use gleitzeit_run::{AttemptRef, ProtocolUse};
-use gleitzeit_workflow::{Failure, Instant, Timestamp};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use gleitzeit_protocols::Registry;
+use gleitzeit_workflow::{Instant, Timestamp};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::compile::{Compiling, Heard};
+use crate::hub::compile::Compiling;
 use crate::hub::inbox::Entrance;
-use crate::hub::peer::{NotSent, Peer};
+use crate::hub::message::{Heard, ToMachine};
+use crate::hub::peer::{Handle, NotSent, Peer};
 use crate::hub::said::Said;
-use crate::hub::socket::Handle;
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
 use crate::journal::{HubPort, Journal, Work};
 use crate::metrics::{Metrics, Way};
@@ -34,29 +33,6 @@ const CLOSE_AGAIN: Duration = Duration::from_millis(100);
 /// After so long a socket that cannot even be told to close is left to its heartbeat.
 const GIVE_UP_CLOSING: Duration = Duration::from_secs(60);
 
-/// What reaches the machine from sockets and the API.
-#[derive(Debug)]
-pub(crate) enum ToMachine {
-    /// A socket was admitted.
-    Connected { socket: SocketId, peer: Peer },
-    /// A socket sent something.
-    Event { socket: SocketId, heard: Heard },
-    /// The protocols that a registration brings were compiled, or cannot be.
-    Compiled { socket: SocketId, heard: Heard, outcome: Result<Vec<Compiled>, Failure> },
-    /// A socket has more waiting than it may.
-    Flooded { socket: SocketId },
-    /// A socket is gone.
-    Gone { socket: SocketId, clean: bool, reason: Option<&'static str> },
-    /// Entries that the machine asked for.
-    Entries { token: u64, entries: Vec<Arc<gleitzeit_run::Entry>> },
-    /// The API wants to know who is there.
-    Components(oneshot::Sender<Vec<ComponentView>>),
-    /// Somebody wants to know what is awaited, and where these attempts are.
-    Present(Vec<AttemptRef>, oneshot::Sender<Present>),
-    /// Pruning wants to know which protocols are served.
-    Served(oneshot::Sender<Vec<ProtocolUse>>),
-}
-
 /// The task that owns the hub's machine.
 #[derive(Debug)]
 pub(crate) struct HubTask {
@@ -70,7 +46,7 @@ pub(crate) struct HubTask {
     peers: BTreeMap<SocketId, Peer>,
     /// For the writer, in order, while its channel is full. Bounded by the unanswered proposals of all sessions.
     for_writer: VecDeque<Work>,
-    closing: Vec<(Handle, Clock)>,
+    closing: Vec<(Box<dyn Handle>, Clock)>,
     close_again_at: Option<Clock>,
     progress: broadcast::Sender<Arc<Progress>>,
     said: Arc<Mutex<Said>>,
@@ -406,7 +382,7 @@ impl HubTask {
         }
     }
 
-    fn close_later(&mut self, handle: Handle) {
+    fn close_later(&mut self, handle: Box<dyn Handle>) {
         if handle.is_connected() {
             self.closing.push((handle, Clock::now()));
             self.close_again_at.get_or_insert_with(|| Clock::now() + CLOSE_AGAIN);
