@@ -5,6 +5,7 @@
 
 mod background;
 mod batch;
+mod bounded;
 mod causes;
 mod cli;
 mod client;
@@ -40,8 +41,10 @@ mod settings;
 mod setup;
 mod signals;
 mod sink;
+mod states;
 mod table;
 mod telemetry;
+mod text;
 mod timeline;
 mod told;
 mod trust;

@@ -11,7 +11,7 @@ use gleitzeit_sdk::{OutputStream, Payload, RunEvent, TaskOutput, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::view;
+use crate::text;
 
 /// A line that has not ended is told after so long: it may be a question, or a bar that grows.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ impl Line {
         let text = self.text.trim_end_matches(['\n', '\r']);
         // Behind a carriage return stands what a terminal would show in the end.
         let text = text.rsplit('\r').next().unwrap_or_default();
-        format!("[{}{attempt}] {}", view::clean(&self.task_id), view::clean(text))
+        format!("[{}{attempt}] {}", text::clean(&self.task_id), text::clean(text))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::color::Tone;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::place::Denied;
 use crate::signals::{OnSignal, block_on};
-use crate::{client, color, hub_url, output, place, setup, view};
+use crate::{client, color, hub_url, output, place, setup, text};
 
 /// How it is with one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -82,7 +82,7 @@ fn text(check: &Check) -> String {
     };
     let paint = color::stdout();
     let mark = paint.text(tone, &format!("{mark:8}"));
-    let about = paint.marked(&view::clean(&check.about));
+    let about = paint.marked(&text::clean(&check.about));
     let is_narrow = output::fitting_columns().is_some_and(|columns| columns < NARROW);
     let (about, indent) = match is_narrow {
         true => (format!("{mark} {}\n{:BELOW$}{about}", check.name, ""), BELOW),

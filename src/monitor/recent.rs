@@ -8,7 +8,7 @@ use gleitzeit_sdk::{RecordedEvent, RunEvent, Timestamp};
 
 use super::list::Cursor;
 use crate::color::Tone;
-use crate::view;
+use crate::{text, view};
 
 /// So many events are kept.
 const KEPT: usize = 1_000;
@@ -55,7 +55,7 @@ fn told(event: &RunEvent) -> String {
             "task_requeued" => format!("task {task} goes back to its queue"),
             other => format!("task {task}: {}", other.replace('_', " ")),
         };
-        view::first_line(&text, 200)
+        text::first_line(&text, 200)
     })
 }
 
