@@ -5,22 +5,22 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Which crates of ours each crate may see.
 /// The domain, in the order in which one learns it: each knows only those before it.
 const CORE: [&str; 3] = ["gleitzeit-workflow", "gleitzeit-run", "gleitzeit-mesh"];
 
+/// Which crates of ours each crate may see; `core` stands for those of [`CORE`].
 const ARROWS: &[(&str, &[&str])] = &[
     ("gleitzeit-workflow", &[]),
     ("gleitzeit-run", &["gleitzeit-workflow"]),
     ("gleitzeit-mesh", &["gleitzeit-run", "gleitzeit-workflow"]),
-    ("gleitzeit-proto", &CORE),
-    ("gleitzeit-protocols", &CORE),
+    ("gleitzeit-proto", &["core"]),
+    ("gleitzeit-protocols", &["core"]),
     ("gleitzeit-tls", &[]),
-    ("gleitzeit-providers", &["gleitzeit-core", "gleitzeit-protocols", "gleitzeit-tls"]),
-    ("gleitzeit-link", &["gleitzeit-core", "gleitzeit-tls"]),
-    ("gleitzeit-control-plane", &["gleitzeit-core", "gleitzeit-proto", "gleitzeit-protocols"]),
-    ("gleitzeit-agent", &["gleitzeit-core", "gleitzeit-protocols", "gleitzeit-providers", "gleitzeit-link"]),
-    ("gleitzeit-sdk", &["gleitzeit-core", "gleitzeit-proto", "gleitzeit-link", "gleitzeit-tls"]),
+    ("gleitzeit-providers", &["core", "gleitzeit-protocols", "gleitzeit-tls"]),
+    ("gleitzeit-link", &["core", "gleitzeit-tls"]),
+    ("gleitzeit-control-plane", &["core", "gleitzeit-proto", "gleitzeit-protocols"]),
+    ("gleitzeit-agent", &["core", "gleitzeit-protocols", "gleitzeit-providers", "gleitzeit-link"]),
+    ("gleitzeit-sdk", &["core", "gleitzeit-proto", "gleitzeit-link", "gleitzeit-tls"]),
 ];
 
 /// What must never be among the dependencies of the core, directly or through others.
@@ -40,8 +40,9 @@ fn metadata() -> serde_json::Value {
 #[test]
 fn imports_follow_the_arrows() {
     let metadata = metadata();
+    let crates = |seen: &&'static str| if *seen == "core" { CORE.to_vec() } else { vec![*seen] };
     let allowed: BTreeMap<&str, BTreeSet<&str>> =
-        ARROWS.iter().map(|(name, sees)| (*name, sees.iter().copied().collect())).collect();
+        ARROWS.iter().map(|(name, sees)| (*name, sees.iter().flat_map(crates).collect())).collect();
     let mut seen = 0;
     for package in metadata["packages"].as_array().expect("packages") {
         let name = package["name"].as_str().expect("name");
