@@ -7,7 +7,7 @@ use gleitzeit_sdk::{Failure, Payload, Run, RunEvent, Task, TaskStatus};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::view::{clean, first_line, last_lines};
+use crate::text::{clean, first_line, last_lines};
 
 /// How many different causes are shown; `gleitzeit logs` shows the others.
 const CAUSES: usize = 5;
@@ -29,7 +29,20 @@ struct Cause<'a> {
     detail: String,
 }
 
-/// The text about a run's failed tasks; empty if it would add nothing to the run's own error.
+/// A failure with its name, and the traceback if it brought one.
+pub(crate) fn failure(failure: &Failure) -> String {
+    let text = format!("{} ({}): {}", failure.name(), failure.code, clean(&failure.message));
+    traceback(failure).map(|traceback| format!("{text}\n{traceback}")).unwrap_or(text)
+}
+
+/// The traceback that a failure brought, indented.
+pub(crate) fn traceback(failure: &Failure) -> Option<String> {
+    let data = failure.data.as_ref().map(Payload::shown)?;
+    let lines = data.get("traceback")?.as_str()?.lines().map(|line| format!("  {}", clean(line)));
+    Some(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// What to tell of a run's failed tasks; empty if that says no more than the run's own error.
 pub(crate) fn of(run: &Run) -> String {
     let (causes, others) = causes(run);
     let is_said = |cause: &Cause<'_>| {

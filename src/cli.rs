@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use global::{ColorWhen, Global, LogFormat};
+pub(crate) use global::{Global, LogFormat};
 pub(crate) use help::shown as shown_help;
 pub(crate) use local::{
     CompletionsArgs, DoctorArgs, GraphArgs, GraphForm, HealthcheckArgs, InitArgs, InitKind, LogsArgs, ManArgs,

@@ -4,7 +4,7 @@
 use anstyle::{AnsiColor, Style};
 use gleitzeit_sdk::{HealthState, PresenceStatus, RunEvent, RunStatus, TaskStatus};
 
-use crate::{looks, view};
+use crate::{looks, states};
 
 /// The role of a piece of text, which determines its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,12 +147,12 @@ impl Paint {
 
     /// The status of a run, coloured.
     pub(crate) fn run(self, status: RunStatus) -> String {
-        self.text(Tone::of_run(status), view::run_status(status))
+        self.text(Tone::of_run(status), states::run_status(status))
     }
 
     /// The status of a task, coloured.
     pub(crate) fn task(self, status: TaskStatus) -> String {
-        self.text(Tone::of_task(status), view::task_status(status))
+        self.text(Tone::of_task(status), states::task_status(status))
     }
 
     /// Highlights the text in backticks: commands, options and names to be copied.
@@ -173,7 +173,7 @@ impl Paint {
         painted
     }
 
-    /// An event's line from [`view::event`], with the word for its outcome coloured.
+    /// A line of an event, as [`crate::view::event`] tells it, with the word coloured that says what became of it.
     pub(crate) fn event(self, event: &RunEvent, line: &str) -> String {
         let Some((tone, word)) = event_word(&event.kind) else { return line.to_owned() };
         // A task may have the same name as the word.
@@ -192,7 +192,7 @@ impl Paint {
         }
     }
 
-    /// A failure's text from [`view::failure`], with its error name coloured.
+    /// A failure, as [`crate::causes::failure`] tells it, with its name coloured.
     pub(crate) fn failure(self, text: &str) -> String {
         match text.split_once(": ") {
             Some((name, message)) if self.is_on => format!("{}: {message}", self.text(Tone::Bad, name)),
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(on.event(&event("workflow_completed", None), "run completed"), "run \x1b[32mcompleted\x1b[0m");
         assert_eq!(on.event(&event("task_of_the_future", None), "x"), "x");
         assert_eq!(on.marked("see `a b` and `c"), "see \x1b[36m`a b`\x1b[0m and `c");
-        let failure = view::failure(&Failure::new(ErrorCode::TaskTimeout, "too slow: 3 s"));
+        let failure = crate::causes::failure(&Failure::new(ErrorCode::TaskTimeout, "too slow: 3 s"));
         assert_eq!(on.failure(&failure), "\x1b[31mTASK_TIMEOUT (-29003)\x1b[0m: too slow: 3 s");
         assert_eq!(on.causes("task a failed: X: y\n  failed"), "task a\x1b[31m failed\x1b[0m: X: y\n  failed");
     }

@@ -193,7 +193,7 @@ fn runs(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
 fn tasks(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
     let Some(run) = &given.run else { return Vec::new() };
     let about = |task: gleitzeit_sdk::Task| {
-        candidate(&task.id, format!("{}, {}", crate::view::task_status(task.status), task.method))
+        candidate(&task.id, format!("{}, {}", crate::states::task_status(task.status), task.method))
     };
     matching(start, ask::tasks(given, run).into_iter().map(about))
 }
@@ -245,7 +245,7 @@ fn inputs(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
     let Ok(workflow) = check_bytes(&bytes, "", &AnyMethod, &Limits::DEFAULT) else { return Vec::new() };
     let declared = workflow.inputs.iter().map(|(name, default)| {
         let about = if default.is_null() { "required".to_owned() } else { format!("default: {default}") };
-        candidate(&format!("{name}="), crate::view::first_line(&about, 60))
+        candidate(&format!("{name}="), crate::text::first_line(&about, 60))
     });
     matching(start, declared)
 }

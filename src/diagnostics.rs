@@ -7,7 +7,7 @@ use gleitzeit_workflow::spec::{Note, Problem};
 
 use crate::color::{Paint, Tone};
 use crate::error::CommandError;
-use crate::{view, width};
+use crate::{causes, width};
 
 /// The label of a hint.
 const HINT: &str = "hint: ";
@@ -83,7 +83,7 @@ impl Stderr {
 
     /// Formats why a run failed, with the causes of its failed tasks.
     pub(crate) fn run_failed(self, error: &Failure, causes: &str) -> String {
-        let error = self.wrapped(&self.paint.failure(&view::failure(error)), 2);
+        let error = self.wrapped(&self.paint.failure(&causes::failure(error)), 2);
         let causes = self.paint.causes(causes.trim_end());
         let causes = self.columns.map_or(causes.clone(), |columns| width::wrap_prose(&causes, columns, 2));
         if causes.is_empty() { error } else { format!("{error}\n{causes}") }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use gleitzeit_workflow::graph::Graph;
 use gleitzeit_workflow::spec::{Task, Workflow};
 
-use crate::view;
+use crate::states;
 
 pub(crate) use marks::Marks;
 pub(crate) use terminal::terminal;
@@ -44,7 +44,7 @@ pub(crate) fn mermaid(workflow: &Workflow, marks: &Marks<'_>) -> String {
     let mut text = String::from("flowchart LR\n");
     for (at, task) in workflow.tasks.iter().enumerate() {
         let (mark, class) = match marks.of(at) {
-            Some(state) => (format!("{} ", marks::mark(state)), format!(":::{}", view::task_status(state))),
+            Some(state) => (format!("{} ", marks::mark(state)), format!(":::{}", states::task_status(state))),
             None => Default::default(),
         };
         let called = called(task).replace('"', "#quot;");
@@ -54,7 +54,7 @@ pub(crate) fn mermaid(workflow: &Workflow, marks: &Marks<'_>) -> String {
         let _ = writeln!(text, "    t{from} --> t{to}");
     });
     for state in marks.found() {
-        let _ = writeln!(text, "    classDef {} fill:{},color:#000", view::task_status(state), marks::fill(state));
+        let _ = writeln!(text, "    classDef {} fill:{},color:#000", states::task_status(state), marks::fill(state));
     }
     text
 }

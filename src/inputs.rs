@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gleitzeit_workflow::json;
 use serde_json::{Map, Value};
 
+use crate::bounded;
 use crate::error::CommandError;
 
 /// Parses `name=value` pairs. A value is JSON if it is valid JSON, otherwise text; `@FILE` reads text from a file. If
@@ -21,7 +22,7 @@ pub(crate) fn inputs(
         let (name, text) = split(pair, "--input")?;
         let stays_text = matches!(declared.and_then(|declared| declared.get(name)), Some(Value::String(_)));
         let value = match text.strip_prefix('@') {
-            Some(path) => Value::String(crate::workflow::text_of(path).map_err(|error| {
+            Some(path) => Value::String(bounded::text_of(path).map_err(|error| {
                 CommandError::usage(format!("cannot read `{path}` for the input `{name}`: {error}"))
             })?),
             None if stays_text => Value::String(text.to_owned()),

@@ -5,6 +5,7 @@
 
 mod background;
 mod batch;
+mod bounded;
 mod causes;
 mod cli;
 mod client;
@@ -41,8 +42,10 @@ mod settings;
 mod setup;
 mod signals;
 mod sink;
+mod states;
 mod table;
 mod telemetry;
+mod text;
 mod timeline;
 mod trust;
 mod view;

@@ -11,7 +11,7 @@ use gleitzeit_sdk::{OutputStream, Payload, RunEvent, TaskOutput, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::view;
+use crate::text;
 
 /// An incomplete line is emitted after this time: it may be a question, or a growing progress bar.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ impl Line {
         let text = self.text.trim_end_matches(['\n', '\r']);
         // A terminal would finally show only the text after the last carriage return.
         let text = text.rsplit('\r').next().unwrap_or_default();
-        format!("[{}{attempt}] {}", view::clean(&self.task_id), view::clean(text))
+        format!("[{}{attempt}] {}", text::clean(&self.task_id), text::clean(text))
     }
 }
 

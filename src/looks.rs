@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal as _};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::cli::{ColorWhen, Global};
+use clap::ValueEnum;
 
 static SETTLED: AtomicU8 = AtomicU8::new(0);
 
@@ -15,7 +15,19 @@ const IN_FULL: u8 = 1 << 3;
 const SHORT_IDS: u8 = 1 << 4;
 const QUIET: u8 = 1 << 5;
 
-/// The appearance that the options ask for.
+/// When text is coloured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// As the environment says, else on a terminal
+    #[default]
+    Auto,
+    /// Whatever the environment says, also into files and pipes
+    Always,
+    /// Nowhere
+    Never,
+}
+
+/// What the options ask for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Choices {
     pub(crate) colour: ColorWhen,
@@ -24,13 +36,7 @@ pub(crate) struct Choices {
     pub(crate) quiet: bool,
 }
 
-impl From<&Global> for Choices {
-    fn from(global: &Global) -> Self {
-        Self { colour: global.color, utc: global.utc, full: global.full, quiet: global.quiet }
-    }
-}
-
-/// The environment of the process.
+/// What the process finds itself in.
 #[derive(Clone, Copy, Debug, Default)]
 struct Environment {
     stdout_is_terminal: bool,

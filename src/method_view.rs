@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::document::MethodItem;
 use crate::table::Table;
-use crate::{color, output, view};
+use crate::{color, output, text, view};
 
 /// How many levels of a type are described.
 const DEPTH: usize = 4;
@@ -19,7 +19,7 @@ const ABOUT_CHARS: usize = 90;
 
 /// Describes a method of the protocol with this id.
 pub(crate) fn describe(protocol: &str, method: &MethodItem) -> String {
-    let mut text = format!("{} of {protocol}", view::first_line(&method.name, 130));
+    let mut text = format!("{} of {protocol}", text::first_line(&method.name, 130));
     if let Some(ms) = method.timeout_ms {
         text.push_str(&format!(", timeout {}", view::duration(Duration::from_millis(ms))));
     }

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::batch::Ready;
 use crate::error::CommandError;
-use crate::{client, graph, view};
+use crate::{client, graph, states, text, view};
 
 /// How long to wait for the health of a provider in this process.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -195,14 +195,14 @@ impl<'a> Plan<'a> {
         let plural = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
         let mut text = format!(
             "{} ({}): {} in {}; nothing was sent or run\n",
-            view::first_line(self.name, 60),
+            text::first_line(self.name, 60),
             self.file,
             plural(self.tasks.len(), "task"),
             plural(self.steps, "step")
         );
         if let Some(inputs) = self.inputs.as_object().filter(|inputs| !inputs.is_empty()) {
             let inputs = inputs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ");
-            let _ = writeln!(text, "inputs: {}", view::first_line(&inputs, 300));
+            let _ = writeln!(text, "inputs: {}", text::first_line(&inputs, 300));
         }
         if let Some(limit) = self.timeout_ms {
             let _ = writeln!(text, "timeout: {}", view::duration(Duration::from_millis(limit)));
@@ -268,8 +268,8 @@ impl Planned<'_> {
             self.queue.to_owned(),
             view::duration(Duration::from_millis(self.timeout_ms)),
             self.max_attempts.to_string(),
-            view::first_line(&after, 60),
-            view::first_line(&served_by, 80),
+            text::first_line(&after, 60),
+            text::first_line(&served_by, 80),
         ]
     }
 }
@@ -277,16 +277,16 @@ impl Planned<'_> {
 fn named(server: &Server) -> String {
     match (server.status, server.health) {
         (PresenceStatus::Connected, HealthState::Healthy) => server.name.clone(),
-        (PresenceStatus::Connected, health) => format!("{} ({})", server.name, view::health(health)),
-        (status, _) => format!("{} ({})", server.name, view::presence(status)),
+        (PresenceStatus::Connected, health) => format!("{} ({})", server.name, states::health(health)),
+        (status, _) => format!("{} ({})", server.name, states::presence(status)),
     }
 }
 
 /// Such as `ollama is unhealthy: it cannot be reached`.
 fn why_not(server: &Server) -> String {
     if server.status != PresenceStatus::Connected {
-        return format!("{} is {}", server.name, view::presence(server.status));
+        return format!("{} is {}", server.name, states::presence(server.status));
     }
     let reason = server.health_reason.as_deref().unwrap_or("it does not say why");
-    format!("{} is {}: {}", server.name, view::health(server.health), view::first_line(reason, 200))
+    format!("{} is {}: {}", server.name, states::health(server.health), text::first_line(reason, 200))
 }

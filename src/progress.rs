@@ -12,7 +12,7 @@ use gleitzeit_sdk::RunEvent;
 use state::{State, cut};
 
 use crate::cli::Format;
-use crate::{color, looks, output, view};
+use crate::{color, looks, output, text, view};
 
 /// How often the live view is redrawn, so that times advance.
 pub(crate) const REDRAW: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ impl Progress {
     /// The progress of a run of `total` tasks; live if stderr is a terminal that can be redrawn. Elsewhere lines are
     /// printed only for the table format: a caller that asked for a document gets just that.
     pub(crate) fn new(name: &str, total: usize, format: Format) -> Self {
-        let state = State::new(Some((view::first_line(name, 60), total)), Instant::now());
+        let state = State::new(Some((text::first_line(name, 60), total)), Instant::now());
         Self { live: Live::if_possible(), quiet: format != Format::Table || looks::is_quiet(), state }
     }
 

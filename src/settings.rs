@@ -31,7 +31,7 @@ pub(crate) fn config_path(arguments: &[String]) -> Option<&str> {
 /// If the file cannot be read, is not a YAML object, or names an option that no command has.
 pub(crate) fn with_file(command: Command, path: &Path) -> Result<Command, CommandError> {
     let shown = path.display();
-    let text = crate::workflow::text_of(path)
+    let text = crate::bounded::text_of(path)
         .map_err(|error| CommandError::usage(format!("cannot read the configuration `{shown}`: {error}")))?;
     let options: Value = serde_yaml::from_str(&text)
         .map_err(|error| CommandError::usage(format!("the configuration `{shown}` is not valid YAML: {error}")))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use gleitzeit_sdk::{Span, Timestamp};
 
 use crate::color::Tone;
-use crate::{color, view, width};
+use crate::{color, text, view, width};
 
 /// How many lines are drawn; documents for programs have all spans.
 const MAX_LINES: usize = 400;
@@ -26,7 +26,7 @@ pub(crate) fn draw(spans: &[Span], now: Timestamp, columns: usize, fits: bool) -
     let end = spans.iter().map(|span| span.end.unwrap_or(now)).max().unwrap_or(now);
     let shown = &rows[..rows.len().min(MAX_LINES)];
     let name =
-        |(depth, span): &(usize, &Span)| format!("{}{}", "  ".repeat(*depth), view::first_line(&span.name, MAX_NAME));
+        |(depth, span): &(usize, &Span)| format!("{}{}", "  ".repeat(*depth), text::first_line(&span.name, MAX_NAME));
     let names = shown.iter().map(|row| width::of(&name(row))).max().unwrap_or_default();
     let most = columns.saturating_sub(TIME + GAPS + LEAST_BAR).min(columns / 2);
     let names = if fits { names.min(most) } else { names };
@@ -42,7 +42,7 @@ pub(crate) fn draw(spans: &[Span], now: Timestamp, columns: usize, fits: bool) -
         let bar = format!("{before}{}", paint.text(tone(span), &bar));
         let name = width::padded(&width::cut(&name(row), names), names);
         let line = format!("{name}  {took:>TIME$}{goes_on:1} {bar}");
-        let said = span.error.as_ref().map(|error| view::first_line(error, 100));
+        let said = span.error.as_ref().map(|error| text::first_line(error, 100));
         let has_room = |said: &String| !fits || width::of(&line) + 2 + width::of(said) <= columns;
         match said {
             Some(said) if has_room(&said) => {

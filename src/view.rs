@@ -3,16 +3,16 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use gleitzeit_sdk::{
-    ErrorCode, Failure, HealthState, Payload, PresenceStatus, Run, RunEvent, RunStatus, Task, TaskStatus, Timestamp,
-    Waiting,
-};
+use gleitzeit_sdk::{Failure, Payload, Run, RunEvent, RunStatus, Task, TaskStatus, Timestamp, Waiting};
 use serde_json::Value;
 
+use crate::causes::failure;
 use crate::color::Tone;
 use crate::json::indented;
+use crate::states::{run_status, standing, task_status};
 use crate::table::Table;
-use crate::{causes, color, looks, output, sink, when, width};
+use crate::text::{clean, first_line};
+use crate::{causes, color, looks, output, when, width};
 
 /// The most characters of a text on a line of its own: a reason with its remedy must not be cut.
 const LONG: usize = 500;
@@ -161,19 +161,6 @@ pub(crate) fn results(run: &Run, last: Option<&[String]>) -> String {
     shown.iter().filter_map(result).collect()
 }
 
-/// A failure with its name, and its traceback if it has one.
-pub(crate) fn failure(failure: &Failure) -> String {
-    let text = format!("{} ({}): {}", failure.name(), failure.code, clean(&failure.message));
-    traceback(failure).map(|traceback| format!("{text}\n{traceback}")).unwrap_or(text)
-}
-
-/// The traceback of a failure, indented.
-pub(crate) fn traceback(failure: &Failure) -> Option<String> {
-    let data = failure.data.as_ref().map(Payload::shown)?;
-    let lines = data.get("traceback")?.as_str()?.lines().map(|line| format!("  {}", clean(line)));
-    Some(lines.collect::<Vec<_>>().join("\n"))
-}
-
 fn field(name: &str, value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -274,99 +261,6 @@ pub(crate) fn time(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "-".to_owned(), when::shown)
 }
 
-/// The status of a run, including what its status alone does not say.
-pub(crate) fn standing(status: RunStatus, error: Option<&Failure>) -> &'static str {
-    match error.filter(|_| status == RunStatus::Running) {
-        Some(error) if error.known() == Some(ErrorCode::WorkflowInterrupted) => "interrupted",
-        Some(_) => "set aside",
-        None => run_status(status),
-    }
-}
-
-/// The statuses of a run.
-pub(crate) const RUN_STATUSES: [RunStatus; 4] =
-    [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
-
-/// The statuses of a task, in the order in which a task passes through them.
-pub(crate) const TASK_STATUSES: [TaskStatus; 9] = [
-    TaskStatus::Waiting,
-    TaskStatus::Ready,
-    TaskStatus::Dispatched,
-    TaskStatus::Running,
-    TaskStatus::Backoff,
-    TaskStatus::Completed,
-    TaskStatus::Failed,
-    TaskStatus::Skipped,
-    TaskStatus::Cancelled,
-];
-
-/// The word for a run's status.
-pub(crate) fn run_status(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Running => "running",
-        RunStatus::Completed => "completed",
-        RunStatus::Failed => "failed",
-        RunStatus::Cancelled => "cancelled",
-    }
-}
-
-/// The word for a component's connection status.
-pub(crate) fn presence(status: PresenceStatus) -> &'static str {
-    match status {
-        PresenceStatus::Connected => "connected",
-        PresenceStatus::Silent => "silent",
-        PresenceStatus::Lost => "lost",
-    }
-}
-
-/// The word for a provider's health.
-pub(crate) fn health(state: HealthState) -> &'static str {
-    match state {
-        HealthState::Healthy => "healthy",
-        HealthState::Unhealthy => "unhealthy",
-        HealthState::Starting => "starting",
-        HealthState::Slow => "slow",
-    }
-}
-
-/// The word for a task's status.
-pub(crate) fn task_status(status: TaskStatus) -> &'static str {
-    match status {
-        TaskStatus::Waiting => "waiting",
-        TaskStatus::Ready => "ready",
-        TaskStatus::Dispatched => "dispatched",
-        TaskStatus::Running => "running",
-        TaskStatus::Backoff => "backoff",
-        TaskStatus::Completed => "completed",
-        TaskStatus::Failed => "failed",
-        TaskStatus::Skipped => "skipped",
-        TaskStatus::Cancelled => "cancelled",
-    }
-}
-
-/// The first line of a text, cut to `limit` characters, without control characters.
-pub(crate) fn first_line(text: &str, limit: usize) -> String {
-    let line = clean(text.lines().next().unwrap_or_default());
-    width::cut(&line, limit)
-}
-
-/// The last lines of a text, at most `most`, and whether there are others before them. Trailing blank lines do not
-/// count.
-pub(crate) fn last_lines(text: &str, most: usize) -> (&str, bool) {
-    let text = text.trim_end();
-    match text.rmatch_indices('\n').nth(most.saturating_sub(1)) {
-        Some((newline, _)) => (&text[newline + 1..], true),
-        None => (text, false),
-    }
-}
-
-/// Removes characters that a terminal interprets: output of a task must not move the cursor, nor reverse the text
-/// beside it.
-pub(crate) fn clean(text: &str) -> String {
-    let text = sink::visible(text);
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -434,11 +328,5 @@ mod tests {
         ] {
             assert_eq!(elapsed(from, to, Timestamp(4_900)).as_deref(), expected, "clocks may differ");
         }
-    }
-
-    #[test]
-    fn what_a_task_says_cannot_steer_the_terminal() {
-        assert_eq!(first_line("a\u{1b}[2Jb\nc", 80), "a\u{fffd}[2Jb");
-        assert_eq!(first_line("rm \u{202e}dab", 80), "rm <U+202E>dab");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use gleitzeit_sdk::{Client, RunHandle, Submission};
@@ -13,10 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::InputArgs;
 use crate::error::CommandError;
-use crate::{inputs, output};
-
-/// The most bytes of a workflow or a file; the control plane's own limit is usually lower.
-const MAX_FILE_BYTES: usize = 64 << 20;
+use crate::{bounded, inputs, output};
 
 /// The bytes of a workflow file.
 pub(crate) struct Source {
@@ -43,7 +40,11 @@ impl Source {
     /// If it cannot be read or is far too large.
     pub(crate) fn read(path: &Path) -> Result<Self, CommandError> {
         let name = path.display().to_string();
-        let bytes = if path == Path::new("-") { read(io::stdin().lock()) } else { File::open(path).and_then(read) };
+        let bytes = if path == Path::new("-") {
+            bounded::read(io::stdin().lock())
+        } else {
+            File::open(path).and_then(bounded::read)
+        };
         match bytes {
             Ok(bytes) => Ok(Self { name, bytes }),
             Err(error) => {
@@ -81,7 +82,7 @@ impl Source {
     /// text has more values than bytes; with them the number stays bounded.
     fn generous(&self) -> Limits {
         let nodes = Limits::DEFAULT.nodes.max(self.bytes.len());
-        Limits { bytes: MAX_FILE_BYTES, tasks: usize::MAX, nodes, ..Limits::DEFAULT }
+        Limits { bytes: bounded::MAX_FILE_BYTES, tasks: usize::MAX, nodes, ..Limits::DEFAULT }
     }
 
     /// The folder to which the paths in `files` are relative.
@@ -194,7 +195,7 @@ fn files(source: &Source, workflow: &Workflow) -> Result<BTreeMap<String, Vec<u8
     let mut problems = Vec::new();
     for (name, path) in &workflow.files {
         let path = folder.join(path);
-        match gleitzeit_sdk::open_regular(&path).and_then(read) {
+        match gleitzeit_sdk::open_regular(&path).and_then(bounded::read) {
             Ok(bytes) => {
                 files.insert(name.clone(), bytes);
             }
@@ -216,25 +217,6 @@ fn last_tasks(workflow: &Workflow) -> Vec<String> {
         workflow.tasks.iter().flat_map(|task| &task.dependencies).map(|id| id.as_str()).collect();
     let last = workflow.tasks.iter().filter(|task| !needed.contains(task.id.as_str()));
     last.map(|task| task.id.to_string()).collect()
-}
-
-/// Reads the text of a file that an argument names, up to the size limit of workflow files.
-///
-/// # Errors
-/// If it cannot be read, is larger, or is not text.
-pub(crate) fn text_of(path: impl AsRef<Path>) -> io::Result<String> {
-    let bytes = read(File::open(path)?)?;
-    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
-}
-
-fn read(reader: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX);
-    reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() > MAX_FILE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::scale;
 use crate::support::{Cluster, PATIENCE};
 
 /// Enough for the answers and workflows of the largest workloads.
@@ -93,7 +92,7 @@ impl Plane {
     /// The memory of the control plane's process, if it was started here.
     pub(crate) fn resident_bytes(&self) -> Option<f64> {
         match &self.running {
-            Running::Processes(cluster) => scale::resident_bytes(cluster).ok(),
+            Running::Processes(cluster) => resident_bytes(cluster).ok(),
             Running::Elsewhere => None,
         }
     }
@@ -151,4 +150,9 @@ impl Plane {
             }
         }
     }
+}
+
+/// The memory of the control plane of a cluster.
+pub(crate) fn resident_bytes(cluster: &Cluster) -> anyhow::Result<f64> {
+    Ok(f64::from(u32::try_from(cluster.hub_resident_mib())?) * 1024.0 * 1024.0)
 }

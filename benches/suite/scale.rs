@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::Size;
-use crate::plane::Plane;
+use crate::plane::{Plane, resident_bytes};
 use crate::report::{Report, Row};
 use crate::support::Cluster;
 use crate::times::rate;
@@ -86,9 +86,4 @@ async fn finished(size: Size, report: &mut Report) -> anyhow::Result<()> {
     let each = vec![(after - before) / runs as f64];
     report.row(Row::new(format!("{runs} more runs that have ended: memory of the control plane, each"), "bytes", each));
     plane.stop().await
-}
-
-/// The resident memory of the cluster's control plane.
-pub(crate) fn resident_bytes(cluster: &Cluster) -> anyhow::Result<f64> {
-    Ok(f64::from(u32::try_from(cluster.hub_resident_mib())?) * 1024.0 * 1024.0)
 }

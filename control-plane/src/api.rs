@@ -3,8 +3,7 @@
 mod batch;
 mod events;
 mod explain;
-mod inspected;
-mod kept;
+mod looked;
 mod outlet;
 mod page;
 mod reflection;
@@ -37,9 +36,11 @@ use tonic::service::Routes;
 use tonic::service::interceptor::{InterceptedService, Interceptor};
 use tonic::{Request, Response, Status};
 
-pub(crate) use crate::api::inspected::InspectedStore;
+pub use crate::api::looked::Kind;
+pub(crate) use crate::api::looked::Looked;
 use crate::api::outlet::Outlets;
 use crate::api::refusal::Refusals;
+pub(crate) use crate::api::runs::{Listing, listing};
 use crate::config::{Config, ReadEnv, Token};
 use crate::connection::Connection;
 use crate::hub::{HubHandle, check_token, token_refusal};
@@ -157,9 +158,9 @@ impl Interceptor for Authorize {
     }
 }
 
-type Answer<T> = Result<Response<T>, Status>;
-/// The messages of a streaming answer.
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(crate) type Answer<T> = Result<Response<T>, Status>;
+/// Messages of one answer, as they come.
+pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl WorkflowService for State {
@@ -225,8 +226,8 @@ fn connection_of<T>(request: &Request<T>) -> Option<Connection> {
     request.extensions().get::<Connection>().cloned()
 }
 
-/// Parses the run id of a request.
-fn run_id(text: &str) -> Result<RunId, Status> {
+/// The id in a request.
+pub(crate) fn run_id(text: &str) -> Result<RunId, Status> {
     text.parse().map_err(|_| status::malformed("run_id", "expected a run's full id, such as `0198…-…`, a UUID"))
 }
 

@@ -68,7 +68,7 @@ impl MetricsEndpoint {
         let (Ok(backlog), Some(components)) = (self.journal.backlog().await, self.hub.components().await) else {
             return;
         };
-        self.metrics.now().set(self.journal.counts(), &backlog, &components);
+        self.metrics.now().set(self.journal.counts().running, &backlog, &components);
     }
 
     /// Refreshes the gauges periodically, for metrics that are pushed.

@@ -9,10 +9,12 @@ mod host;
 mod inbox;
 mod local;
 mod machine;
+mod message;
 mod packet;
 mod peer;
 mod so_far;
 mod socket;
+mod waiting;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -31,8 +33,8 @@ pub(crate) use host::Hosts;
 pub(crate) use inbox::Entrance;
 pub(crate) use local::Local;
 pub(crate) use machine::HubTask;
-use machine::ToMachine;
-use so_far::ProgressSoFar;
+use message::ToMachine;
+use said::Said;
 pub(crate) use socket::{Pings, layer};
 
 /// How long to wait for an answer of the hub's task.

@@ -4,6 +4,7 @@
 mod clock;
 mod feed;
 mod fold;
+mod follow;
 mod guard;
 mod memory;
 mod read_only;
@@ -33,7 +34,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 pub use clock::Clocks;
-pub use feed::{RunWatch, Subscription};
+pub use feed::Subscription;
+pub use follow::RunWatch;
 pub use memory::MemoryStore;
 pub use runs::{RunCounts, RunFilter, RunRow};
 pub use sqlite::{Checked, Copied, Holder, Look, SqliteStore, StoreLock, Wrong, backup, check, repair, restore};

@@ -2,6 +2,7 @@
 //! one folder each, and the one of a control plane that is not running. The stores are inspected and never changed;
 //! only [`prune`] removes folders.
 
+mod answers;
 mod places;
 mod prune;
 #[cfg(test)]
@@ -21,7 +22,8 @@ use crate::api::{InspectedStore, State};
 use crate::config::Config;
 use crate::journal::{Holder, Look, RunFilter, RunRow, StoreError};
 
-pub use places::{Kind, STORE, folder_name};
+pub use crate::api::Kind;
+pub use places::{STORE, folder_name};
 pub use prune::{Effort, Keep, Removed, prune};
 
 use places::{Place, places};

@@ -6,8 +6,7 @@ use std::borrow::Cow;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
-use gleitzeit_workflow::spec::{FileContent, Language};
-use gleitzeit_workflow::template::{Budget, Piece, Root, Scope, check_code, is_template, parse, resolve, resolve_code, written_step};
+use gleitzeit_workflow::template::{Budget, FileContent, Language, Piece, Root, Scope, check_code, is_template, parse, resolve, resolve_code, written_step};
 
 const BUDGET: usize = 10_000;
 

@@ -7,9 +7,9 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use gleitzeit_mesh::wire::ProtocolDefinition;
 use serde_json::Value;
 
+use crate::conflict::Conflict;
 use crate::load::{self, Shipped};
 use crate::protocol::{Method, Protocol};
-use crate::registry::Conflict;
 use crate::schema::Schema;
 
 /// A parsed protocol.

@@ -7,6 +7,7 @@
 //! Schema ignores unknown keywords, so the mark does not affect validation. References inside such a parameter are
 //! inserted as data.
 
+mod conflict;
 mod cost;
 mod known;
 mod load;
@@ -17,7 +18,8 @@ mod schema;
 mod violation;
 pub mod yaml;
 
+pub use conflict::Conflict;
 pub use load::{load_dir, load_files, read_file, yaml_files};
 pub use protocol::{Method, Protocol};
-pub use registry::{Compiled, Conflict, LearnError, Registry};
+pub use registry::{Compiled, LearnError, Registry};
 pub use schema::{Schema, SchemaError};

@@ -3,7 +3,8 @@
 use gleitzeit_mesh::wire::ProtocolDefinition;
 use gleitzeit_run::event::ProtocolRegistered;
 use gleitzeit_workflow::payload::Payload;
-use gleitzeit_workflow::spec::{Language, PathSegment, Violation};
+use gleitzeit_workflow::spec::{PathSegment, Violation};
+use gleitzeit_workflow::template::Language;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -12,9 +12,10 @@ use gleitzeit_workflow::spec::{Catalog, MethodInfo, Violation};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::conflict::Conflict;
 use crate::known::{self, Entry, Known, Schemas};
 use crate::protocol::{Method, Protocol};
-use crate::schema::{Schema, SchemaError};
+use crate::schema::Schema;
 use crate::yaml::{Problem, describe};
 
 /// Protocols and their compiled schemas. Copies share the schemas.
@@ -42,31 +43,7 @@ pub enum LearnError {
     Conflict(#[from] Conflict),
 }
 
-/// Why a protocol cannot be registered.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Conflict {
-    /// The name and version are known with other schemas.
-    #[error("protocol `{id}` is registered with other schemas ({differences}); give the changed one a new version")]
-    Mismatch {
-        /// The name and version, such as `math/v1`.
-        id: String,
-        /// Where they differ.
-        differences: String,
-    },
-    /// A schema does not compile.
-    #[error("`{field}` of method `{method}` is no valid schema")]
-    Schema {
-        /// The full name of the method.
-        method: String,
-        /// `parameters` or `returns`.
-        field: &'static str,
-        /// What is wrong with the schema.
-        #[source]
-        cause: SchemaError,
-    },
-}
-
-/// A parsed and compiled protocol, to be added later.
+/// A protocol that was read and compiled, to be added later.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     known: Arc<Known>,

@@ -1,5 +1,6 @@
 use gleitzeit_workflow::Payload;
-use gleitzeit_workflow::spec::{Language, PathSegment};
+use gleitzeit_workflow::spec::PathSegment;
+use gleitzeit_workflow::template::Language;
 use serde_json::json;
 
 use super::*;

@@ -9,7 +9,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy};
 
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// Idle connections are closed after this time. Many servers close them after 5 s (uvicorn, Node.js), and a request
 /// that coincides with the close would fail.

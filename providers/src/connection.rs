@@ -10,8 +10,8 @@ use std::time::Duration;
 use gleitzeit_protocols::yaml::{Kind, Node, Reader};
 use serde_json::Value;
 
-use crate::factory::Settings;
 use crate::regular;
+use crate::settings::Settings;
 
 /// How to reach a service.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use gleitzeit_protocols::Registry;
 use gleitzeit_workflow::spec::KnownProvider;
 
 use crate::definition::Definition;
-use crate::factory::{Factory, Settings};
+use crate::factory::Factory;
+use crate::settings::Settings;
 
 /// The names by which a workflow may call the providers of these definitions, what they serve and the addresses of
 /// their services. A definition whose protocol is unknown serves nothing.

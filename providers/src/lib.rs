@@ -9,19 +9,23 @@ mod definition;
 mod executors;
 mod factory;
 mod known;
+mod load;
 mod platform;
 mod provider;
 mod regular;
+mod settings;
 pub mod syntax;
 
 pub use call::{Call, CallError, Context, Executor};
 pub use connection::{Authentication, BaseUrl, Connection, HealthCheck, Scheme, Secret};
-pub use definition::{Definition, load_dir, load_file, shipped};
+pub use definition::Definition;
 pub use executors::http::check_url;
-pub use factory::{Environment, Factory, ProviderError, Settings};
+pub use factory::{Factory, ProviderError};
 pub use known::known;
+pub use load::{load_dir, load_file, shipped};
 pub use platform::describe as describe_platform;
 pub use provider::Provider;
+pub use settings::{Environment, Settings};
 
 /// Reads an answer as the HTTP provider does. Only for fuzzing.
 #[cfg(fuzzing)]

@@ -95,12 +95,12 @@ fn name() -> &'static str {
     }
 }
 
-/// What this machine provides for the processes of calls, in one line; and the remedy if it is not everything that this
-/// program can use.
-pub fn describe(settings: &crate::factory::Settings) -> (String, Option<&'static str>) {
+/// What this machine gives to the processes of calls, in one line; and what to do if it is not all that this program can use.
+/// `portable` is as in the settings of providers.
+pub fn describe(portable: bool) -> (String, Option<&'static str>) {
     let uname = rustix::system::uname();
     let system = format!("{} {} on {}", name(), uname.release().to_string_lossy(), std::env::consts::ARCH);
-    let Way::Portable(why) = settings.way() else {
+    let Way::Portable(why) = Way::of(portable) else {
         let about = format!("{system}: namespaces, process handles and system call filters, as the kernel gives them");
         return (about, None);
     };

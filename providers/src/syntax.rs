@@ -16,7 +16,7 @@ use tokio::process::Command;
 
 use crate::definition::Definition;
 use crate::executors::{python, shell as shell_executor};
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 pub use shell::check_shell;
 

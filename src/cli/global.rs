@@ -7,7 +7,9 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, ValueEnum};
 
-/// The heading of these options in help texts.
+use crate::looks::{ColorWhen, Wishes};
+
+/// What they are headed with.
 const HEADING: &str = "Global options";
 
 /// Options that every command takes.
@@ -112,16 +114,10 @@ impl Global {
     }
 }
 
-/// When text is coloured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ColorWhen {
-    /// As the environment says, else on a terminal
-    #[default]
-    Auto,
-    /// Whatever the environment says, also into files and pipes
-    Always,
-    /// Nowhere
-    Never,
+impl From<&Global> for Wishes {
+    fn from(global: &Global) -> Self {
+        Self { colour: global.color, utc: global.utc, full: global.full, quiet: global.quiet }
+    }
 }
 
 /// How the log looks.

@@ -6,7 +6,7 @@ use crate::document::{ComponentItem, List};
 use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::table::Table;
-use crate::{client, color, output, view};
+use crate::{client, color, output, states, view};
 
 pub(crate) fn run(args: ComponentsArgs) -> CommandResult {
     if !args.roles.is_empty() {
@@ -23,7 +23,7 @@ pub(crate) fn run(args: ComponentsArgs) -> CommandResult {
                     component.component_id.clone(),
                     component.role.to_string(),
                     view::cell(&component.name, 30),
-                    paint.text(Tone::of_presence(component.status), view::presence(component.status)),
+                    paint.text(Tone::of_presence(component.status), states::presence(component.status)),
                     format!("{}/{}", component.in_use, component.capacity),
                     owned(component.owned_shards.len(), &component.owned_queues),
                 ]

@@ -18,7 +18,7 @@ use crate::color::Tone;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::place::Denied;
 use crate::signals::{OnSignal, block_on};
-use crate::{client, color, hub_url, output, place, setup, view};
+use crate::{client, color, hub_url, output, place, setup, text};
 
 /// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -82,7 +82,7 @@ fn text(check: &Check) -> String {
     };
     let paint = color::stdout();
     let mark = paint.text(tone, &format!("{mark:8}"));
-    let about = paint.marked(&view::clean(&check.about));
+    let about = paint.marked(&text::clean(&check.about));
     let is_narrow = output::fitting_columns().is_some_and(|columns| columns < NARROW);
     let (about, indent) = match is_narrow {
         true => (format!("{mark} {}\n{:BELOW$}{about}", check.name, ""), BELOW),
@@ -96,7 +96,7 @@ fn text(check: &Check) -> String {
 
 /// Checks what the system provides to the processes of tasks.
 fn platform(settings: &Settings) -> Check {
-    match gleitzeit_providers::describe_platform(settings) {
+    match gleitzeit_providers::describe_platform(settings.portable) {
         (about, None) => Check::new("platform", Finding::Ok, about),
         (about, Some(remedy)) => Check::new("platform", Finding::Warning, about).remedy(remedy),
     }

@@ -10,7 +10,7 @@ use crate::document::ExplainDocument;
 use crate::error::{CommandResult, Exit};
 use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
-use crate::{color, output, view};
+use crate::{causes, color, output, text, view};
 
 pub(crate) fn run(args: ExplainArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
@@ -23,7 +23,7 @@ pub(crate) fn run(args: ExplainArgs) -> CommandResult {
 
 fn text(it: &Explanation) -> String {
     let paint = color::stdout();
-    let (id, name) = (paint.text(Tone::Id, &it.run_id), view::first_line(&it.name, 60));
+    let (id, name) = (paint.text(Tone::Id, &it.run_id), text::first_line(&it.name, 60));
     let standing = view::status_of(it.status, it.error.as_ref());
     let mut text = String::new();
     push_state(
@@ -63,7 +63,7 @@ fn push_state(text: &mut String, state: &str, why: (&Option<Waiting>, &Option<Fa
     let paint = color::stdout();
     let said = match why {
         (Some(waiting), _) => format!("{state}: {}", paint.marked(&waiting.reason)),
-        (None, Some(error)) => format!("{state}: {}", paint.failure(&view::failure(error))),
+        (None, Some(error)) => format!("{state}: {}", paint.failure(&causes::failure(error))),
         (None, None) => state.to_owned(),
     };
     let _ = writeln!(text, "{}", output::wrapped(&said, 2));

@@ -12,7 +12,7 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::reading::Sources;
 use crate::signals::{OnSignal, block_on};
 use crate::table::Table;
-use crate::{color, hub_url, ids, inputs, output, view, when};
+use crate::{color, hub_url, ids, inputs, output, states, view, when};
 
 const HEAD: [&str; 7] = ["run", "name", "status", "tasks", "submitted", "finished", "where"];
 
@@ -124,8 +124,8 @@ fn same_filter(args: &ListArgs, since: Option<Timestamp>, until: Option<Timestam
 }
 
 fn status(word: &str) -> Result<RunStatus, CommandError> {
-    let words = view::RUN_STATUSES.map(view::run_status);
-    view::RUN_STATUSES.into_iter().find(|status| view::run_status(*status) == word).ok_or_else(|| {
+    let words = states::RUN_STATUSES.map(states::run_status);
+    states::RUN_STATUSES.into_iter().find(|status| states::run_status(*status) == word).ok_or_else(|| {
         let error = CommandError::usage(format!("`{word}` is no status of a run"));
         error.hint(format!("use {}", words.join(", ")))
     })

@@ -18,7 +18,7 @@ use crate::json::indented;
 use crate::lines::Lines;
 use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, color, output, view};
+use crate::{causes, client, color, output, text};
 
 /// The fields of results and errors that hold output, and their headings; output goes before the returned value.
 const SAID: [(&str, &str); 3] =
@@ -196,7 +196,7 @@ fn text(Shown { task, left, has_said }: &Shown<'_>) -> String {
     let paint = color::stdout();
     let mut text = format!("── {} ({}{attempt})\n", paint.bold(Tone::Plain, &task.id), paint.task(task.status));
     if let Some(error) = &task.error {
-        let said = paint.failure(&view::clean(&view::failure(error)));
+        let said = paint.failure(&text::clean(&causes::failure(error)));
         let _ = writeln!(text, "{}", output::wrapped(&said, 2));
     }
     for (name, head) in SAID {
@@ -205,7 +205,7 @@ fn text(Shown { task, left, has_said }: &Shown<'_>) -> String {
         };
         let _ = writeln!(text, "{}", paint.text(Tone::Dim, &format!("{head}:")));
         said.lines().for_each(|line| {
-            let _ = writeln!(text, "  {}", view::clean(line));
+            let _ = writeln!(text, "  {}", text::clean(line));
         });
     }
     let returned = match (&task.result, left.as_ref().and_then(|left| left.get("result"))) {
@@ -217,7 +217,7 @@ fn text(Shown { task, left, has_said }: &Shown<'_>) -> String {
     if let Some(returned) = returned.filter(|returned| returned != "null") {
         let _ = writeln!(text, "{}", paint.text(Tone::Dim, "returned:"));
         indented(&returned).lines().for_each(|line| {
-            let _ = writeln!(text, "  {}", view::clean(line));
+            let _ = writeln!(text, "  {}", text::clean(line));
         });
     }
     text

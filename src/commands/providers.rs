@@ -6,7 +6,7 @@ use crate::document::{List, ProviderItem};
 use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::table::Table;
-use crate::{client, color, output, view};
+use crate::{client, color, output, states, view};
 
 pub(crate) fn run(args: ClientOnly) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
@@ -21,8 +21,8 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
             .map(|provider| {
                 let mut row = vec![
                     view::cell(&provider.name, 30),
-                    paint.text(Tone::of_presence(provider.status), view::presence(provider.status)),
-                    paint.text(Tone::of_health(provider.health), view::health(provider.health)),
+                    paint.text(Tone::of_presence(provider.status), states::presence(provider.status)),
+                    paint.text(Tone::of_health(provider.health), states::health(provider.health)),
                     format!("{}/{}", provider.in_flight, provider.capacity),
                     view::cell(&provider.methods.join(", "), 60),
                 ];

@@ -103,7 +103,7 @@ fn stamp(time: Option<Timestamp>) -> String {
 
 fn ended(watch: &Watch) -> Exit {
     if let Some(error) = watch.run().filter(|run| run.is_interrupted()).and_then(|run| run.error.as_ref()) {
-        output::note(&view::failure(error));
+        output::note(&causes::failure(error));
     }
     watch.run().map_or(Exit::Success, |run| outcome(run.status))
 }

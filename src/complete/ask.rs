@@ -5,7 +5,7 @@ use std::time::Duration;
 use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, RunFilter, RunStatus, RunSummary, Task, TaskFilter};
 
 use super::Given;
-use crate::{client, hub_url, view};
+use crate::{client, hub_url, states, text, view};
 
 /// Limit for connecting and for an answer: a person is waiting after a key press.
 const MOMENT: Duration = Duration::from_millis(250);
@@ -26,8 +26,8 @@ pub(super) fn runs(given: &Given, statuses: Vec<RunStatus>, start: &str) -> Vec<
 
 /// A description of a run for the list of candidates.
 pub(super) fn about(run: &RunSummary) -> String {
-    let name = view::first_line(&run.name, 40);
-    format!("{name}, {}, {}", view::run_status(run.status), view::time(run.submitted_at))
+    let name = text::first_line(&run.name, 40);
+    format!("{name}, {}, {}", states::run_status(run.status), view::time(run.submitted_at))
 }
 
 /// The first tasks of a run.
@@ -58,7 +58,7 @@ pub(super) fn names(
     methods: impl Iterator<Item = (String, Option<String>)>,
 ) -> impl Iterator<Item = (String, String)> {
     let of_protocol = (protocol.to_owned(), "a protocol".to_owned());
-    let about = |text: Option<String>| text.map_or_else(|| "a method".to_owned(), |text| view::first_line(&text, 60));
+    let about = |text: Option<String>| text.map_or_else(|| "a method".to_owned(), |text| text::first_line(&text, 60));
     std::iter::once(of_protocol).chain(methods.map(move |(name, text)| (name, about(text))))
 }
 

@@ -3,7 +3,7 @@
 use gleitzeit_sdk::{Payload, Protocol};
 use serde::Serialize;
 
-use crate::view;
+use crate::text;
 
 /// A protocol in a list.
 #[derive(Serialize)]
@@ -51,7 +51,7 @@ impl ProtocolItem {
     pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<String>> {
         self.methods.iter().map(|method| {
             let about = method.description.as_deref().unwrap_or_default();
-            vec![method.name.clone(), self.id(), view::first_line(about, 80)]
+            vec![method.name.clone(), self.id(), text::first_line(about, 80)]
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use gleitzeit_sdk::TaskStatus;
 
-use crate::view;
+use crate::states;
 
 /// The states of a run's tasks, in the order of the workflow; empty for a workflow without a run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,12 +28,12 @@ impl Marks<'_> {
 
     /// The states that occur among the tasks.
     pub(super) fn found(&self) -> impl Iterator<Item = TaskStatus> {
-        view::TASK_STATUSES.into_iter().filter(move |state| self.states.contains(state))
+        states::TASK_STATUSES.into_iter().filter(move |state| self.states.contains(state))
     }
 
     /// A line that explains the marks in this drawing; `None` if there are none.
     pub(super) fn legend(&self) -> Option<String> {
-        let said = |state| self.paint(Some(state), &format!("{} {}", mark(state), view::task_status(state)));
+        let said = |state| self.paint(Some(state), &format!("{} {}", mark(state), states::task_status(state)));
         let legend = self.found().map(said).collect::<Vec<_>>().join("  ");
         (!legend.is_empty()).then_some(legend)
     }
@@ -87,7 +87,10 @@ mod tests {
 
     #[test]
     fn every_state_has_a_mark_of_its_own() {
-        assert_eq!(view::TASK_STATUSES.into_iter().map(mark).collect::<BTreeSet<_>>().len(), view::TASK_STATUSES.len());
+        assert_eq!(
+            states::TASK_STATUSES.into_iter().map(mark).collect::<BTreeSet<_>>().len(),
+            states::TASK_STATUSES.len()
+        );
     }
 
     #[test]

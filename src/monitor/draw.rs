@@ -14,7 +14,7 @@ use super::paint;
 use super::seen::Detail;
 use crate::color::Tone;
 use crate::table::Table;
-use crate::{view, width};
+use crate::{causes, text, view, width};
 use lists::List;
 
 /// From this height on, head and foot have two lines each.
@@ -45,7 +45,7 @@ pub(super) fn all(model: &mut Model, frame: &mut Frame<'_>) {
 /// A placeholder before anything was found.
 fn waiting(model: &Model, place: Place, area: Rect, frame: &mut Frame<'_>) {
     let text = match &model.note {
-        Some(note) if model.is_away => width::wrap(&view::clean(note), usize::from(area.width), 0),
+        Some(note) if model.is_away => width::wrap(&text::clean(note), usize::from(area.width), 0),
         _ => "looking …".to_owned(),
     };
     let inner = titled(lists::title(model, place), area, frame);
@@ -100,8 +100,8 @@ fn footer(model: &Model, columns: usize, lines: u16) -> Vec<Line<'static>> {
     }
     let said = match (&model.asked, &model.note) {
         (Some(act), _) => Some((act.question(columns), Tone::Warning)),
-        (None, Some(note)) if model.is_away => Some((view::first_line(note, columns), Tone::Bad)),
-        (None, Some(note)) => Some((view::first_line(note, columns), Tone::Plain)),
+        (None, Some(note)) if model.is_away => Some((text::first_line(note, columns), Tone::Bad)),
+        (None, Some(note)) => Some((text::first_line(note, columns), Tone::Plain)),
         (None, None) => None,
     };
     let said = said.map(|(text, tone)| Line::styled(text, paint::of(tone)));
@@ -136,8 +136,8 @@ fn about_run(model: &Model, detail: &Detail, columns: usize, lines: u16) -> Vec<
     let (status, tone) = view::status_of(run.status, run.error.as_ref());
     let took = lists::took(run.submitted_at, run.finished_at, model.now);
     let rest = width::of(status) + width::of(&took) + run.run_id.len() + 6;
-    // If not everything fits, the run's name is more useful than the end of its id.
-    let name = view::first_line(&run.name, columns.saturating_sub(rest).clamp(20, 60));
+    // Where there is no room for all, the run's name is worth more than the end of its id.
+    let name = text::first_line(&run.name, columns.saturating_sub(rest).clamp(20, 60));
     let mut about = vec![Line::from(vec![
         Span::styled(name, paint::of(Tone::Heading)),
         Span::raw("  "),
@@ -153,7 +153,7 @@ fn about_run(model: &Model, detail: &Detail, columns: usize, lines: u16) -> Vec<
     }
     // The view of an open task shows its own error.
     if let Some(error) = run.error.as_ref().filter(|_| !matches!(model.place(), Place::Details | Place::Log)) {
-        about.push(Line::styled(view::first_line(&view::failure(error), columns), paint::of(Tone::Bad)));
+        about.push(Line::styled(text::first_line(&causes::failure(error), columns), paint::of(Tone::Bad)));
     }
     about
 }
@@ -211,8 +211,8 @@ fn help(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
 fn task_details(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
     let (looks, now) = (model.looks, model.now);
     let Some(task) = model.task_mut() else { return };
-    let inner = titled(format!("Task {}", view::first_line(&task.id, 60)), area, frame);
-    let text = task.text(usize::from(inner.width), |at| lists::shown_time(looks, now, at), now);
+    let inner = titled(format!("Task {}", text::first_line(&task.id, 60)), area, frame);
+    let text = task.text(usize::from(inner.width), |at| lists::told(looks, now, at), now);
     task.details.settle(text.len(), usize::from(inner.height));
     let lines = text.get(task.details.visible()).unwrap_or_default().iter();
     let lines: Vec<Line<'_>> = lines.map(|(line, tone)| Line::styled(line.clone(), paint::of(*tone))).collect();
@@ -226,7 +226,7 @@ fn task_log(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
         1 => "1 line".to_owned(),
         count => format!("{count} lines"),
     };
-    let title = format!("Log of {} ({count}){follows}", view::first_line(&task.id, 40));
+    let title = format!("Log of {} ({count}){follows}", text::first_line(&task.id, 40));
     let inner = titled(title, area, frame);
     task.columns = usize::from(inner.width);
     let rows = task.log.lines().iter().flat_map(|line| {

@@ -2,7 +2,7 @@
 
 use gleitzeit_sdk::{RunFilter, RunSummary, Task, TaskFilter};
 
-use crate::view;
+use crate::states;
 
 /// The most characters of a filter.
 const LONGEST: usize = 200;
@@ -45,7 +45,7 @@ impl Filter {
     }
 
     pub(super) fn of_run(&self, run: &RunSummary) -> bool {
-        let status = view::standing(run.status, run.error.as_ref());
+        let status = states::standing(run.status, run.error.as_ref());
         self.words.iter().all(|word| match word {
             Word::Anywhere(text) => {
                 run.run_id.contains(text.as_str())
@@ -63,7 +63,7 @@ impl Filter {
     }
 
     pub(super) fn of_task(&self, task: &Task) -> bool {
-        let status = view::task_status(task.status);
+        let status = states::task_status(task.status);
         self.words.iter().all(|word| match word {
             Word::Anywhere(text) => {
                 task.id.to_lowercase().contains(text)
@@ -82,7 +82,7 @@ impl Filter {
     /// The part that the control plane can apply, among all runs.
     pub(super) fn asked(&self) -> RunFilter {
         let mut asked =
-            RunFilter { statuses: self.statuses(&view::RUN_STATUSES, view::run_status), ..RunFilter::default() };
+            RunFilter { statuses: self.statuses(&states::RUN_STATUSES, states::run_status), ..RunFilter::default() };
         for (name, value) in self.fields() {
             match name {
                 "id" if is_id(value) => asked.run_id_prefix = Some(value.to_owned()),
@@ -98,7 +98,7 @@ impl Filter {
 
     /// The part that the control plane can apply to the tasks of a run.
     pub(super) fn asked_tasks(&self) -> TaskFilter {
-        TaskFilter { statuses: self.statuses(&view::TASK_STATUSES, view::task_status), ..TaskFilter::default() }
+        TaskFilter { statuses: self.statuses(&states::TASK_STATUSES, states::task_status), ..TaskFilter::default() }
     }
 
     fn fields(&self) -> impl Iterator<Item = (&str, &str)> {

@@ -10,7 +10,7 @@ use gleitzeit_sdk::{OutputStream, Payload, RunEvent};
 
 use crate::color::Tone;
 use crate::lines::{Line, Lines};
-use crate::view;
+use crate::{text, view};
 
 /// The most lines that are kept.
 const LINES: usize = 1_000;
@@ -142,7 +142,7 @@ impl LogLine {
 fn remark(event: &RunEvent) -> Option<String> {
     match event.kind.as_str() {
         "method_progress" if event.output().is_none() => {
-            event.payload.as_ref().map(|data| view::first_line(data.get(), LINE_BYTES))
+            event.payload.as_ref().map(|data| text::first_line(data.get(), LINE_BYTES))
         }
         "task_completed" | "task_attempt_failed" if event.payload_omitted => {
             Some("[what it printed is too long for this view: `gleitzeit logs` shows it]".to_owned())
@@ -174,7 +174,7 @@ fn visible(line: &str) -> String {
         rest = end.map_or("", |end| &after[end + 1..]);
     }
     text.push_str(rest);
-    view::clean(&text).replace('\t', "    ").replace('\n', " ")
+    text::clean(&text).replace('\t', "    ").replace('\n', " ")
 }
 
 /// What is known of a task's parameters; the event that makes it ready carries them.

@@ -9,7 +9,7 @@ use gleitzeit_sdk::{RecordedEvent, RunEvent, Timestamp};
 
 use super::list::Cursor;
 use crate::color::Tone;
-use crate::view;
+use crate::{text, view};
 
 /// How many events are kept.
 const KEPT: usize = 1_000;
@@ -56,7 +56,7 @@ fn describe(event: &RunEvent) -> String {
             "task_requeued" => format!("task {task} goes back to its queue"),
             other => format!("task {task}: {}", other.replace('_', " ")),
         };
-        view::first_line(&text, 200)
+        text::first_line(&text, 200)
     })
 }
 

@@ -3,7 +3,7 @@
 use gleitzeit_sdk::{Component, Explanation, Provider, Run, RunSummary, Status, Task, Waiting};
 
 use super::filter::Filter;
-use crate::{ids, view, width};
+use crate::{ids, text, width};
 
 /// A query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,12 +67,12 @@ impl Act {
             Self::Cancel { run_id, name } => ("cancel", run_id, name),
             Self::Retry { run_id, name } => ("retry", run_id, name),
         };
-        let whole = format!("{verb} {} ({run_id})? y: yes, any other key: no", view::first_line(name, 30));
+        let whole = format!("{verb} {} ({run_id})? y: yes, any other key: no", text::first_line(name, 30));
         if width::of(&whole) <= columns {
             return whole;
         }
         let rest = format!(" ({})? y: yes, else: no", run_id.get(..ids::TO_THE_MILLISECOND).unwrap_or(run_id));
         let room = columns.saturating_sub(verb.len() + 1 + rest.len());
-        format!("{verb} {}{rest}", view::first_line(name, room))
+        format!("{verb} {}{rest}", text::first_line(name, room))
     }
 }

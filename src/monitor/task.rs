@@ -8,7 +8,7 @@ use super::list::Scroll;
 use super::log::{Log, Parameters};
 use crate::color::Tone;
 use crate::json::indented;
-use crate::{view, width};
+use crate::{causes, states, text, view, width};
 
 /// How many bytes of a JSON text are shown.
 const SHOWN_BYTES: usize = 64 * 1024;
@@ -98,7 +98,7 @@ impl OpenTask {
         self.blocks.clear();
         let error = task.error.as_ref();
         if let Some(error) = error {
-            block(&mut self.blocks, "error", view::failure(error).lines().map(str::to_owned), Tone::Bad);
+            block(&mut self.blocks, "error", causes::failure(error).lines().map(str::to_owned), Tone::Bad);
         }
         let elsewhere = "`gleitzeit status RUN -o json` shows results, `watch RUN -o json` the rest";
         match &self.parameters {
@@ -125,7 +125,7 @@ impl OpenTask {
         let Some(task) = &self.task else { return vec![("looking …".to_owned(), Tone::Plain)] };
         let mut lines = Vec::new();
         for (name, value, tone) in facts(task, when, now) {
-            let fact = format!("{}{}", width::padded(name, FACT), view::first_line(&value, 500));
+            let fact = format!("{}{}", width::padded(name, FACT), text::first_line(&value, 500));
             let wrapped = width::wrap(&fact, columns, FACT);
             lines.extend(wrapped.split('\n').flat_map(|line| folded(line, columns, tone)));
         }
@@ -140,8 +140,8 @@ fn folded(line: &str, columns: usize, tone: Tone) -> impl Iterator<Item = TextLi
 
 fn facts(task: &Task, when: impl Fn(Timestamp) -> String, now: Timestamp) -> Vec<(&'static str, String, Tone)> {
     let status = match task.attempt {
-        0 | 1 => view::task_status(task.status).to_owned(),
-        attempt => format!("{}, attempt {attempt}", view::task_status(task.status)),
+        0 | 1 => states::task_status(task.status).to_owned(),
+        attempt => format!("{}, attempt {attempt}", states::task_status(task.status)),
     };
     let mut facts = vec![("status", status, Tone::of_task(task.status))];
     if let Some(waiting) = &task.waiting {
@@ -172,7 +172,7 @@ pub(super) fn worked(task: &Task, now: Timestamp) -> Option<String> {
 fn block(blocks: &mut Vec<TextLine>, title: &str, lines: impl Iterator<Item = String>, tone: Tone) {
     blocks.push((String::new(), Tone::Plain));
     blocks.push((title.to_owned(), Tone::Heading));
-    blocks.extend(lines.map(|line| (format!("  {}", view::clean(&line).replace('\t', "    ")), tone)));
+    blocks.extend(lines.map(|line| (format!("  {}", text::clean(&line).replace('\t', "    ")), tone)));
 }
 
 /// A note for a value that exists but was not sent.

@@ -6,7 +6,7 @@ use gleitzeit_workflow::ErrorCode;
 
 use super::Found;
 use crate::error::{CommandError, Exit};
-use crate::view;
+use crate::states;
 
 /// Refuses to cancel a run that no control plane serves. If the run is cancelled already, returns its status.
 ///
@@ -72,7 +72,7 @@ fn going_on(found: &Found, kept: &Whereabouts, then: Option<&str>) -> String {
 }
 
 fn standing(run: &Run) -> String {
-    format!("run {} is {}", run.run_id, view::run_status(run.status))
+    format!("run {} is {}", run.run_id, states::run_status(run.status))
 }
 
 fn refused(message: String) -> CommandError {

@@ -8,6 +8,7 @@
 //!
 //! The invariant: no client builds its own roots or verifier, and no certificate is accepted unchecked.
 
+mod config;
 mod connect;
 mod name;
 mod roots;

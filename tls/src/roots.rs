@@ -8,16 +8,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
-use crate::verify::Verifier;
-
-/// The environment variable that names a file of further roots, as `--ca` does.
+/// The variable that names a file of further roots, as `--ca` does.
 pub const CA_VARIABLE: &str = "GLEITZEIT_CA";
 const FILE_VARIABLE: &str = "SSL_CERT_FILE";
 const FOLDER_VARIABLE: &str = "SSL_CERT_DIR";
@@ -37,7 +35,8 @@ const MOST_FILES: usize = 10_000;
 
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
-/// The trusted roots of a process. Cheap to clone; clones share what was read.
+/// The roots of a process: what is trusted when a server shows a certificate. Cheap to clone; clones share what was read.
+/// Its method `config` stands in the module of that name.
 #[derive(Clone)]
 pub struct Trust(Arc<Inner>);
 
@@ -140,22 +139,7 @@ impl Trust {
         self.0.added.iter().try_for_each(|it| add_file(&mut store, it.named, &it.path))
     }
 
-    /// The TLS configuration of a client with these roots that offers the application protocols in this order. Reads
-    /// nothing yet.
-    pub fn config(&self, protocols: &[&[u8]]) -> ClientConfig {
-        let provider = provider();
-        let verifier = Arc::new(Verifier::new(self.clone(), provider.signature_verification_algorithms));
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring has suites for TLS 1.2 and 1.3")
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|it| it.to_vec()).collect();
-        config
-    }
-
-    /// The certificate verifier; built once, at the first handshake for which the roots can be used.
+    /// What checks certificates; read once, at the first handshake for which the roots can be used.
     pub(crate) fn verifier(&self) -> Result<Arc<WebPkiServerVerifier>, CaError> {
         // The lock is held while the roots are read, so that concurrent handshakes do not all read them.
         let mut kept = self.0.verifier.lock().unwrap_or_else(PoisonError::into_inner);
@@ -192,7 +176,7 @@ impl Inner {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 

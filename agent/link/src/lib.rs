@@ -32,9 +32,9 @@ pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
 pub use probe::{HTTP2, PROBE_LIMIT, ask_ready, front_page, look, probe, probe_tls};
 pub use pulse::Pulse;
 pub use reach::{Found, Lacks};
-pub use secret::SecretFile;
+pub use secret::{SecretFile, read_token};
 pub use session::{Driver, connect};
-pub use token::{TokenFile, TokenSource, check_private, read_token, variable};
+pub use token::{TokenFile, TokenSource, check_private, variable};
 
 /// Reads a frame as a connection does. Public for fuzzing.
 #[doc(hidden)]

@@ -2,15 +2,18 @@
 //! child processes inherit, nor in the list of processes, and its owner may change it while everything runs.
 
 use std::fmt;
-use std::fs::{Metadata, OpenOptions};
-use std::io;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{info, warn};
 
-use crate::token::{NONBLOCK, read_token};
+/// A longer token is none of ours.
+const MAX_TOKEN_BYTES: u64 = 4_096;
+
+pub(crate) const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 /// A file that holds only a token, possibly with spaces and line ends around it. Clones share the cached content.
 #[derive(Clone)]
@@ -102,6 +105,25 @@ fn read(path: &Path) -> io::Result<(Stamp, String)> {
     let token = read_token(&file)?;
     let token = token.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it holds no token"))?;
     Ok((Stamp::from(&metadata), token))
+}
+
+/// The token in a file; `None` if it holds none.
+///
+/// # Errors
+/// If it cannot be read, is no text or too long, or holds what no header can carry as a token.
+pub fn read_token(mut file: &File) -> io::Result<Option<String>> {
+    let mut text = String::new();
+    (&mut file).take(MAX_TOKEN_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_TOKEN_BYTES {
+        let message = format!("it is longer than {MAX_TOKEN_BYTES} bytes, as no token is");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    let token = text.trim();
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = "it holds more than one line, or characters that no token has";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok((!token.is_empty()).then(|| token.to_owned()))
 }
 
 /// Never shows the token.

@@ -8,18 +8,16 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _};
+use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tokio_tungstenite::tungstenite::http::Uri;
 
-use crate::secret::SecretFile;
+use crate::secret::{NONBLOCK, SecretFile, read_token};
 
-/// The most bytes that a token file may hold; no token of ours is longer.
-const MAX_TOKEN_BYTES: u64 = 4_096;
-/// The port if an address names none, the default for `http`.
+/// Where a control plane listens if its address names no port, as everywhere for `http` and `https`.
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
@@ -139,27 +137,7 @@ pub fn check_private(file: &File) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, "it must be a file of this user, with the mode 0600"))
 }
 
-/// Reads the token in a file; `None` if the file holds none.
-///
-/// # Errors
-/// If the file cannot be read, is not text or too long, or holds characters that a header cannot carry.
-pub fn read_token(mut file: &File) -> io::Result<Option<String>> {
-    let mut text = String::new();
-    (&mut file).take(MAX_TOKEN_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_TOKEN_BYTES {
-        let message = format!("it is longer than {MAX_TOKEN_BYTES} bytes, as no token is");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-    }
-    let token = text.trim();
-    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = "it holds more than one line, or characters that no token has";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-    }
-    Ok((!token.is_empty()).then(|| token.to_owned()))
-}
-
 const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-pub(crate) const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,15 @@ use crate::api::State;
 use crate::config::Config;
 use crate::hub::HubHandle;
 use crate::journal::{Journal, Look};
-use crate::kept::Kind;
+
+/// Whose a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `gleitzeit run` made it for a run of its own.
+    Run,
+    /// A control plane's, which served it before.
+    ControlPlane,
+}
 
 /// The store that is being inspected.
 #[derive(Clone, Debug)]

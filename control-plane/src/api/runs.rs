@@ -226,18 +226,18 @@ impl State {
     }
 }
 
-/// The parameters of a request for a page of runs.
-pub(super) struct Listing {
-    pub(super) filter: RunFilter,
-    pub(super) after: Option<RunId>,
-    pub(super) size: usize,
-    /// Names the list and its filters in page tokens.
-    pub(super) of: String,
+/// What a page of runs is asked for.
+pub(crate) struct Listing {
+    pub(crate) filter: RunFilter,
+    pub(crate) after: Option<RunId>,
+    pub(crate) size: usize,
+    /// Which list it is, for its tokens.
+    pub(crate) of: String,
 }
 
 impl Listing {
-    /// Parses a request for a page of `list`.
-    pub(super) fn new(request: &v1::ListRunsRequest, list: &str) -> Result<Self, Status> {
+    /// Reads a request for a page of `list`.
+    pub(crate) fn new(request: &v1::ListRunsRequest, list: &str) -> Result<Self, Status> {
         let size = page::size(request.page_size)?;
         page::limit_filter_values("statuses", request.statuses.len())?;
         page::limit_filter_values("labels", request.labels.len())?;
@@ -251,8 +251,8 @@ impl Listing {
     }
 }
 
-/// A page of at most `size` of these rows, and the token of the next page if there are more.
-pub(super) fn listing(rows: Vec<RunRow>, size: usize, of: &str) -> v1::ListRunsResponse {
+/// A page of at most `size` of these rows, and the token of the next if there are more.
+pub(crate) fn listing(rows: Vec<RunRow>, size: usize, of: &str) -> v1::ListRunsResponse {
     let found = rows.len();
     let runs = page::fitting(rows.iter().take(size).map(summary));
     let next_page_token = match runs.last().filter(|_| runs.len() < found) {

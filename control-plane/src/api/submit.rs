@@ -228,9 +228,8 @@ impl State {
 
     fn check_size(&self, submitted: &WorkflowSubmitted) -> Result<(), Status> {
         let files = submitted.files.values().map(|file| match file {
-            gleitzeit_workflow::spec::FileContent::Text(text) | gleitzeit_workflow::spec::FileContent::Base64(text) => {
-                text.len()
-            }
+            gleitzeit_workflow::template::FileContent::Text(text)
+            | gleitzeit_workflow::template::FileContent::Base64(text) => text.len(),
         });
         let size = files.sum::<usize>() + submitted.inputs.size_bytes();
         let limit = self.0.limits.bytes;

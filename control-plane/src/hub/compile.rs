@@ -10,24 +10,14 @@ use gleitzeit_protocols::{Compiled, Registry};
 use gleitzeit_workflow::{ErrorCode, Failure};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::hub::inbox::{Place, Received};
-use crate::hub::machine::ToMachine;
+use crate::hub::message::{Heard, Received, ToMachine};
 
 /// How many registrations are compiled at the same time; others wait.
 const MAX_CONCURRENT: usize = 2;
 /// How many compiled protocols are kept until they are recorded; one that was dropped is compiled again then.
 const MAX_KEPT: usize = 64;
 
-/// An event received from a socket.
-#[derive(Debug)]
-pub(crate) struct Incoming {
-    pub(crate) place: Place,
-    /// The id under which the client wants it acknowledged, if it does.
-    pub(crate) ack: Option<u64>,
-    pub(crate) event: Received,
-}
-
-/// Registrations that are being compiled, and their results.
+/// Registrations that are being compiled, and what came of it.
 #[derive(Debug)]
 pub(crate) struct Compiling {
     turns: Arc<Semaphore>,
@@ -134,8 +124,8 @@ mod tests {
         Ok((ToHub::RegisterComponent(Box::new(register)), Meta::default().id))
     }
 
-    fn malformed() -> crate::hub::inbox::Malformed {
-        crate::hub::inbox::Malformed { in_reply_to: None, message: "x".to_owned(), ends: Vec::new() }
+    fn malformed() -> crate::hub::message::Malformed {
+        crate::hub::message::Malformed { in_reply_to: None, message: "x".to_owned(), ends: Vec::new() }
     }
 
     /// Wraps an event as the socket's inbox would.

@@ -6,20 +6,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use gleitzeit_mesh::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId, Start};
+use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, SocketId, Start};
 use gleitzeit_mesh::wire::{FromHub, Meta, MethodResult, ToHub};
-use gleitzeit_protocols::{Compiled, Registry};
-use gleitzeit_run::{AttemptRef, ProtocolUse};
-use gleitzeit_workflow::{Failure, Instant, Timestamp};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use gleitzeit_protocols::Registry;
+use gleitzeit_workflow::{Instant, Timestamp};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::compile::{Compiling, Incoming};
+use crate::hub::compile::Compiling;
 use crate::hub::inbox::Entrance;
-use crate::hub::peer::{NotSent, Peer};
-use crate::hub::so_far::ProgressSoFar;
-use crate::hub::socket::Handle;
+use crate::hub::message::{Heard, ToMachine};
+use crate::hub::peer::{Handle, NotSent, Peer};
+use crate::hub::said::Said;
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
 use crate::journal::{HubPort, Journal, Work};
 use crate::metrics::{Metrics, Way};
@@ -34,30 +33,7 @@ const CLOSE_AGAIN: Duration = Duration::from_millis(100);
 /// After this long, a socket that cannot even be told to close is left to its heartbeat.
 const GIVE_UP_CLOSING: Duration = Duration::from_secs(60);
 
-/// What sockets and the API send to the machine.
-#[derive(Debug)]
-pub(crate) enum ToMachine {
-    /// A socket was admitted.
-    Connected { socket: SocketId, peer: Peer },
-    /// A socket sent an event.
-    Event { socket: SocketId, incoming: Incoming },
-    /// The protocols of a registration were compiled, or could not be.
-    Compiled { socket: SocketId, incoming: Incoming, outcome: Result<Vec<Compiled>, Failure> },
-    /// A socket has more events waiting than it may.
-    Flooded { socket: SocketId },
-    /// A socket is gone.
-    Gone { socket: SocketId, clean: bool, reason: Option<&'static str> },
-    /// Entries that the machine had asked for.
-    Entries { token: u64, entries: Vec<Arc<gleitzeit_run::Entry>> },
-    /// The API asks which components there are.
-    Components(oneshot::Sender<Vec<ComponentView>>),
-    /// Asks which components are present and where these attempts are.
-    Present(Vec<AttemptRef>, oneshot::Sender<Present>),
-    /// Pruning asks which protocols are served.
-    Served(oneshot::Sender<Vec<ProtocolUse>>),
-}
-
-/// The task that owns the hub's state machine.
+/// The task that owns the hub's machine.
 #[derive(Debug)]
 pub(crate) struct HubTask {
     machine: Hub,
@@ -70,7 +46,7 @@ pub(crate) struct HubTask {
     peers: BTreeMap<SocketId, Peer>,
     /// Work for the writer, in order, while its channel is full. Bounded by the unanswered proposals of all sessions.
     for_writer: VecDeque<Work>,
-    closing: Vec<(Handle, Clock)>,
+    closing: Vec<(Box<dyn Handle>, Clock)>,
     close_again_at: Option<Clock>,
     progress: broadcast::Sender<Arc<Progress>>,
     so_far: Arc<Mutex<ProgressSoFar>>,
@@ -409,7 +385,7 @@ impl HubTask {
         }
     }
 
-    fn close_later(&mut self, handle: Handle) {
+    fn close_later(&mut self, handle: Box<dyn Handle>) {
         if handle.is_connected() {
             self.closing.push((handle, Clock::now()));
             self.close_again_at.get_or_insert_with(|| Clock::now() + CLOSE_AGAIN);

@@ -1,24 +1,59 @@
 //! The hub's end of a socket: sends events to a component, and ends its connection.
 
+use std::fmt;
 use std::sync::Arc;
 
-use axum::extract::ConnectInfo;
-use gleitzeit_mesh::wire::{FromHub, Meta, with_meta};
+use gleitzeit_mesh::wire::{FromHub, MeshError, Meta, with_meta};
 use gleitzeit_workflow::tagged::Body;
 use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
 
 use crate::connection::Connection;
 use crate::hub::packet;
-use crate::hub::socket::{Handle, NotTaken};
 
 /// One socket.
 #[derive(Debug)]
 pub(crate) enum Peer {
-    /// A Socket.IO socket: events are written as text.
-    Socket(Handle),
-    /// A component in this process: events are handed over as they are. Dropping the sender closes the socket.
+    /// Of Socket.IO: events are written as text.
+    Socket(Box<dyn Handle>),
+    /// Of a component in this process: events are handed over. It is closed when this is dropped.
     Local(mpsc::Sender<Arc<FromHub>>),
+}
+
+/// A socket of Socket.IO as the machine holds it: what is joined to a connection, until it leaves.
+pub(crate) trait Handle: fmt::Debug + Send + Sync {
+    /// Whether it is still there.
+    fn is_connected(&self) -> bool;
+
+    /// Queues a packet.
+    ///
+    /// # Errors
+    /// If it can never be sent, see [`NotTaken`].
+    fn emit(&self, packet: String) -> Result<(), NotTaken>;
+
+    /// Answers an event that wanted to be acknowledged.
+    fn acknowledge(&self, ack: u64, refusal: Option<&MeshError>) {
+        // A socket that takes no packets is closed by the next event that it misses; acknowledgements carry no state.
+        self.emit(packet::acknowledgement(ack, refusal)).ok();
+    }
+
+    /// Puts it out of the namespace, so that its client stays away.
+    ///
+    /// # Errors
+    /// If it cannot be told now.
+    fn disconnect(&self) -> Result<(), NotTaken>;
+
+    /// Its TCP connection, if it has one of its own.
+    fn own_connection(&self) -> Option<&Connection>;
+}
+
+/// A packet was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// The socket has left.
+    Gone,
+    /// Too many packets wait for it.
+    Full,
 }
 
 /// Why an event was not sent.
@@ -69,6 +104,6 @@ impl Peer {
     /// The connection that only this socket uses, if there is one.
     pub(crate) fn connection(&self) -> Option<&Connection> {
         let Self::Socket(socket) = self else { return None };
-        socket.own_connection::<ConnectInfo<Connection>>().map(|ConnectInfo(connection)| connection)
+        socket.own_connection()
     }
 }

@@ -10,21 +10,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::ConnectInfo;
 use engineioxide::config::EngineIoConfig;
 use engineioxide::handler::EngineIoHandler;
 use engineioxide::layer::EngineIoLayer;
 use engineioxide::{DisconnectReason, Socket, Str, TransportType};
 use gleitzeit_mesh::hub::SocketId;
-use gleitzeit_mesh::wire::{MeshError, ToHub, message_id, salvage};
+use gleitzeit_mesh::wire::{ToHub, message_id, salvage};
 use gleitzeit_workflow::json;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::connection::Connection;
 use crate::hub::CONNECT_TIMEOUT;
 use crate::hub::admit::{Admission, Auth, token_refusal};
-use crate::hub::inbox::{Entrance, Inbox, Malformed, Received};
+use crate::hub::inbox::{Entrance, Inbox};
+use crate::hub::message::{Malformed, Received};
 use crate::hub::packet::{self, Packet};
-use crate::hub::peer::Peer;
+use crate::hub::peer::{Handle, NotTaken, Peer};
 
 /// Packets that may wait for a slow socket; beyond that the socket is closed, and the component continues from its
 /// position.
@@ -97,39 +100,24 @@ impl Joined {
     }
 }
 
-/// The machine's handle on a socket: what a connection has joined, until it leaves.
-#[derive(Clone)]
-pub(crate) struct Handle {
+/// One socket: what is joined to a connection, until it leaves.
+struct JoinedSocket {
     connection: Arc<Socket<Joined>>,
     id: SocketId,
 }
 
-impl std::fmt::Debug for Handle {
+impl std::fmt::Debug for JoinedSocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handle").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Socket").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// Why a packet was not queued.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NotTaken {
-    /// The socket has left.
-    Gone,
-    /// Too many packets wait for the socket.
-    Full,
-}
-
-impl Handle {
-    /// Whether the socket is still joined and its connection open.
-    pub(crate) fn is_connected(&self) -> bool {
+impl Handle for JoinedSocket {
+    fn is_connected(&self) -> bool {
         self.connection.data.id.load(Ordering::Relaxed) == self.id && !self.connection.is_closed()
     }
 
-    /// Queues a packet.
-    ///
-    /// # Errors
-    /// If it cannot be queued; see [`NotTaken`].
-    pub(crate) fn emit(&self, packet: String) -> Result<(), NotTaken> {
+    fn emit(&self, packet: String) -> Result<(), NotTaken> {
         if !self.is_connected() {
             return Err(NotTaken::Gone);
         }
@@ -139,17 +127,7 @@ impl Handle {
         })
     }
 
-    /// Acknowledges an event.
-    pub(crate) fn acknowledge(&self, ack: u64, refusal: Option<&MeshError>) {
-        // A full socket is closed at the next event that it misses; acknowledgements carry no state.
-        self.emit(packet::acknowledgement(ack, refusal)).ok();
-    }
-
-    /// Removes the socket from the namespace, so that its client stays away.
-    ///
-    /// # Errors
-    /// If the client cannot be told now.
-    pub(crate) fn disconnect(&self) -> Result<(), NotTaken> {
+    fn disconnect(&self) -> Result<(), NotTaken> {
         match self.emit(packet::DISCONNECTED.to_owned()) {
             Err(NotTaken::Full) => Err(NotTaken::Full),
             Err(NotTaken::Gone) => Ok(()),
@@ -161,10 +139,10 @@ impl Handle {
         }
     }
 
-    /// The data that the process attached to the socket's TCP connection, if no other socket shares that connection.
-    pub(crate) fn own_connection<T: Send + Sync + 'static>(&self) -> Option<&T> {
-        let extensions = &self.connection.req_parts.extensions;
-        extensions.get::<T>().filter(|_| self.connection.transport_type() == TransportType::Websocket)
+    fn own_connection(&self) -> Option<&Connection> {
+        let info = self.connection.req_parts.extensions.get::<ConnectInfo<Connection>>();
+        let info = info.filter(|_| self.connection.transport_type() == TransportType::Websocket);
+        info.map(|ConnectInfo(connection)| connection)
     }
 }
 
@@ -198,11 +176,11 @@ impl Server {
             return;
         }
         let inbox = Arc::new(self.entrance.inbox());
-        let handle = Handle { connection: connection.clone(), id: inbox.id() };
-        // Sent before the machine sends anything.
+        let socket = JoinedSocket { connection: connection.clone(), id: inbox.id() };
+        // Before the machine says anything.
         connection.emit(packet::connected(&connection.id.to_string())).ok();
         connection.data.join(inbox.clone());
-        let peer = Peer::Socket(handle);
+        let peer = Peer::Socket(Box::new(socket));
         if let Some(connection) = peer.connection() {
             connection.keep();
         }

@@ -1,22 +1,22 @@
-//! Following runs. The writer pushes committed entries to the watchers of a run; a watcher that lags or comes late
-//! reads what it missed from the store. Nothing is lost in between, because the writer registers a watcher between two
-//! batches and tells it up to which entry the store has the run.
+//! Following runs: the writer pushes what it commits to whoever watches the run; whoever lags or comes late reads from
+//! the store what it has missed, as `follow` does. Nothing is lost between the two: the writer registers a watcher between two batches and
+//! says up to where the store has the run.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gleitzeit_run::{Entry, Event, RunId, Seq, State};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Journal, JournalError, ReadLimit, Work, ending};
+use super::{Most, ending};
 
 /// How many batches may wait for a watcher; one that lags further has to read from the store.
 const WAITING_BATCHES: usize = 16;
 /// How many bytes may wait for a watcher, roughly: they are kept in memory only for the slowest.
 const WAITING_BYTES: usize = 1024 * 1024;
 /// How much a watcher gets at once, roughly.
-const PAGE: ReadLimit = ReadLimit { entries: 1_000, bytes: 256 * 1024 };
+pub(super) const PAGE: Most = Most { entries: 1_000, bytes: 256 * 1024 };
 
 /// Entries of one run, in order.
 pub(super) type Entries = Vec<Arc<Entry>>;
@@ -24,10 +24,10 @@ pub(super) type Entries = Vec<Arc<Entry>>;
 /// The subscription of one watcher to one run.
 #[derive(Debug)]
 pub struct Subscription {
-    /// The store contains the run up to this entry.
-    upto: Seq,
-    /// The later entries; ends with the run, or when the watcher lags.
-    live: Live,
+    /// The store has the run up to here.
+    pub(super) upto: Seq,
+    /// What comes after; it ends with the run, or when the watcher lags.
+    pub(super) live: Live,
 }
 
 /// The entries of one run that were published together.
@@ -46,7 +46,7 @@ struct Watcher {
 
 /// The watcher's end of a subscription.
 #[derive(Debug)]
-struct Live {
+pub(super) struct Live {
     batches: mpsc::Receiver<Published>,
     waiting_bytes: Arc<AtomicUsize>,
 }
@@ -69,9 +69,8 @@ impl Watcher {
 }
 
 impl Live {
-    /// The next published entries, with as many more as are waiting, up to a page. `None` if no more will come.
-    /// Cancel-safe.
-    async fn next(&mut self) -> Option<Entries> {
+    /// What was published next and, up to a page, after that. None if nothing more comes. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<Entries> {
         let first = self.batches.recv().await?;
         let mut entries = self.taken(first);
         while entries.len() < PAGE.entries
@@ -157,108 +156,5 @@ impl Feed {
                 self.watchers.remove(&run_id);
             }
         }
-    }
-}
-
-/// Follows one run from a given entry to its last.
-#[derive(Debug)]
-pub struct RunWatch {
-    journal: Journal,
-    run_id: RunId,
-    /// The `seq` of the first entry that was not yielded yet.
-    next: Seq,
-    stage: Stage,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// Not registered with the writer.
-    Apart,
-    /// The store contains the wanted entries up to `upto`, or to the end of the run.
-    Behind { upto: Seq, live: Option<Live> },
-    /// All entries before those from `live` were yielded.
-    Live(Live),
-    /// The last entry was yielded.
-    Ended,
-}
-
-impl RunWatch {
-    pub(super) fn new(journal: Journal, run_id: RunId, from: Seq) -> Self {
-        Self { journal, run_id, next: from.max(Seq(1)), stage: Stage::Apart, permit: None }
-    }
-
-    /// The next entries, at least one; waits until there are some. `None` after the run's last entry, and at once if
-    /// there is no such run. Cancel-safe.
-    ///
-    /// # Errors
-    /// `Busy` if there are too many watchers; `Closed` if the writer has stopped; `Store` if the run cannot be read.
-    pub async fn next(&mut self) -> Result<Option<Vec<Arc<Entry>>>, JournalError> {
-        loop {
-            match &mut self.stage {
-                Stage::Apart => self.subscribe().await?,
-                Stage::Behind { upto, live } if self.next > *upto => {
-                    self.stage = live.take().map_or(Stage::Ended, Stage::Live);
-                }
-                Stage::Behind { live, .. } => {
-                    // Checked before reading, so that everything written by then is read below.
-                    let may_grow =
-                        live.is_none() && self.journal.is_written() && !self.journal.has_ended(self.run_id).await?;
-                    let page = self.journal.run_entries(self.run_id, self.next, PAGE).await?;
-                    if page.is_empty() && may_grow {
-                        self.journal.wait_for_poll().await;
-                        continue;
-                    }
-                    if page.is_empty() {
-                        // An unfinished run has all entries up to `upto`, so this one has ended or does not exist.
-                        self.stage = live.take().map_or(Stage::Ended, Stage::Live);
-                    }
-                    if let Some(page) = self.take(page) {
-                        return Ok(Some(page));
-                    }
-                }
-                Stage::Live(live) => {
-                    let Some(entries) = live.next().await else {
-                        self.stage = Stage::Apart;
-                        continue;
-                    };
-                    if let Some(entries) = self.take(entries) {
-                        return Ok(Some(entries));
-                    }
-                }
-                Stage::Ended => {
-                    self.permit = None;
-                    return Ok(None);
-                }
-            }
-        }
-    }
-
-    async fn subscribe(&mut self) -> Result<(), JournalError> {
-        if self.permit.is_none() {
-            self.permit = Some(self.journal.permit_watch()?);
-        }
-        if self.journal.is_read_only() {
-            self.stage = Stage::Behind { upto: Seq(u64::MAX), live: None };
-            return Ok(());
-        }
-        let (reply, subscription) = oneshot::channel();
-        self.journal.send(Work::Watch { run_id: self.run_id, reply }).await?;
-        self.stage = match subscription.await.map_err(|_| JournalError::Closed)? {
-            Some(Subscription { upto, live }) => Stage::Behind { upto, live: Some(live) },
-            None => Stage::Behind { upto: Seq(u64::MAX), live: None },
-        };
-        Ok(())
-    }
-
-    /// Drops entries that were yielded before or precede the first wanted one.
-    fn take(&mut self, mut entries: Entries) -> Option<Entries> {
-        entries.retain(|entry| entry.seq >= self.next);
-        let last = entries.last()?;
-        self.next = last.seq.next();
-        if ending(&last.event).is_some() {
-            self.stage = Stage::Ended;
-        }
-        Some(entries)
     }
 }

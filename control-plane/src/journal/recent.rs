@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use gleitzeit_run::{RunId, State};
-use gleitzeit_workflow::spec::FileContent;
+use gleitzeit_workflow::template::FileContent;
 
 /// The cache.
 #[derive(Debug)]

@@ -6,8 +6,10 @@ mod aside;
 mod backup;
 mod check;
 mod claim;
+mod compare;
 #[cfg(test)]
 mod damage;
+mod entries;
 mod list;
 mod lists;
 mod look;
@@ -21,6 +23,7 @@ mod read;
 mod repair;
 mod restore;
 mod rows;
+mod run_row;
 mod state;
 mod sum;
 mod swap;

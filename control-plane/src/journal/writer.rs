@@ -12,7 +12,7 @@ use gleitzeit_mesh::hub::{self, Batch, Input};
 use gleitzeit_mesh::wire::ProtocolDefinition;
 use gleitzeit_run::ledger::Ledger;
 use gleitzeit_run::{ApplyError, Entry, Event, History, Limits, Position, Request, RunId, State, Verdict};
-use gleitzeit_workflow::spec::FileContent;
+use gleitzeit_workflow::template::FileContent;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 

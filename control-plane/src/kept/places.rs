@@ -8,23 +8,18 @@ use std::time::UNIX_EPOCH;
 use gleitzeit_run::RunId;
 use uuid::Uuid;
 
-/// The name of the store file in a run's folder.
+use crate::api::Kind;
+
+/// The file of a run's store, in its folder.
 pub const STORE: &str = "journal.db";
 /// The prefix of the folder names; a UUIDv7 follows.
 const PREFIX: &str = "run-";
-/// How far file times and ids may differ: file systems may record a time that is a few milliseconds old.
+/// What the names of folders begin with that are being removed.
+pub(super) const GONE: &str = "gone-";
+/// How much times of files and ids may differ: file systems write down a time that is a few milliseconds old.
 const SLACK_MS: u64 = 1_000;
 
-/// What kind of store it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Created by `gleitzeit run` for a single run.
-    Run,
-    /// Used by a control plane before.
-    ControlPlane,
-}
-
-/// The folder name for a run that begins now.
+/// A name for the folder of a run that begins now.
 pub fn folder_name() -> String {
     format!("{PREFIX}{}", Uuid::now_v7().simple())
 }
@@ -46,7 +41,7 @@ pub(super) fn folders(of: &Path) -> (Vec<Folder>, Vec<PathBuf>) {
         let Some(name) = name.to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_dir())) else { continue };
         if let Some(made_ms) = name.strip_prefix(PREFIX).and_then(made_ms) {
             runs.push(Folder { made_ms, path: entry.path() });
-        } else if name.strip_prefix(super::prune::REMOVED_PREFIX).and_then(made_ms).is_some() {
+        } else if name.strip_prefix(GONE).and_then(made_ms).is_some() {
             gone.push(entry.path());
         }
     }

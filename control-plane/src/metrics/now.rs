@@ -10,8 +10,6 @@ use gleitzeit_run::ledger::Backlog;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
-use crate::journal::RunCounts;
-
 type Labels = Vec<KeyValue>;
 /// Labels that can be compared.
 type Words = Vec<(&'static str, String)>;
@@ -48,13 +46,13 @@ impl Now {
         }
     }
 
-    /// Replaces the values of all gauges.
-    pub(crate) fn set(&self, counts: RunCounts, backlog: &[Backlog], components: &[ComponentView]) {
+    /// What was found: runs that have not ended, queues, and who is connected.
+    pub(crate) fn set(&self, running: u64, backlog: &[Backlog], components: &[ComponentView]) {
         let mut found: BTreeMap<&'static str, BTreeMap<Words, f64>> = BTreeMap::new();
         let mut add = |gauge: &'static str, labels: Words, value: f64| {
             *found.entry(gauge).or_default().entry(labels).or_default() += value;
         };
-        add("gleitzeit.runs.running", Vec::new(), counts.running as f64);
+        add("gleitzeit.runs.running", Vec::new(), running as f64);
         for queue in backlog {
             let labels = vec![("queue", queue.queue.to_string())];
             add("gleitzeit.queue.depth", labels.clone(), queue.ready as f64);

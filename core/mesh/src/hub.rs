@@ -15,6 +15,7 @@ mod io;
 mod leases;
 mod names;
 mod ownership;
+mod pending;
 mod presence;
 mod present;
 mod protocols;
@@ -47,9 +48,10 @@ pub use view::ComponentView;
 use calls::Calls;
 use leases::Leases;
 use ownership::Ownerships;
+use pending::Pending;
 use presence::Component;
 use protocols::Known;
-use session::{MAX_REFUSALS, MAX_UNANSWERED, Pending, Session};
+use session::{MAX_REFUSALS, MAX_UNANSWERED, Session};
 use stream::Stream;
 
 /// What a deadline was set for. When the deadline passes, the state decides whether it still matters.

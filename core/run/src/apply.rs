@@ -6,7 +6,8 @@ use thiserror::Error;
 
 use crate::event::{Entry, Event};
 use crate::id::{Attempt, Position, Seq};
-use crate::state::{RunStatus, State, TaskState, TaskStatus};
+use crate::state::{RunStatus, State};
+use crate::task::{TaskState, TaskStatus};
 
 /// Why an entry cannot follow what was recorded before: the journal is corrupt.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -13,25 +13,14 @@ use crate::event::{
     TaskReady, TaskRequeued, TaskRetryScheduled, TaskSkipped, TaskStarted, WorkflowCancelRequested,
 };
 use crate::id::{Attempt, AttemptRef, ComponentId};
+use crate::limits::Limits;
 use crate::planted;
 use crate::planted::Bug;
-use crate::state::{State, TaskState, TaskStatus};
+use crate::state::State;
+use crate::task::{TaskState, TaskStatus};
 
 /// After this many lost or stopped attempts a task fails instead of being requeued.
 pub const MAX_LOSSES: u32 = 10;
-
-/// Limits that the journal enforces.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// The largest parameter set, result or set of outputs, in bytes of JSON text.
-    pub max_payload_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { max_payload_bytes: 1024 * 1024 }
-    }
-}
 
 /// Why a command is refused.
 #[derive(Clone, Debug, PartialEq)]

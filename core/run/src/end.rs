@@ -9,8 +9,8 @@ use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::template::{self, Budget, Root};
 use serde_json::{Map, Value};
 
-use crate::decide::Limits;
 use crate::event::{CancelCause, Event, WorkflowCancelRequested, WorkflowCancelled, WorkflowCompleted, WorkflowFailed};
+use crate::limits::Limits;
 use crate::scope::RunScope;
 use crate::state::State;
 

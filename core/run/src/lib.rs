@@ -12,9 +12,9 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | [`command`], [`event`] | requests to a run and the events of a run, in the form in which they are sent and stored |
-//! | `state`, `tasks` | the state of a run and of each task: [`State`], [`TaskState`] |
-//! | `decide`, `apply`, `end` | which events a command leads to; how an event changes the state; when a run ends |
+//! | [`command`], [`event`] | what can be asked of a run, and what can happen to it, as they travel and are stored |
+//! | `state`, `tasks`, `task` | what is known of a run, of all its tasks and of each: [`State`], [`Tasks`], [`TaskState`] |
+//! | `decide`, `apply`, `end` | which events a command leads to; how an event changes the state; when a run is over |
 //! | `outstanding`, `explain` | what must happen next, and in words why a task waits |
 //! | `scope` | the values that a run's references can name |
 //! | [`retry`] | how long to wait before the next attempt |
@@ -47,6 +47,7 @@ pub mod event;
 mod explain;
 pub mod id;
 pub mod ledger;
+mod limits;
 mod outstanding;
 #[doc(hidden)]
 pub mod planted;
@@ -56,18 +57,21 @@ mod scope;
 pub mod secret;
 mod state;
 pub mod submission;
+mod task;
 mod tasks;
 pub mod term;
 pub mod trace;
 
 pub use apply::ApplyError;
 pub use command::{Command, Fence, ProtocolUse, Request, Verdict};
-pub use decide::{Limits, MAX_LOSSES, Refusal};
+pub use decide::{MAX_LOSSES, Refusal};
 pub use event::{Entry, Event};
 pub use id::*;
+pub use limits::Limits;
 pub use outstanding::{Owed, Waiting};
 pub use scope::{Read, RunScope};
 pub use secret::Secret;
-pub use state::{RunStatus, State, TaskState, TaskStatus};
+pub use state::{RunStatus, State};
+pub use task::{TaskState, TaskStatus};
 pub use tasks::Tasks;
 pub use term::{History, Seen, Term};

@@ -5,7 +5,8 @@ use gleitzeit_workflow::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ComponentId;
-use crate::state::{State, TaskStatus};
+use crate::state::State;
+use crate::task::TaskStatus;
 
 /// The maximum length in characters of an error that is quoted in a message about something else.
 const MESSAGE_CHARS: usize = 300;

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use gleitzeit_workflow::json::Problem;
-use gleitzeit_workflow::spec::FileContent;
-use gleitzeit_workflow::template::{Root, Scope};
+use gleitzeit_workflow::template::{FileContent, Root, Scope};
 use indexmap::IndexMap;
 use serde_json::Value;
 

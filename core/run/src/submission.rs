@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gleitzeit_workflow::error::ErrorCode;
 use gleitzeit_workflow::payload::Payload;
-use gleitzeit_workflow::spec::{FileContent, Problem, Workflow, check_inputs, closest};
-use gleitzeit_workflow::template::{Root, references};
+use gleitzeit_workflow::spec::{Problem, Workflow, check_inputs, closest};
+use gleitzeit_workflow::template::{FileContent, Root, references};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 

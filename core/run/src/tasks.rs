@@ -4,7 +4,7 @@
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
-use crate::state::TaskState;
+use crate::task::TaskState;
 
 /// The number of tasks in a chunk.
 const PIECE: usize = 64;

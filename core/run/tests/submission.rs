@@ -1,7 +1,8 @@
 //! What a submitter provides for a workflow, and what is refused.
 
 use gleitzeit_run::submission::{Environment, Given, bind};
-use gleitzeit_workflow::spec::{FileContent, Problem, Workflow};
+use gleitzeit_workflow::spec::{Problem, Workflow};
+use gleitzeit_workflow::template::FileContent;
 use serde_json::{Value, json};
 
 struct Env;

@@ -2,10 +2,14 @@
 
 mod catalog;
 mod check;
+mod checker;
 mod cycle;
 mod fields;
 mod inputs;
+mod known;
+mod limits;
 mod migrate;
+mod names;
 mod notes;
 mod problem;
 mod providers;
@@ -18,11 +22,13 @@ mod workflow;
 mod written;
 mod yaml;
 
-pub use catalog::{AnyMethod, Catalog, ENVIRONMENT, Language, MethodInfo, PathSegment, Violation};
-pub use check::{Checked, Limits, check, check_bytes, check_value, examine, examine_bytes, examine_value, place_of};
+pub use catalog::{AnyMethod, Catalog, ENVIRONMENT, MethodInfo, PathSegment, Violation};
+pub use check::{Checked, check, check_bytes, check_value, examine, examine_bytes, examine_value, place_of};
 pub use inputs::check_inputs;
+pub use known::{KnownProvider, KnownProviders, Others};
+pub use limits::Limits;
 pub use migrate::{Change, Migrated, migrate};
 pub use problem::{Note, Problem, closest};
-pub use providers::{KnownProvider, KnownProviders, Others, WithProviders};
-pub use workflow::{Backoff, FileContent, Priority, RetryPolicy, Task, Workflow};
-pub use written::{ParameterText, template_position, written};
+pub use providers::WithProviders;
+pub use workflow::{Backoff, Priority, RetryPolicy, Task, Workflow};
+pub use written::{Written, unfilled, written};

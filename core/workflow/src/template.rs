@@ -13,6 +13,6 @@ mod parse;
 mod resolve;
 
 pub use budget::{Budget, OverBudget};
-pub use code::{Filled, check_code, outline, resolve_code};
+pub use code::{Filled, Language, check_code, outline, resolve_code};
 pub use parse::{Piece, Reference, Root, Step, SyntaxError, is_template, parse, written_step};
-pub use resolve::{Found, Place, Scope, TemplateError, lookup, references, resolve, to_text};
+pub use resolve::{FileContent, Found, Place, Scope, TemplateError, lookup, references, resolve, to_text};

@@ -187,7 +187,7 @@ fn references_never_build_more_than_their_budget() {
         let (result, bytes) = measured(|| resolve(&template, &scope, &mut Budget::new(1 << 20)));
         assert!(result.is_err() && bytes <= 8 << 20, "{bytes} bytes");
     }
-    for language in [gleitzeit_workflow::spec::Language::Python, gleitzeit_workflow::spec::Language::Shell] {
+    for language in [gleitzeit_workflow::template::Language::Python, gleitzeit_workflow::template::Language::Shell] {
         let code = format!("x='{references}'");
         let (result, bytes) =
             measured(|| resolve_code(&code, language, "code", &scope, &mut Budget::new(1 << 20), &|_| false));

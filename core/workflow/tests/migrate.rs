@@ -1,6 +1,7 @@
 //! Migration of the original Gleitzeit's files: each rule, and that everything else stays as written.
 
-use gleitzeit_workflow::spec::{Catalog, Language, Limits, MethodInfo, Migrated, Violation, check, migrate};
+use gleitzeit_workflow::spec::{Catalog, Limits, MethodInfo, Migrated, Violation, check, migrate};
+use gleitzeit_workflow::template::Language;
 use serde_json::{Value, json};
 
 struct Methods;

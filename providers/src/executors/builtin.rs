@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 pub(crate) const METHODS: &[&str] = &["util/echo", "util/sleep", "util/fail"];
 

@@ -10,6 +10,7 @@ mod answer;
 mod coding;
 mod exchange;
 mod request;
+mod service;
 mod text;
 
 #[cfg(fuzzing)]
@@ -33,7 +34,7 @@ use crate::client;
 use crate::connection::{Authentication, Connection};
 use crate::definition::Definition;
 use crate::executors::builtin::parameters;
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 pub(crate) const METHODS: &[&str] = &["http/request"];
 
@@ -124,15 +125,15 @@ impl Http {
         self.client.get_or_try_init(make).await
     }
 
-    /// The address of the service and the authentication header. The file of a secret is read on a blocking thread.
-    async fn service(&self) -> Result<Option<exchange::Service>, String> {
+    /// Where the service is and how the provider shows who it is there. A secret's file is read on a thread that may wait.
+    async fn service(&self) -> Result<Option<service::Service>, String> {
         let Some(connection) = &self.connection else { return Ok(None) };
         let base_url = connection.base_url.resolve(&self.settings)?;
         let (authentication, settings) = (self.authentication.clone(), self.settings.clone());
         let header = tokio::task::spawn_blocking(move || authentication.header(&settings))
             .await
             .map_err(|error| format!("the secret could not be read: {error}"))??;
-        exchange::Service::new(&base_url, header).map(Some)
+        service::Service::new(&base_url, header).map(Some)
     }
 
     /// # Errors
@@ -184,8 +185,8 @@ impl Executor for Http {
                 only_public: self.options.refuse_private_addresses,
             };
             let begun = exchange.run(&request).await?;
-            let secrets = service.as_ref().map(exchange::Service::secrets).unwrap_or_default();
-            answer::read(begun, &request, self.options.max_response_bytes, secrets, &mut partial).await
+            let secrets = service.as_ref().map(service::Service::secrets).unwrap_or_default();
+            answer::read(begun, &request, self.options.max_response_bytes, secrets, &mut heard).await
         };
         let own_limit = async {
             match limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {

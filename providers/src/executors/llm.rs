@@ -17,6 +17,7 @@ mod request;
 mod service;
 mod silence;
 mod stream;
+mod target;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,7 +35,7 @@ use service::Service;
 use crate::call::{Call, CallError, Context, Executor};
 use crate::connection::BaseUrl;
 use crate::definition::Definition;
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 pub(crate) const METHODS: &[&str] = &["llm/chat", "llm/complete", "llm/vision", "llm/embed"];
 

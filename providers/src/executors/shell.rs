@@ -32,7 +32,7 @@ use super::process::readiness::{NotReady, healthy};
 use super::process::workspace::Workspace;
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 pub(crate) const METHODS: &[&str] = &["shell/run"];
 

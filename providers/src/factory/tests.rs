@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::call::{Call, CallError, Context};
-use crate::definition::shipped;
+use crate::load::shipped;
 
 fn settings() -> Settings {
     Settings { cpus: 3, ..Settings::from_env(|name| std::env::var_os(name)) }

@@ -6,7 +6,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Mistake, PATIENCE, Unchecked, last_line, run};
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// The shells whose `-n` is known to run nothing.
 const KNOWN: &[&str] = &["sh", "dash", "bash", "ksh", "mksh", "zsh"];

@@ -7,7 +7,7 @@ use gleitzeit_mesh::wire::Role;
 use gleitzeit_proto::convert::note_from;
 use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
-use gleitzeit_proto::v1::{self, submit_workflow_request, validate_workflow_request};
+use gleitzeit_proto::v1::{self, validate_workflow_request};
 use tonic::Streaming;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -18,12 +18,9 @@ use crate::connect;
 use crate::convert::{self, filled};
 use crate::error::{Error, Result};
 use crate::events::Events;
-use crate::handle::RunHandle;
 use crate::run::{Cancelled, Explanation, Run, RunFilter, RunSummary, Task, TaskFilter};
-use crate::submission::{Submission, random_id};
 use crate::system::{Component, Page, Protocol, Provider, Pruned, Status, Validation};
 use crate::trace::{self, Span};
-use crate::watch::Watch;
 
 /// Answers stay under 4 MiB, except a single large result, which is at most 8 MiB and may double in its encoding.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
@@ -34,7 +31,9 @@ const SHORT_POLL: Duration = Duration::from_secs(1);
 
 type Service = InterceptedService<Channel, Credentials>;
 
-/// A connection to a control plane. Cheap to clone; the clones share the connection, which reconnects by itself.
+/// A connection to a control plane. Cheap to clone; the clones share the connection, which is made again by itself.
+///
+/// Methods that give a [`RunHandle`](crate::RunHandle) or a [`Watch`](crate::Watch) stand with these types.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) workflows: WorkflowServiceClient<Service>,
@@ -78,44 +77,7 @@ impl Client {
         &self.config
     }
 
-    /// Submits a workflow as a new run; when this returns, the run is durable. The request is repeated if the answer
-    /// was lost, unless its request id is empty.
-    ///
-    /// # Errors
-    /// If the workflow, its inputs or its files are invalid ([`Error::problems`]), a limit is exceeded, access is
-    /// refused, or the control plane cannot be reached.
-    pub async fn submit(&self, submission: impl Into<Submission>) -> Result<RunHandle> {
-        let submission = submission.into();
-        let idempotent = !submission.request_id.is_empty();
-        let request = v1::SubmitWorkflowRequest {
-            inputs_json: submission.inputs_json(),
-            request_id: submission.request_id,
-            source: Some(submit_workflow_request::Source::Yaml(submission.yaml)),
-            files: submission.files.into_iter().collect(),
-            labels: submission.labels.into_iter().collect(),
-            file_name: submission.file_name,
-        };
-        let submit = |request| {
-            let mut workflows = self.workflows.clone();
-            async move { workflows.submit_workflow(request).await }
-        };
-        let answer = if idempotent {
-            call::repeated(&self.config, request, submit).await?
-        } else {
-            call::once(self.config.call_timeout, request, submit).await?
-        };
-        Ok(RunHandle {
-            client: self.clone(),
-            run_id: answer.run_id,
-            correlation_id: answer.correlation_id,
-            status: convert::run_status(answer.status)?,
-            duplicate: answer.duplicate,
-            notes: answer.notes.into_iter().map(note_from).collect(),
-        })
-    }
-
-    /// Checks a workflow (YAML or JSON text) against the methods and providers that the control plane knows, without
-    /// running it.
+    /// Checks a workflow (YAML or JSON text) against what the control plane knows, without running it.
     ///
     /// # Errors
     /// If a limit is exceeded, access is refused, or the control plane cannot be reached.
@@ -183,7 +145,7 @@ impl Client {
         }
     }
 
-    async fn read_run(&self, run_id: &str, wait: Duration, results: bool) -> Result<Run> {
+    pub(crate) async fn read_run(&self, run_id: &str, wait: Duration, results: bool) -> Result<Run> {
         let request = v1::GetRunRequest {
             run_id: run_id.to_owned(),
             wait: (!wait.is_zero()).then(|| convert::duration_message(wait)),
@@ -242,12 +204,6 @@ impl Client {
         };
         let answer = call::repeated(&self.config, request, list).await?;
         page(answer.tasks, answer.next_page_token, convert::task)
-    }
-
-    /// Follows a run: delivers every recorded event once, from `from_seq` on; 0 means from the beginning. Nothing is
-    /// sent before the first [`Watch::next`].
-    pub fn watch(&self, run_id: &str, from_seq: u64) -> Watch {
-        Watch::new(self.clone(), run_id, from_seq)
     }
 
     pub(crate) async fn open_watch(&self, request: v1::WatchRunRequest) -> Result<Streaming<v1::WatchRunResponse>> {
@@ -321,33 +277,7 @@ impl Client {
         Ok(Cancelled { status: convert::run_status(answer.status)?, open_attempts: answer.open_attempts })
     }
 
-    /// Makes a new run from a failed or cancelled one. Completed tasks keep their results, unless `all` is set.
-    /// `request_id` has the meaning of [`Submission::request_id`]; `None` chooses a random one.
-    ///
-    /// # Errors
-    /// If the id is malformed, there is no such run, or the run is running or completed; also the errors of any call.
-    pub async fn retry(&self, run_id: &str, request_id: Option<&str>, all: bool) -> Result<RunHandle> {
-        let request = v1::RetryRunRequest {
-            run_id: run_id.to_owned(),
-            request_id: request_id.map_or_else(random_id, str::to_owned),
-            all,
-        };
-        let retry = |request| {
-            let mut workflows = self.workflows.clone();
-            async move { workflows.retry_run(request).await }
-        };
-        let answer = call::repeated(&self.config, request, retry).await?;
-        Ok(RunHandle {
-            client: self.clone(),
-            run_id: answer.run_id,
-            correlation_id: answer.correlation_id,
-            status: convert::run_status(answer.status)?,
-            duplicate: answer.duplicate,
-            notes: Vec::new(),
-        })
-    }
-
-    /// Follows the recorded events of all runs from a position on; 0 means from now on.
+    /// Follows all that is recorded, of every run, from a position on; 0: from now on.
     ///
     /// # Errors
     /// If access is refused or the control plane cannot be reached, as for any call.
@@ -447,22 +377,6 @@ impl Client {
         };
         let answer = call::repeated(&self.config, request, list).await?;
         page(answer.protocols, answer.next_page_token, convert::protocol)
-    }
-
-    /// Returns a handle for a run that was submitted earlier.
-    ///
-    /// # Errors
-    /// As [`Client::get_run`].
-    pub async fn run(&self, run_id: &str) -> Result<RunHandle> {
-        let run = self.read_run(run_id, Duration::ZERO, false).await?;
-        Ok(RunHandle {
-            client: self.clone(),
-            run_id: run.run_id,
-            correlation_id: run.correlation_id,
-            status: run.status,
-            duplicate: false,
-            notes: Vec::new(),
-        })
     }
 }
 

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use gleitzeit_proto::convert::note_from;
+use gleitzeit_proto::v1;
+use gleitzeit_proto::v1::submit_workflow_request;
 use gleitzeit_run::RunStatus;
 use gleitzeit_workflow::spec::Note;
 use serde::de::DeserializeOwned;
 
+use crate::call;
 use crate::client::Client;
+use crate::convert;
 use crate::error::{Error, Result};
 use crate::run::{Cancelled, Run, RunEvent, TaskFilter};
+use crate::submission::{Submission, random_id};
 use crate::watch::Watch;
 
 /// A handle for one run, as `submit` returns it. Dropping it does not affect the run.
@@ -20,6 +26,86 @@ pub struct RunHandle {
     pub(crate) status: RunStatus,
     pub(crate) duplicate: bool,
     pub(crate) notes: Vec<Note>,
+}
+
+impl Client {
+    /// Accepts a workflow as a new run; when this returns, the run is durable. Sent again if the answer was lost, unless
+    /// its request id is empty.
+    ///
+    /// # Errors
+    /// If the workflow, its inputs or files are wrong ([`Error::problems`]), a limit is exceeded, access is refused, or
+    /// the control plane cannot be reached.
+    pub async fn submit(&self, submission: impl Into<Submission>) -> Result<RunHandle> {
+        let submission = submission.into();
+        let idempotent = !submission.request_id.is_empty();
+        let request = v1::SubmitWorkflowRequest {
+            inputs_json: submission.inputs_json(),
+            request_id: submission.request_id,
+            source: Some(submit_workflow_request::Source::Yaml(submission.yaml)),
+            files: submission.files.into_iter().collect(),
+            labels: submission.labels.into_iter().collect(),
+            file_name: submission.file_name,
+        };
+        let submit = |request| {
+            let mut workflows = self.workflows.clone();
+            async move { workflows.submit_workflow(request).await }
+        };
+        let answer = if idempotent {
+            call::repeated(self.config(), request, submit).await?
+        } else {
+            call::once(self.config().call_timeout, request, submit).await?
+        };
+        Ok(RunHandle {
+            client: self.clone(),
+            run_id: answer.run_id,
+            correlation_id: answer.correlation_id,
+            status: convert::run_status(answer.status)?,
+            duplicate: answer.duplicate,
+            notes: answer.notes.into_iter().map(note_from).collect(),
+        })
+    }
+
+    /// Makes a new run from a failed or cancelled one; completed tasks keep their results, unless `all`. `request_id` as for
+    /// [`Submission::request_id`]; `None`: a random one.
+    ///
+    /// # Errors
+    /// If the id is malformed, there is no such run, or it is running or completed; also as for all calls.
+    pub async fn retry(&self, run_id: &str, request_id: Option<&str>, all: bool) -> Result<RunHandle> {
+        let request = v1::RetryRunRequest {
+            run_id: run_id.to_owned(),
+            request_id: request_id.map_or_else(random_id, str::to_owned),
+            all,
+        };
+        let retry = |request| {
+            let mut workflows = self.workflows.clone();
+            async move { workflows.retry_run(request).await }
+        };
+        let answer = call::repeated(self.config(), request, retry).await?;
+        Ok(RunHandle {
+            client: self.clone(),
+            run_id: answer.run_id,
+            correlation_id: answer.correlation_id,
+            status: convert::run_status(answer.status)?,
+            duplicate: answer.duplicate,
+            notes: Vec::new(),
+        })
+    }
+
+    /// A handle for a run that was submitted before.
+    ///
+    /// # Errors
+    /// As [`Client::get_run`].
+    pub async fn run(&self, run_id: &str) -> Result<RunHandle> {
+        let run = self.read_run(run_id, Duration::ZERO, false).await?;
+        Ok(RunHandle {
+            client: self.clone(),
+            run_id: run.run_id,
+            correlation_id: run.correlation_id,
+            status: run.status,
+            duplicate: false,
+            notes: Vec::new(),
+        })
+    }
 }
 
 impl RunHandle {

@@ -30,6 +30,14 @@ pub struct Watch {
     trouble: Option<(Instant, u32)>,
 }
 
+impl Client {
+    /// Follows a run: every recorded event once, from `from_seq` on; 0: from the beginning. Nothing is sent before the
+    /// first [`Watch::next`].
+    pub fn watch(&self, run_id: &str, from_seq: u64) -> Watch {
+        Watch::new(self.clone(), run_id, from_seq)
+    }
+}
+
 impl Watch {
     pub(crate) fn new(client: Client, run_id: &str, from_seq: u64) -> Self {
         Self {

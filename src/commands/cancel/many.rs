@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::WAIT;
 use crate::cli::CancelArgs;
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::{client, inputs, output, view};
+use crate::{client, inputs, output, states, text};
 
 /// How many runs are cancelled concurrently.
 const AT_ONCE: usize = 16;
@@ -61,7 +61,7 @@ async fn is_meant(runs: &[RunSummary]) -> Result<bool, CommandError> {
         return Err(error.hint("say `--yes` if that is meant; `gleitzeit list --status running` shows them"));
     }
     for run in runs.iter().take(NAMED) {
-        output::note(&format!("  {}  {}", run.run_id, view::first_line(&run.name, 60)));
+        output::note(&format!("  {}  {}", run.run_id, text::first_line(&run.name, 60)));
     }
     if runs.len() > NAMED {
         output::note(&format!("  and {} more", runs.len() - NAMED));
@@ -175,7 +175,7 @@ fn text(all: &[Cancelled]) -> String {
         let said = match (&it.outcome, it.status) {
             (Outcome::Cancelled, Some(RunStatus::Cancelled)) => "is cancelled".to_owned(),
             (Outcome::Cancelled, _) => "ends as soon as what runs has stopped".to_owned(),
-            (Outcome::Ended, Some(status)) => format!("had ended before: it is {}", view::run_status(status)),
+            (Outcome::Ended, Some(status)) => format!("had ended before: it is {}", states::run_status(status)),
             (Outcome::Ended, None) => "had ended before".to_owned(),
             (Outcome::Refused(_), _) => "could not be cancelled".to_owned(),
         };

@@ -17,7 +17,7 @@ use crate::follow::AWAY;
 use crate::ids::Shown;
 use crate::output::Reader;
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output, view};
+use crate::{client, output, states, text, view};
 
 /// The refresh interval.
 const EVERY: Duration = Duration::from_secs(1);
@@ -125,10 +125,10 @@ fn print_changes(runs: Vec<RunSummary>, format: Format) -> Result<Reader, Comman
 
 /// A line with fixed column widths, since later lines are unknown; the name comes last.
 fn line(run: &RunSummary) -> String {
-    let status = view::standing(run.status, run.error.as_ref());
+    let status = states::standing(run.status, run.error.as_ref());
     let (from, to) = (view::time(run.submitted_at), view::time(run.finished_at));
     let width = from.chars().count();
-    format!("{}  {status:9}  {from}  {to:width$}  {}\n", run.run_id, view::first_line(&run.name, 60))
+    format!("{}  {status:9}  {from}  {to:width$}  {}\n", run.run_id, text::first_line(&run.name, 60))
 }
 
 fn rows_of_terminal() -> usize {

@@ -16,7 +16,7 @@ use crate::document::{RunDocument, Submitted};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::Source;
-use crate::{client, output, setup, view, workflow};
+use crate::{client, output, setup, states, view, workflow};
 
 /// How many runs are waited for concurrently; each takes one open call at the control plane.
 const AT_ONCE: usize = 32;
@@ -169,7 +169,7 @@ async fn wait(client: &Client, sent: &[Sent<'_>], format: Format, stop: &Cancell
 
 fn text(sent: &Sent<'_>, run: &Run) -> String {
     let results = view::results(run, Some(&sent.last_tasks));
-    format!("── {} ({})\n{results}", sent.source.name, view::run_status(run.status))
+    format!("── {} ({})\n{results}", sent.source.name, states::run_status(run.status))
 }
 
 /// The runs after their end, in the given order; `told` is called for each as it ends.

@@ -10,7 +10,7 @@ use crate::monitor::keys::Place;
 use crate::monitor::model::{Looks, Model, View};
 use crate::monitor::recent::{EventLine, Recent};
 use crate::monitor::task::worked;
-use crate::{ids, view, when};
+use crate::{ids, states, text, view, when};
 
 /// The most characters of a cell.
 const ABOUT: usize = 300;
@@ -117,10 +117,10 @@ fn runs(model: &Model, runs: &[&RunSummary]) -> List {
     let shown = if model.looks.short_ids { ids::shortest(&ids) } else { ids };
     let rows = runs.iter().zip(shown).map(|(run, id)| {
         let (status, tone) = view::status_of(run.status, run.error.as_ref());
-        let about = run.error.as_ref().map(|error| view::first_line(&error.message, ABOUT)).unwrap_or_default();
+        let about = run.error.as_ref().map(|error| text::first_line(&error.message, ABOUT)).unwrap_or_default();
         vec![
             (id.to_owned(), Tone::Id),
-            plain(view::first_line(&run.name, 40)),
+            plain(text::first_line(&run.name, 40)),
             (status.to_owned(), tone),
             plain(run.task_count.to_string()),
             plain(took(run.submitted_at, run.finished_at, model.now)),
@@ -145,10 +145,10 @@ fn components(model: &Model, components: &[Component]) -> List {
         };
         vec![
             plain(it.role.to_string()),
-            plain(view::first_line(&it.name, 40)),
-            (view::presence(it.status).to_owned(), Tone::of_presence(it.status)),
+            plain(text::first_line(&it.name, 40)),
+            (states::presence(it.status).to_owned(), Tone::of_presence(it.status)),
             plain(if it.capacity > 0 { format!("{}/{}", it.in_use, it.capacity) } else { String::new() }),
-            plain(view::first_line(&owned, ABOUT)),
+            plain(text::first_line(&owned, ABOUT)),
             dim(when(model, it.connected_since)),
         ]
     });
@@ -164,10 +164,10 @@ fn providers(providers: &[Provider]) -> List {
     let rows = providers.iter().map(|it| {
         let about = it.health_reason.clone().unwrap_or_else(|| it.methods.join(", "));
         vec![
-            plain(view::first_line(&it.name, 40)),
-            (view::health(it.health).to_owned(), Tone::of_health(it.health)),
+            plain(text::first_line(&it.name, 40)),
+            (states::health(it.health).to_owned(), Tone::of_health(it.health)),
             plain(format!("{}/{}", it.in_flight, it.capacity)),
-            plain(view::first_line(&about, ABOUT)),
+            plain(text::first_line(&about, ABOUT)),
         ]
     });
     List {
@@ -201,7 +201,7 @@ fn named(model: &Model, run_id: &str) -> String {
     let runs = model.seen.as_ref().map(|seen| &seen.runs[..]).unwrap_or_default();
     // The newest run comes first.
     let at = runs.binary_search_by(|run| run_id.cmp(&run.run_id));
-    at.ok().map_or_else(|| run_id.to_owned(), |at| view::first_line(&runs[at].name, 24))
+    at.ok().map_or_else(|| run_id.to_owned(), |at| text::first_line(&runs[at].name, 24))
 }
 
 fn run_events(model: &Model, visible: Range<usize>) -> List {
@@ -232,12 +232,12 @@ fn tasks(model: &Model, tasks: &[&Task]) -> List {
             (None, None) => task.result.as_ref().map(|it| it.get().to_owned()).unwrap_or_default(),
         };
         vec![
-            plain(view::first_line(&task.id, 60)),
-            (view::task_status(task.status).to_owned(), Tone::of_task(task.status)),
+            plain(text::first_line(&task.id, 60)),
+            (states::task_status(task.status).to_owned(), Tone::of_task(task.status)),
             plain(task.attempt.to_string()),
             plain(worked(task, model.now).unwrap_or_default()),
-            dim(view::first_line(&task.method, 40)),
-            plain(view::first_line(&about, ABOUT)),
+            dim(text::first_line(&task.method, 40)),
+            plain(text::first_line(&about, ABOUT)),
         ]
     });
     List {
@@ -254,9 +254,9 @@ fn waiting(model: &Model, visible: Range<usize>) -> List {
         let remedy = waiting.remedy.as_ref().map(|it| format!("  → {it}")).unwrap_or_default();
         let why = format!("{}{remedy}", waiting.reason);
         vec![
-            plain(view::first_line(what.unwrap_or("(run)"), 60)),
+            plain(text::first_line(what.unwrap_or("(run)"), 60)),
             dim(when(model, waiting.since)),
-            plain(view::first_line(&why, 500)),
+            plain(text::first_line(&why, 500)),
         ]
     });
     List { head: &["what", "since", "why"], optional: &["since"], important: &["why"], rows: rows.collect() }

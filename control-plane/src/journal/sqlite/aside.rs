@@ -8,8 +8,9 @@ use gleitzeit_workflow::{ErrorCode, Payload};
 use rusqlite::{Connection, params};
 use serde_json::json;
 
+use super::entries::{COLUMNS, entry, sum_of};
 use super::lists::Lists;
-use super::read::{COLUMNS, UNFINISHED, entry, sum_of};
+use super::read::UNFINISHED;
 use super::state::State;
 use super::sum::{loaded, stored};
 use super::{SqliteStore, Store, backup, check};

@@ -9,11 +9,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
+use super::entries::{COLUMNS, entry};
 use super::mark::Mark;
 use super::part::{Part, beside, sync_folder};
-use super::read::{COLUMNS, entry};
 use super::state::State;
-use super::{SqliteStore, Store, at, database, lists, real_path, restore};
+use super::{SqliteStore, Store, at, compare, database, real_path, swap};
 use crate::journal::{RunCounts, StoreError, new_term};
 
 /// The content of a copy.
@@ -34,7 +34,7 @@ pub struct Copied {
 pub fn backup(store: &Path, to: &Path) -> Result<Copied, StoreError> {
     // If its folder does not exist, neither does the store.
     let store = &real_path(store).unwrap_or_else(|_| store.to_owned());
-    restore::finish(store)?;
+    swap::finish(store)?;
     if !store.is_file() {
         return Err(StoreError::Backup(format!("there is no store `{}`", store.display())));
     }
@@ -105,7 +105,7 @@ pub(super) fn check(
     store.begin_term(new_term())?;
     let reader = store.reader()?;
     let entries = read_all(&store.db)?;
-    let wrong = lists::differences(&store.db)?.into_iter().chain(lists::pages(&store.db)?).next();
+    let wrong = compare::differences(&store.db)?.into_iter().chain(compare::pages(&store.db)?).next();
     if let Some(why) = wrong {
         return Err(StoreError::Lists { path: path.to_owned(), why });
     }

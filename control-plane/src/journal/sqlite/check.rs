@@ -7,10 +7,10 @@ use gleitzeit_run::{Event, Position, RunId, RunStatus, Seq, State as Run};
 use gleitzeit_workflow::ErrorCode;
 use rusqlite::{Connection, OpenFlags};
 
-use super::lists::{self, Lists};
-use super::read::{COLUMNS, entry};
+use super::entries::{COLUMNS, entry};
+use super::lists::Lists;
 use super::state::State;
-use super::{at, database, migrate, real_path, restore, rows};
+use super::{at, compare, database, migrate, real_path, rows, swap};
 use crate::journal::StoreError;
 use crate::journal::guard::guarded;
 
@@ -51,7 +51,7 @@ pub struct Wrong {
 pub fn check(store: &Path) -> Result<Checked, StoreError> {
     // If its folder does not exist, neither does the store.
     let store = &real_path(store).unwrap_or_else(|_| store.to_owned());
-    restore::finish(store)?;
+    swap::finish(store)?;
     if !store.is_file() {
         return Err(StoreError::Backup(format!("there is no store `{}`", store.display())));
     }
@@ -79,12 +79,12 @@ fn read(store: &Path) -> Result<Checked, StoreError> {
         Err(error) => checked.note(None, None, error.to_string()),
     }
     replay(&moment, &mut checked)?;
-    match lists::differences(&moment) {
+    match compare::differences(&moment) {
         Ok(told) => lists.extend(told),
         // Lists cannot be derived from damaged entries.
         Err(error) => checked.note(None, None, error.to_string()),
     }
-    lists.extend(lists::pages(&moment)?);
+    lists.extend(compare::pages(&moment)?);
     for why in lists {
         checked.lists_damaged = true;
         checked.note(None, None, why);

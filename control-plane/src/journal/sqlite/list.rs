@@ -7,7 +7,7 @@ use rusqlite::{Connection, params_from_iter};
 use uuid::Uuid;
 
 use super::database;
-use super::rows::{name, run};
+use super::run_row::{name, run};
 use crate::journal::{RunFilter, RunRow, StoreError};
 
 /// The columns that [`run`] reads.

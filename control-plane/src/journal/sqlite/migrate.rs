@@ -8,8 +8,8 @@ use uuid::Uuid;
 use crate::journal::{FORMAT_VERSION, StoreError};
 
 use super::database;
+use super::entries::{COLUMNS, sum_of};
 use super::lists::Lists;
-use super::read::{COLUMNS, sum_of};
 use super::rows::{self, ROWS_VERSION};
 use super::state::{self, State};
 use super::sum::stored;

@@ -6,10 +6,10 @@ use gleitzeit_run::{Position, RunId};
 use gleitzeit_workflow::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::read::run_id;
+use super::entries::run_id;
 use super::state::State;
 use super::sum::loaded;
-use super::{number, rows, signed};
+use super::{number, rows, run_row, signed};
 use crate::journal::Pruned;
 
 /// How many entries one step removes.
@@ -57,7 +57,7 @@ fn remove_entries(db: &Connection, run_id: RunId, limit: usize) -> rusqlite::Res
 /// Takes the run that ended first off the lists; false if none ended long enough ago.
 fn unlist(db: &Connection, state: &mut State, ended: Timestamp, done: &mut Pruned) -> rusqlite::Result<bool> {
     let oldest = "SELECT run_id, status FROM runs WHERE finished_at <= ?1 ORDER BY finished_at LIMIT 1";
-    let found = db.prepare_cached(oldest)?.query_row([ended.0], |row| Ok((run_id(row, 0)?, rows::status(row, 1)?)));
+    let found = db.prepare_cached(oldest)?.query_row([ended.0], |row| Ok((run_id(row, 0)?, run_row::status(row, 1)?)));
     let Some((id, status)) = found.optional()? else { return Ok(false) };
     let last = "SELECT position FROM entries WHERE run_id = ?1 ORDER BY seq DESC LIMIT 1";
     let bytes = id.0.into_bytes();

@@ -5,24 +5,20 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gleitzeit_run::event::EVENT_VERSION;
-use gleitzeit_run::{Entry, Event, Position, RunId, Seq};
-use gleitzeit_workflow::{QueueName, Timestamp};
+use gleitzeit_run::{Entry, Position, RunId, Seq};
+use gleitzeit_workflow::Timestamp;
 use rusqlite::{Connection, OpenFlags, Params, Row, params};
 use uuid::Uuid;
 
 use super::claim::Claim;
+use super::entries::{COLUMNS, damaged, entry};
 use super::list::list;
-use super::sum::{Sum, loaded};
+use super::sum::loaded;
 use super::{database, number, rows, signed};
 use crate::journal::guard::guarded;
 use crate::journal::{ReadLimit, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
 
-/// The columns that [`entry`] reads.
-pub(super) const COLUMNS: &str = "SELECT position, run_id, seq, recorded_at, queue, version, type, body,
-  checksum FROM entries";
-
-/// Finds what must be replayed with indexes alone: only the bodies that are needed are read then.
+/// What must be replayed, found in indexes alone: only the bodies that are wanted are read then.
 pub(super) const UNFINISHED: &str =
     "SELECT e.position, e.checksum FROM runs r JOIN entries e ON e.run_id = r.run_id WHERE r.status = 'running'
   UNION ALL SELECT position, checksum FROM entries WHERE run_id IS NULL";
@@ -200,48 +196,6 @@ fn unreadable(row: &Row<'_>, why: String) -> StoreError {
         Ok(unreadable) => StoreError::Unreadable(Box::new(unreadable)),
         Err(error) => database("read an entry")(error),
     }
-}
-
-/// An entry and the size of its body.
-pub(super) fn entry(row: &Row<'_>) -> Result<(Entry, usize), StoreError> {
-    let failed = database("read an entry");
-    let position = number(row, 0).map_err(&failed)?;
-    let version: u32 = row.get(5).map_err(&failed)?;
-    if version > EVENT_VERSION {
-        let why = format!("it has version {version}, this version reads up to {EVENT_VERSION}");
-        return Err(StoreError::Entry { position, why });
-    }
-    if sum_of(row).map_err(&failed)? != loaded(row.get(8).map_err(&failed)?) {
-        return Err(damaged(position, "it is not as it was written: the file is damaged"));
-    }
-    let run_id: Option<[u8; 16]> = row.get(1).map_err(&failed)?;
-    let queue: Option<String> = row.get(4).map_err(&failed)?;
-    let text = |at| row.get_ref(at).and_then(|value| Ok(value.as_str()?)).map_err(&failed);
-    let (kind, body) = (text(6)?, text(7)?);
-    let (position, run_id) = (Position(position), run_id.map(|id| RunId(Uuid::from_bytes(id))));
-    let seq = Seq(number(row, 2).map_err(&failed)?);
-    let event = Event::decode(kind, body).map_err(|error| {
-        StoreError::Unreadable(Box::new(Unreadable { position, run_id, seq, why: error.to_string() }))
-    })?;
-    let recorded_at = Timestamp(row.get(3).map_err(&failed)?);
-    let entry = Entry { position, run_id, seq, recorded_at, queue: queue.map(QueueName::from), event };
-    Ok((entry, body.len()))
-}
-
-/// The checksum of an entry as it is stored, computed as [`super::write`] does.
-pub(super) fn sum_of(row: &Row<'_>) -> rusqlite::Result<u64> {
-    let bytes = |at| -> rusqlite::Result<Option<&[u8]>> { Ok(row.get_ref(at)?.as_bytes_or_null()?) };
-    let sum = Sum::new().number(row.get(0)?).maybe(bytes(1)?).number(row.get(2)?).number(row.get(3)?).maybe(bytes(4)?);
-    let sum = sum.number(row.get(5)?).bytes(row.get_ref(6)?.as_bytes()?).bytes(row.get_ref(7)?.as_bytes()?);
-    Ok(sum.value())
-}
-
-fn damaged(position: u64, why: &str) -> StoreError {
-    StoreError::Entry { position, why: why.to_owned() }
-}
-
-pub(super) fn run_id(row: &Row<'_>, at: usize) -> rusqlite::Result<RunId> {
-    row.get(at).map(|id: [u8; 16]| RunId(Uuid::from_bytes(id)))
 }
 
 fn most(limit: usize) -> i64 {

@@ -10,11 +10,11 @@ use crate::journal::StoreError;
 
 use super::backup::close_copy;
 use super::claim::Claim;
+use super::entries::{COLUMNS, entry};
 use super::part::{Part, sweep};
-use super::read::{COLUMNS, entry};
 use super::state::State;
 use super::swap::{Swap, resume};
-use super::{SqliteStore, at, database, lists, lock, migrate, real_path, rows, terms};
+use super::{SqliteStore, at, compare, database, lock, migrate, real_path, rows, terms};
 
 /// Copies the row of an entry.
 const COPY: &str = "INSERT INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
@@ -80,7 +80,7 @@ fn copy(store: &Path, new: &mut SqliteStore) -> Result<(), StoreError> {
     let incomplete = |why| StoreError::Incomplete { path: store.to_owned(), why };
     state.compare_with(there).map_err(incomplete)?;
     state.write(&transaction).map_err(&failed)?;
-    if let Some(why) = lists::differences(&transaction)?.pop() {
+    if let Some(why) = compare::differences(&transaction)?.pop() {
         return Err(StoreError::Run(why));
     }
     transaction.commit().map_err(&failed)?;

@@ -7,7 +7,7 @@ use crate::journal::StoreError;
 
 use super::backup::{Copied, check};
 use super::part::{Part, sweep};
-use super::swap::{Swap, is_noted, resume};
+use super::swap::{Swap, resume};
 use super::{lock, make_folder, real_path};
 
 /// Makes a store from a copy. If a store already exists and `replace` is set, it is kept beside the new one, at the
@@ -40,15 +40,4 @@ pub fn restore(from: &Path, store: &Path, replace: bool) -> Result<(Copied, Opti
     let (copied, id) = check(&part.path, |_| Ok(())).map_err(|error| error.about(from))?;
     let old = Swap::put(part, store, (id, copied.position), &mut mark)?;
     Ok((copied, old))
-}
-
-/// Finishes an interrupted restore before a store is read.
-///
-/// # Errors
-/// If the restore is still running, or cannot be finished.
-pub(super) fn finish(store: &Path) -> Result<(), StoreError> {
-    if is_noted(store) {
-        resume(store, &mut lock(store)?)?;
-    }
-    Ok(())
 }

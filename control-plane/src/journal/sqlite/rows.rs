@@ -8,9 +8,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Error as JsonError, Value};
 
 use super::database;
+use super::entries::{self, entry, run_id};
 use super::lists::{Lists, request_sum};
-use super::read::{entry, run_id};
-use super::sum::{Sum, stored};
+use super::run_row::{StartedRow, end_sum, name, not_as_written, start_sum, status};
+use super::sum::stored;
 use crate::journal::{RunCounts, RunRow, StoreError, Unreadable, ending};
 
 /// The version of these tables, raised with each change; 0 means there are none yet.
@@ -43,7 +44,7 @@ pub(super) fn rebuild(db: &Connection, schema: &str) -> Result<(Lists, Vec<RunId
     // A run that is being removed is no longer listed.
     let sql = format!(
         "{} WHERE {ends} AND NOT EXISTS (SELECT 1 FROM pruning p WHERE p.run_id = entries.run_id) ORDER BY position",
-        super::read::COLUMNS
+        entries::COLUMNS
     );
     let mut statement = db.prepare(&sql).map_err(&failed)?;
     let mut found = statement.query([]).map_err(&failed)?;
@@ -207,18 +208,13 @@ pub(super) fn request(db: &Connection, request_id: &str) -> rusqlite::Result<Opt
         if row.get::<_, i64>(2)? != stored(sum) {
             return Err(not_as_written());
         }
-        Ok((super::read::run_id(row, 0)?, row.get(1)?))
+        Ok((entries::run_id(row, 0)?, row.get(1)?))
     };
     let sql = "SELECT run_id, body_hash, sum FROM requests WHERE request_id = ?1";
     db.prepare_cached(sql)?.query_row([request_id], read).optional()
 }
 
-fn not_as_written() -> rusqlite::Error {
-    let why = "a row of the list is not as it was written: the file is damaged";
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, why.into())
-}
-
-/// The row of a run; `None` if it is not listed.
+/// The row of a run; none if it is not listed.
 pub(super) fn one(db: &Connection, run_id: RunId) -> Result<Option<RunRow>, StoreError> {
     let hex = run_id.to_string();
     let filter = crate::journal::RunFilter { id_prefix: hex, ..crate::journal::RunFilter::default() };
@@ -261,94 +257,6 @@ pub(super) fn counts(db: &Connection) -> Result<RunCounts, StoreError> {
     Ok(counts)
 }
 
-/// The values of a new row.
-struct StartedRow<'a> {
-    run_id: &'a [u8],
-    name: &'a str,
-    correlation_id: &'a str,
-    submitted_at: i64,
-    labels: Option<&'a str>,
-    task_count: u32,
-    retry_of: Option<&'a [u8]>,
-}
-
-fn start_sum(row: &StartedRow<'_>) -> u64 {
-    let sum = Sum::new().bytes(row.run_id).bytes(row.name.as_bytes()).bytes(row.correlation_id.as_bytes());
-    let sum = sum.number(row.submitted_at).maybe(row.labels.map(str::as_bytes)).number(row.task_count.into());
-    sum.maybe(row.retry_of).value()
-}
-
-fn end_sum(run_id: &[u8], status: &str, finished_at: i64, error: Option<&str>) -> u64 {
-    let sum = Sum::new().bytes(run_id).bytes(status.as_bytes()).number(finished_at);
-    sum.maybe(error.map(str::as_bytes)).value()
-}
-
-/// Whether a row is as it was written.
-fn is_whole(row: &Row<'_>) -> rusqlite::Result<bool> {
-    let text = |at| -> rusqlite::Result<Option<&str>> { Ok(row.get_ref(at)?.as_str_or_null()?) };
-    let blob = |at| -> rusqlite::Result<Option<&[u8]>> { Ok(row.get_ref(at)?.as_blob_or_null()?) };
-    let (id, status) = (row.get_ref(0)?.as_blob()?, row.get_ref(2)?.as_str()?);
-    let start = start_sum(&StartedRow {
-        run_id: id,
-        name: row.get_ref(1)?.as_str()?,
-        correlation_id: row.get_ref(3)?.as_str()?,
-        submitted_at: row.get(4)?,
-        labels: text(6)?,
-        task_count: row.get(8)?,
-        retry_of: blob(9)?,
-    });
-    let end = match row.get::<_, Option<i64>>(5)? {
-        Some(finished_at) => Some(stored(end_sum(id, status, finished_at, text(7)?))),
-        None => None,
-    };
-    let running = status == name(RunStatus::Running);
-    Ok(row.get::<_, i64>(10)? == stored(start) && row.get::<_, Option<i64>>(11)? == end && running == end.is_none())
-}
-
-/// Reads a row with the columns of `list`.
-pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
-    if !is_whole(row)? {
-        return Err(not_as_written());
-    }
-    let finished_at: Option<i64> = row.get(5)?;
-    let labels: Option<String> = row.get(6)?;
-    let error: Option<String> = row.get(7)?;
-    let retry_of: Option<[u8; 16]> = row.get(9)?;
-    Ok(RunRow {
-        run_id: run_id(row, 0)?,
-        name: row.get(1)?,
-        status: status(row, 2)?,
-        correlation_id: row.get(3)?,
-        submitted_at: Timestamp(row.get(4)?),
-        finished_at: finished_at.map(Timestamp),
-        labels: labels.map(|json| serde_json::from_str(&json)).transpose().map_err(unreadable(6))?.unwrap_or_default(),
-        error: error.map(|json| serde_json::from_str::<Failure>(&json)).transpose().map_err(unreadable(7))?,
-        task_count: row.get(8)?,
-        retry_of: retry_of.map(|id| RunId(uuid::Uuid::from_bytes(id))),
-    })
-}
-
-pub(super) fn name(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Running => "running",
-        RunStatus::Completed => "completed",
-        RunStatus::Failed => "failed",
-        RunStatus::Cancelled => "cancelled",
-    }
-}
-
-pub(super) fn status(row: &Row<'_>, at: usize) -> rusqlite::Result<RunStatus> {
-    let text = row.get_ref(at)?.as_str()?;
-    let all = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
-    all.into_iter().find(|status| name(*status) == text).ok_or_else(|| {
-        rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, format!("no status: {text}").into())
-    })
-}
-
 fn unwritable(error: JsonError) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(error.into())
-}
-
-fn unreadable(at: usize) -> impl Fn(JsonError) -> rusqlite::Error {
-    move |error| rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, error.into())
 }

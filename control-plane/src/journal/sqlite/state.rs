@@ -9,9 +9,9 @@ use gleitzeit_run::{Entry, Position, RunId};
 use gleitzeit_workflow::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::entries::run_id;
 use super::lists::Lists;
 use super::mark::Mark;
-use super::read::run_id;
 use super::sum::{Sum, loaded, stored};
 use super::{database, number, signed};
 use crate::journal::{StoreError, Tail, ending};

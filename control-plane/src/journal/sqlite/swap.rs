@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use gleitzeit_run::Position;
 
-use super::create_private;
 use super::mark::Mark;
 use super::part::{Part, beside, is_id, part_of, sync_folder};
 use super::sum::Sum;
+use super::{create_private, lock};
 use crate::journal::StoreError;
 
 /// A planned replacement.
@@ -130,8 +130,19 @@ pub(super) fn resume(store: &Path, mark: &mut Mark) -> Result<bool, StoreError> 
     Ok(true)
 }
 
-/// Whether a replacement was interrupted.
-pub(super) fn is_noted(store: &Path) -> bool {
+/// Finishes what was cut off, before a store is read.
+///
+/// # Errors
+/// If it goes on just now, or cannot be finished.
+pub(super) fn finish(store: &Path) -> Result<(), StoreError> {
+    if is_noted(store) {
+        resume(store, &mut lock(store)?)?;
+    }
+    Ok(())
+}
+
+/// Whether something was cut off.
+fn is_noted(store: &Path) -> bool {
     note_of(store).exists()
 }
 

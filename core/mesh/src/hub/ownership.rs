@@ -9,7 +9,7 @@ use gleitzeit_run::id::{ComponentId, Epoch, Position, Shard, Slice};
 use gleitzeit_run::planted::{self, Bug};
 use gleitzeit_workflow::id::QueueName;
 
-use crate::hub::session::Pending;
+use crate::hub::pending::Pending;
 use crate::hub::{Hub, Output, SocketId};
 use crate::wire::{FromHub, Owned, Ownership, OwnershipStatus, Role};
 

@@ -8,8 +8,8 @@ use gleitzeit_workflow::id::ProtocolName;
 use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Instant;
 
+use crate::hub::pending::Pending;
 use crate::hub::register::method_names;
-use crate::hub::session::Pending;
 use crate::hub::{Hub, SocketId};
 use crate::wire::{FromHub, ProtocolDefinition, Protocols, RegisterComponent, Role};
 

@@ -2,13 +2,11 @@
 
 use std::collections::VecDeque;
 
-use gleitzeit_run::id::{AttemptRef, ComponentId, Epoch, Position, Slice};
+use gleitzeit_run::id::{ComponentId, Position};
 use gleitzeit_workflow::time::Instant;
 
-use crate::hub::SocketId;
 use crate::hub::stream::Cursor;
-use crate::id::ProposalId;
-use crate::wire::{ComponentRegistered, ProposalResult, RegisterComponent};
+use crate::wire::{ProposalResult, RegisterComponent};
 
 /// The maximum number of a component's unanswered proposals.
 pub(super) const MAX_UNANSWERED: usize = 1_000;
@@ -45,17 +43,4 @@ pub(super) struct Registering {
     pub(super) register: Box<RegisterComponent>,
     /// Protocols whose recording is not answered yet.
     pub(super) open: usize,
-}
-
-/// The purpose of a pending request to the writer.
-#[derive(Debug)]
-pub(super) enum Pending {
-    Proposal { socket: SocketId, proposal_id: ProposalId },
-    Grant { slice: Slice },
-    Protocol { socket: SocketId },
-    Restored,
-    Stop { at: AttemptRef },
-    Slice { slice: Slice, component_id: ComponentId, epoch: Epoch, socket: SocketId },
-    Engine { engine: ComponentId, socket: SocketId, answer: Option<ComponentRegistered> },
-    Read { socket: SocketId },
 }

@@ -17,7 +17,7 @@ use gleitzeit_workflow::error::ErrorCode;
 use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Instant;
 
-use crate::hub::session::Pending;
+use crate::hub::pending::Pending;
 use crate::hub::{Config, Hub, Output, SocketId, Timer, Token, append_result};
 use crate::id::ProposalId;
 use crate::wire::{Events, EventsItem, FromHub, Ownership, OwnershipStatus, Part, Role, StatePage, Watch};

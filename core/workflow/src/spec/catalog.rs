@@ -2,25 +2,13 @@
 //! this trait.
 
 use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::providers::KnownProviders;
+use super::known::KnownProviders;
+use crate::template::Language;
 
 /// The parameter that takes the values of references in shell text, as environment variables by name.
 pub const ENVIRONMENT: &str = "env";
-
-/// The language of a code parameter: its rules say how a value is written into it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Language {
-    /// Python 3 source text.
-    Python,
-    /// Shell source text, for a POSIX shell or bash. The values of its references are passed in [`ENVIRONMENT`].
-    Shell,
-    /// The address of a request: a URL of http or https, or a path.
-    Url,
-}
 
 /// What is known of a method.
 #[derive(Clone, Debug, PartialEq)]

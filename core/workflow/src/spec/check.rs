@@ -6,9 +6,11 @@
 use serde_json::Value;
 
 use super::catalog::Catalog;
+use super::checker::Checker;
 use super::fields::{Held, Holder, Place, about_workflow};
+use super::limits::Limits;
+use super::names::Names;
 use super::problem::{Note, Problem};
-use super::references::Names;
 use super::scalar;
 use super::tree::{At, Fields, Kind, Node, Spot};
 use super::workflow::Workflow;
@@ -16,42 +18,7 @@ use super::{cycle, notes, task, yaml};
 use crate::error::ErrorCode;
 use crate::json;
 
-/// Limits on the size of a workflow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of text; for a typed submission, bytes of its JSON.
-    pub bytes: usize,
-    /// The number of tasks.
-    pub tasks: usize,
-    /// Values in the file (keys, scalars, lists, objects), aliases expanded.
-    pub nodes: usize,
-    /// How deep lists and objects are nested: at most [`json::MAX_DEPTH`], the depth that a value made from the file
-    /// may have.
-    pub depth: usize,
-    /// The number of problems that are reported.
-    pub problems: usize,
-}
-
-impl Limits {
-    /// 8 MiB, 200,000 tasks, 5 million values, 128 levels, 100 problems.
-    pub const DEFAULT: Self =
-        Self { bytes: 8 << 20, tasks: 200_000, nodes: 5_000_000, depth: json::MAX_DEPTH, problems: 100 };
-
-    /// Limits for the given number of bytes and tasks. The number of values grows with the number of tasks.
-    pub fn of(bytes: usize, tasks: usize) -> Self {
-        let for_each = Self::DEFAULT.nodes / Self::DEFAULT.tasks;
-        let nodes = Self::DEFAULT.nodes.max(tasks.saturating_mul(for_each));
-        Self { bytes, tasks, nodes, ..Self::DEFAULT }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-/// The result of checking a definition.
+/// What a check says of a definition.
 #[derive(Clone, Debug)]
 pub struct Checked {
     /// The workflow, or every problem.
@@ -179,17 +146,6 @@ fn too_large(bytes: usize, file: &str, limits: &Limits) -> Result<(), Vec<Proble
     Err(vec![problem.at(1, 1).hint("put large data into `files` or let a task load it")])
 }
 
-/// The state of one check. Its fields and methods are shared with the sibling modules.
-pub(super) struct Checker<'a> {
-    pub(super) file: &'a str,
-    /// Empty if a value is checked.
-    pub(super) source: &'a str,
-    pub(super) catalog: &'a dyn Catalog,
-    pub(super) limits: &'a Limits,
-    pub(super) problems: Vec<Problem>,
-    pub(super) notes: Vec<Note>,
-}
-
 const PLACE: Place = Place {
     what: "the workflow",
     known: FIELDS,
@@ -216,7 +172,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("result", "outputs"),
 ];
 
-impl<'a> Checker<'a> {
+impl Checker<'_> {
     fn run(mut self, root: &Node) -> Checked {
         let workflow = self.workflow(root);
         self.problems.sort_by(Problem::by_place);
@@ -226,78 +182,6 @@ impl<'a> Checker<'a> {
             _ => Err(self.problems),
         };
         Checked { workflow, notes: self.notes }
-    }
-
-    /// Whether another problem can still be reported. Work that only explains problems can be skipped if not.
-    pub(super) fn listening(&self) -> bool {
-        self.problems.len() < self.limits.problems.max(1)
-    }
-
-    pub(super) fn report(
-        &mut self,
-        spot: Spot,
-        at: At<'_>,
-        code: ErrorCode,
-        message: impl Into<String>,
-        hint: Option<String>,
-    ) {
-        if !self.listening() {
-            return;
-        }
-        let place = (spot.line > 0).then_some((spot.line, spot.column));
-        self.problems.push(Problem {
-            file: self.file.to_owned(),
-            line: place.map(|place| place.0),
-            column: place.map(|place| place.1),
-            field: at.to_string(),
-            code,
-            message: message.into(),
-            hint,
-        });
-    }
-
-    /// Reports an ordinary problem of the workflow.
-    pub(super) fn wrong(&mut self, spot: Spot, at: At<'_>, message: impl Into<String>, hint: Option<String>) {
-        self.report(spot, at, ErrorCode::WorkflowValidationFailed, message, hint);
-    }
-
-    pub(super) fn object<'n>(&mut self, node: &'n Node, at: At<'_>, what: &str) -> Option<&'n Fields> {
-        if let Kind::Object(fields) = &node.kind {
-            return Some(fields);
-        }
-        self.wrong(node.spot, at, format!("{what} must be an object, not {}", node.what()), None);
-        None
-    }
-
-    pub(super) fn text<'n>(&mut self, node: &'n Node, at: At<'_>, what: &str) -> Option<&'n str> {
-        if let Kind::Text(text) = &node.kind {
-            return Some(text);
-        }
-        let hint = matches!(node.kind, Kind::Number(_) | Kind::Bool(_)).then(|| "put it in quotes".to_owned());
-        self.wrong(node.spot, at, format!("{what} must be text, not {}", node.what()), hint);
-        None
-    }
-
-    /// Reads a timeout: positive, in milliseconds.
-    pub(super) fn timeout(&mut self, node: &Node, at: At<'_>) -> Option<u64> {
-        match self.duration(node, at)? {
-            0 => {
-                self.wrong(node.spot, at, "a timeout must be at least 1 ms", Some("leave it out for none".to_owned()));
-                None
-            }
-            ms => Some(ms),
-        }
-    }
-
-    pub(super) fn duration(&mut self, node: &Node, at: At<'_>) -> Option<u64> {
-        match scalar::duration_ms(&node.kind) {
-            Ok(ms) => Some(ms),
-            Err(message) => {
-                let hint = "write seconds (`90`, `1.5`) or text such as \"500ms\", \"2m\", \"1h\"";
-                self.wrong(node.spot, at, message, Some(hint.to_owned()));
-                None
-            }
-        }
     }
 
     fn workflow(&mut self, root: &Node) -> Option<Workflow> {
@@ -432,18 +316,4 @@ impl<'a> Checker<'a> {
             self.wrong(spot, at, format!("`{}` cannot name {what}", yaml::shorten(name)), Some(hint.to_owned()));
         }
     }
-}
-
-/// Lists at most ten names, in backticks.
-pub(super) fn list<I>(names: I) -> String
-where
-    I: IntoIterator,
-    I::Item: AsRef<str>,
-{
-    let mut names = names.into_iter();
-    let mut shown: Vec<String> = names.by_ref().take(10).map(|name| format!("`{}`", name.as_ref())).collect();
-    if names.next().is_some() {
-        shown.push("…".to_owned());
-    }
-    shown.join(", ")
 }

@@ -1,6 +1,7 @@
 //! Finds cycles of dependencies, without recursion.
 
-use super::check::Checker;
+use super::checker::Checker;
+use super::names::id_of;
 use super::tree::{At, Node, Spot};
 use crate::error::ErrorCode;
 
@@ -62,7 +63,7 @@ pub(super) fn check(checker: &mut Checker<'_>, tasks: &[Node], wanted: &[Vec<Wan
 }
 
 fn report(checker: &mut Checker<'_>, tasks: &[Node], circle: &[usize], edge: Wanted, task: usize) {
-    let name = |index: usize| super::references::id_of(&tasks[index]).unwrap_or("?");
+    let name = |index: usize| id_of(&tasks[index]).unwrap_or("?");
     let mut names: Vec<&str> = circle.iter().take(20).map(|&index| name(index)).collect();
     if circle.len() > names.len() {
         names.push("…");

@@ -5,11 +5,10 @@
 
 use indexmap::IndexMap;
 
-use super::check::{Checker, list};
-use super::problem::closest;
-use super::references::text_of;
+use super::checker::Checker;
+use super::problem::{closest, list};
 use super::scalar;
-use super::tree::{At, Fields, Kind, Node};
+use super::tree::{At, Fields, Kind, Node, text_of};
 use super::yaml::shorten;
 
 /// A kind of object in a workflow, and its fields.
@@ -25,7 +24,39 @@ pub(super) struct Place {
     pub(super) advice: fn(&Checker<'_>, &Node, &str) -> Option<String>,
 }
 
-/// The type a field must have for its contents to be checked.
+/// A task.
+pub(super) const TASK: Place =
+    Place { what: "the task", known: TASK_FIELDS, accepted: &[], elsewhere: TASK_ELSEWHERE, advice: about_task };
+const TASK_FIELDS: &[&str] =
+    &["id", "method", "provider", "priority", "queue", "timeout", "retry", "parameters", "dependencies"];
+const TASK_ELSEWHERE: &[(&str, &str)] = &[
+    ("depends_on", "dependencies"),
+    ("depends", "dependencies"),
+    ("needs", "dependencies"),
+    ("after", "dependencies"),
+    ("upstream", "dependencies"),
+    ("params", "parameters"),
+    ("args", "parameters"),
+    ("arguments", "parameters"),
+    ("with", "parameters"),
+    ("inputs", "parameters"),
+    ("input", "parameters"),
+    ("config", "parameters"),
+    ("uses", "method"),
+    ("type", "method"),
+    ("action", "method"),
+    ("protocol", "method"),
+    ("name", "id"),
+    ("key", "id"),
+    ("retries", "retry"),
+    ("retry_policy", "retry"),
+    ("max_attempts", "retry"),
+    ("max_retries", "retry"),
+    ("timeout_seconds", "timeout"),
+    ("pool", "queue"),
+];
+
+/// What a field must be so that its parts can be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     Object,

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::catalog::Catalog;
-use super::check::Limits;
+use super::limits::Limits;
 use super::problem::Problem;
 use super::tree::{Kind, Node};
 use super::yaml;

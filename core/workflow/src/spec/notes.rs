@@ -1,10 +1,9 @@
 //! Constructs that are allowed in a workflow and probably not meant: fields without an effect, and text that looks like
 //! a reference.
 
-use super::check::Checker;
-use super::problem::Note;
-use super::references::{Names, place_in};
-use super::tree::{At, Fields, Kind, Node, Spot};
+use super::checker::Checker;
+use super::names::Names;
+use super::tree::{At, Fields, Kind, Node, Spot, place_in};
 use super::yaml::shorten;
 use crate::template;
 
@@ -19,7 +18,7 @@ pub(super) fn wait_for_completion(checker: &mut Checker<'_>, fields: &Fields) {
     match node.kind {
         Kind::Bool(_) | Kind::Null => {
             let message = format!("`{WAIT_FOR_COMPLETION}` is not needed: `run` and `submit --wait` wait");
-            note(checker, *spot, at, message, "remove it".to_owned());
+            checker.note(*spot, at, message, "remove it".to_owned());
         }
         _ => {
             let message = format!("`{WAIT_FOR_COMPLETION}` must be a boolean, not {}", node.what());
@@ -31,13 +30,13 @@ pub(super) fn wait_for_completion(checker: &mut Checker<'_>, fields: &Fields) {
 /// Notes `{{a.x}}` where `${a.x}` could stand.
 pub(super) fn braces(checker: &mut Checker<'_>, spot: Spot, at: At<'_>, text: &str, names: &Names<'_>) {
     for (offset, whole, inside) in in_braces(text) {
-        if !has_room(checker) {
+        if !checker.has_room() {
             return;
         }
         if names.can_refer(inside) {
             let place = place_in(checker.source, spot, text, offset, "{{");
             let message = format!("`{}` is plain text", shorten(whole));
-            note(checker, place, at, message, format!("write `${{{inside}}}` for the value"));
+            checker.note(place, at, message, format!("write `${{{inside}}}` for the value"));
         }
     }
 }
@@ -48,7 +47,7 @@ pub(super) fn plain_output(checker: &mut Checker<'_>, node: &Node, at: At<'_>, n
     let first = text.split(['.', '[']).next().unwrap_or_default();
     if first.len() < text.len() && names.tasks.contains_key(first) && names.can_refer(text) {
         let message = format!("`{}` is plain text", shorten(text));
-        note(checker, node.spot, at, message, format!("write `${{{}}}` for the value", shorten(text)));
+        checker.note(node.spot, at, message, format!("write `${{{}}}` for the value", shorten(text)));
     }
 }
 
@@ -77,24 +76,4 @@ impl Names<'_> {
         let is_root = self.tasks.contains_key(first) || ["inputs", "files", "env", "run"].contains(&first);
         is_root && text.len() <= 500 && template::parse(&format!("${{{text}}}")).is_ok()
     }
-}
-
-fn has_room(checker: &Checker<'_>) -> bool {
-    checker.notes.len() < checker.limits.problems.max(1)
-}
-
-/// Records a note about something that is allowed and probably not meant.
-pub(super) fn note(checker: &mut Checker<'_>, spot: Spot, at: At<'_>, message: String, hint: String) {
-    if !has_room(checker) {
-        return;
-    }
-    let place = (spot.line > 0).then_some((spot.line, spot.column));
-    checker.notes.push(Note {
-        file: checker.file.to_owned(),
-        line: place.map(|place| place.0),
-        column: place.map(|place| place.1),
-        field: at.to_string(),
-        message,
-        hint: Some(hint),
-    });
 }

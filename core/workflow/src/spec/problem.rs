@@ -137,6 +137,20 @@ impl Serialize for Problem {
     }
 }
 
+/// At most ten names in backticks.
+pub(super) fn list<I>(names: I) -> String
+where
+    I: IntoIterator,
+    I::Item: AsRef<str>,
+{
+    let mut names = names.into_iter();
+    let mut shown: Vec<String> = names.by_ref().take(10).map(|name| format!("`{}`", name.as_ref())).collect();
+    if names.next().is_some() {
+        shown.push("…".to_owned());
+    }
+    shown.join(", ")
+}
+
 /// At most this many candidates are compared, so that a file of many mistakes stays cheap.
 const CANDIDATES: usize = 5_000;
 

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::{Catalog, MethodInfo, Violation};
-use super::check::{Checker, list};
-use super::notes;
-use super::problem::closest;
+use super::checker::Checker;
+use super::known::{KnownProviders, Others, Serving};
+use super::problem::{closest, list};
 use super::tree::{At, Fields, Kind, Node};
 use super::yaml::shorten;
 use crate::error::ErrorCode;
@@ -18,56 +18,7 @@ const MAX_NAME_BYTES: usize = 200;
 /// The number of providers that a message names with their addresses.
 const SHOWN: usize = 3;
 
-/// A provider that is known while a workflow is checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownProvider {
-    /// The name under which tasks ask for it.
-    pub name: String,
-    /// The methods that it serves, by full name.
-    pub methods: Vec<String>,
-    /// The address of the service it calls, or `*` if its tasks choose it. Absent if it calls no service or does not
-    /// say which.
-    pub address: Option<String>,
-}
-
-/// Which providers may exist besides the known ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Others {
-    /// There are no others: an unknown name is an error.
-    None,
-    /// Providers that are not connected now: an unknown name is worth a note.
-    Later,
-    /// Any providers: an unknown name is worth a note if it looks like a known one.
-    Any,
-}
-
-/// The providers that are known while a workflow is checked.
-#[derive(Clone, Debug)]
-pub struct KnownProviders {
-    names: BTreeSet<String>,
-    methods: BTreeMap<String, Serving>,
-    others: Others,
-}
-
-/// The providers of a method: from name to known addresses. Providers of one name share its calls, whatever their
-/// addresses.
-type Serving = BTreeMap<String, BTreeSet<String>>;
-
-impl KnownProviders {
-    /// Combines the known providers with which others may exist.
-    pub fn new(providers: impl IntoIterator<Item = KnownProvider>, others: Others) -> Self {
-        let (mut names, mut methods) = (BTreeSet::new(), BTreeMap::<String, Serving>::new());
-        for KnownProvider { name, methods: served, address } in providers {
-            for method in served {
-                methods.entry(method).or_default().entry(name.clone()).or_default().extend(address.clone());
-            }
-            names.insert(name);
-        }
-        Self { names, methods, others }
-    }
-}
-
-/// A catalog of methods that also knows providers.
+/// A catalog that knows providers as well.
 pub struct WithProviders<'a> {
     /// Answers for methods.
     pub catalog: &'a dyn Catalog,
@@ -154,7 +105,7 @@ fn unknown(checker: &mut Checker<'_>, known: &KnownProviders, (node, at): (&Node
     };
     match known.others {
         Others::None => checker.report(node.spot, at, ErrorCode::ProviderNotFound, message, Some(hint)),
-        Others::Later | Others::Any => notes::note(checker, node.spot, at, message, hint),
+        Others::Later | Others::Any => checker.note(node.spot, at, message, hint),
     }
 }
 
@@ -188,7 +139,7 @@ fn ambiguous(checker: &mut Checker<'_>, (node, at): (&Node, At<'_>), method: &st
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AnyMethod, Checked, Limits, examine};
+    use super::super::{AnyMethod, Checked, KnownProvider, Limits, examine};
     use super::*;
 
     fn known(others: Others) -> KnownProviders {

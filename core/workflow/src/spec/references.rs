@@ -1,121 +1,21 @@
 //! What `${…}` may name in a workflow, and whether it exists.
 
-use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::catalog::{MethodInfo, PathSegment};
-use super::check::{Checker, list};
-use super::fields;
-use super::problem::closest;
-use super::tree::{At, Kind, Node, Spot};
+use super::catalog::PathSegment;
+use super::checker::Checker;
+use super::names::Names;
+use super::notes;
+use super::problem::{closest, list};
+use super::tree::{At, Kind, Node, Spot, inside};
 use super::types::{self, Types, Visits};
 use super::yaml::shorten;
-use super::{notes, scalar, task};
 use crate::error::ErrorCode;
 use crate::template;
 use crate::template::{Piece, Reference, Root, Step};
 
-/// All names that a file declares.
-pub(super) struct Names<'n> {
-    /// From a task id to the index of the first task with that id.
-    pub(super) tasks: IndexMap<&'n str, usize>,
-    inputs: &'n IndexMap<String, Value>,
-    files: &'n IndexMap<String, String>,
-    /// By task index, the id as written.
-    pub(super) ids: Vec<Option<&'n str>>,
-    /// By task index, the method as written.
-    methods: Vec<Option<&'n str>>,
-    /// The catalog's answer for each method that is used.
-    pub(super) catalog: IndexMap<&'n str, Option<MethodInfo>>,
-    visits: Visits,
-    /// Names given to tasks in addition to their ids; references cannot use them.
-    pub(super) named: IndexMap<&'n str, &'n str>,
-}
-
-/// The id of a task, if it has one that is text.
-pub(super) fn id_of(task: &Node) -> Option<&str> {
-    text_of(task, "id")
-}
-
-/// The id, or the field that stands in for it.
-fn named_id(task: &Node) -> Option<&str> {
-    match fields::standin_of(task, "id", &task::PLACE).map(|node| &node.kind) {
-        Some(Kind::Text(text)) if scalar::is_id(text) => Some(text),
-        _ => None,
-    }
-}
-
-pub(super) fn text_of<'n>(task: &'n Node, field: &str) -> Option<&'n str> {
-    match &task.kind {
-        Kind::Object(fields) => match fields.get(field) {
-            Some((_, Node { kind: Kind::Text(text), .. })) => Some(text),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-impl<'n> Names<'n> {
-    pub(super) fn collect(
-        checker: &mut Checker<'_>,
-        nodes: &'n [Node],
-        inputs: &'n IndexMap<String, Value>,
-        files: &'n IndexMap<String, String>,
-    ) -> Self {
-        let mut tasks: IndexMap<&str, usize> = IndexMap::with_capacity(nodes.len());
-        let mut methods = Vec::with_capacity(nodes.len());
-        let mut named = IndexMap::new();
-        let mut catalog: IndexMap<&str, Option<MethodInfo>> = IndexMap::new();
-        for (index, node) in nodes.iter().enumerate() {
-            let method = text_of(node, "method");
-            methods.push(method);
-            if let Some(method) = method
-                && !catalog.contains_key(method)
-            {
-                catalog.insert(method, checker.catalog.method(method));
-            }
-            if let Some(id) = id_of(node) {
-                if let Some(name) = text_of(node, "name") {
-                    named.entry(name).or_insert(id);
-                }
-                match tasks.entry(id) {
-                    indexmap::map::Entry::Vacant(entry) => {
-                        entry.insert(index);
-                    }
-                    indexmap::map::Entry::Occupied(entry) => {
-                        let first = id_spot(&nodes[*entry.get()]);
-                        let root = At::Root;
-                        let message = if first.line > 0 {
-                            format!("task id `{id}` is used twice: first in line {}", first.line)
-                        } else {
-                            format!("task id `{id}` is used twice: first in tasks[{}]", entry.get())
-                        };
-                        let hint = "give each task an id of its own".to_owned();
-                        checker.wrong(id_spot(node), root.key("tasks").index(index).key("id"), message, Some(hint));
-                    }
-                }
-            }
-        }
-        // A task without an id may have it under another key; references to that are not reported as well.
-        for (index, node) in nodes.iter().enumerate() {
-            if let Some(id) = id_of(node).is_none().then(|| named_id(node)).flatten() {
-                tasks.entry(id).or_insert(index);
-            }
-        }
-        Self {
-            ids: nodes.iter().map(id_of).collect(),
-            tasks,
-            inputs,
-            files,
-            methods,
-            catalog,
-            visits: Visits::default(),
-            named,
-        }
-    }
-
-    /// Checks every reference in a value and returns the tasks that it names. `own` is the task that the value belongs
-    /// to.
+impl Names<'_> {
+    /// Checks every reference in a value and tells the tasks that it names. `own` is the task that it belongs to.
     pub(super) fn references(
         &self,
         checker: &mut Checker<'_>,
@@ -456,37 +356,4 @@ fn undeclared<'k>(
         None => format!("declare it under `{group}`"),
     };
     (format!("{reference}: there is no {what} `{}`", shorten(name)), Some(hint))
-}
-
-fn id_spot(task: &Node) -> Spot {
-    match &task.kind {
-        Kind::Object(fields) => fields.get("id").map_or(task.spot, |(_, node)| node.spot),
-        _ => task.spot,
-    }
-}
-
-/// The place in the source of `text[offset..]`, which begins with `${`. The n-th `${` of the text is the n-th of the
-/// value's source. If escapes or aliases hide it, the result is the place of the whole value.
-pub(super) fn inside(source: &str, spot: Spot, text: &str, offset: usize) -> Spot {
-    place_in(source, spot, text, offset, "${")
-}
-
-/// As [`inside`], for any text that begins with `mark`.
-pub(super) fn place_in(source: &str, spot: Spot, text: &str, offset: usize, mark: &str) -> Spot {
-    let (Some(written), Some(before)) = (source.get(spot.start..spot.end), text.get(..offset)) else { return spot };
-    let nth = before.matches(mark).count();
-    if written.matches(mark).count() != text.matches(mark).count() {
-        return spot;
-    }
-    let Some((found, _)) = written.match_indices(mark).nth(nth) else { return spot };
-    let start = spot.start + found;
-    let lines = written[..found].bytes().filter(|&byte| byte == b'\n').count();
-    let line_start = source[..start].rfind('\n').map_or(0, |newline| newline + 1);
-    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-    Spot {
-        line: spot.line.saturating_add(number(lines)),
-        column: number(source[line_start..start].chars().count() + 1),
-        start,
-        end: spot.end,
-    }
 }

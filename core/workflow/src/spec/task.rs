@@ -2,52 +2,22 @@
 
 use serde_json::{Map, Value};
 
-use super::catalog::{ENVIRONMENT, Language, MethodInfo, PathSegment, Violation};
-use super::check::Checker;
+use super::catalog::{ENVIRONMENT, MethodInfo, PathSegment, Violation};
+use super::checker::Checker;
 use super::cycle::Wanted;
-use super::fields::{Held, Holder, Place, about_task, no_advice};
+use super::fields::{Held, Holder, Place, TASK, no_advice};
+use super::names::Names;
 use super::problem::closest;
 use super::providers;
-use super::references::{Names, inside};
 use super::scalar;
-use super::tree::{At, Fields, Kind, Node, Spot};
+use super::tree::{At, Fields, Kind, Node, Spot, inside};
 use super::workflow::{Backoff, Priority, RetryPolicy, Task};
 use super::yaml::shorten;
 use crate::error::ErrorCode;
 use crate::id::{MethodName, ProviderName, QueueName, TaskId};
 use crate::template;
-use crate::template::Piece;
+use crate::template::{Language, Piece};
 
-pub(super) const PLACE: Place =
-    Place { what: "the task", known: FIELDS, accepted: &[], elsewhere: ELSEWHERE, advice: about_task };
-const FIELDS: &[&str] =
-    &["id", "method", "provider", "priority", "queue", "timeout", "retry", "parameters", "dependencies"];
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("depends_on", "dependencies"),
-    ("depends", "dependencies"),
-    ("needs", "dependencies"),
-    ("after", "dependencies"),
-    ("upstream", "dependencies"),
-    ("params", "parameters"),
-    ("args", "parameters"),
-    ("arguments", "parameters"),
-    ("with", "parameters"),
-    ("inputs", "parameters"),
-    ("input", "parameters"),
-    ("config", "parameters"),
-    ("uses", "method"),
-    ("type", "method"),
-    ("action", "method"),
-    ("protocol", "method"),
-    ("name", "id"),
-    ("key", "id"),
-    ("retries", "retry"),
-    ("retry_policy", "retry"),
-    ("max_attempts", "retry"),
-    ("max_retries", "retry"),
-    ("timeout_seconds", "timeout"),
-    ("pool", "queue"),
-];
 const RETRY_PLACE: Place =
     Place { what: "`retry`", known: RETRY, accepted: &[], elsewhere: RETRY_ELSEWHERE, advice: no_advice };
 const RETRY: &[&str] = &["max_attempts", "backoff", "initial_delay", "max_delay", "jitter"];
@@ -94,7 +64,7 @@ fn one(
     wanted: &mut Vec<Wanted>,
 ) -> Option<Task> {
     let fields = checker.object(node, at, "a task")?;
-    let held = checker.known(node, at, &PLACE);
+    let held = checker.known(node, at, &TASK);
     let id = id(checker, node, fields, &held, at);
     let method = method(checker, node, fields, &held, at, names);
     let provider = providers::named(checker, fields, at);

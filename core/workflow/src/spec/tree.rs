@@ -117,3 +117,40 @@ impl fmt::Display for At<'_> {
         }
     }
 }
+
+/// The text of a field, if the node is an object that has it as text.
+pub(super) fn text_of<'n>(node: &'n Node, field: &str) -> Option<&'n str> {
+    match &node.kind {
+        Kind::Object(fields) => match fields.get(field) {
+            Some((_, Node { kind: Kind::Text(text), .. })) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The place of `text[offset..]`, which begins with `${`, in the source: its n-th `${` is that of the value's source.
+/// Where escapes or aliases hide it, the value's own place.
+pub(super) fn inside(source: &str, spot: Spot, text: &str, offset: usize) -> Spot {
+    place_in(source, spot, text, offset, "${")
+}
+
+/// The same of anything else that begins with `mark`.
+pub(super) fn place_in(source: &str, spot: Spot, text: &str, offset: usize, mark: &str) -> Spot {
+    let (Some(written), Some(before)) = (source.get(spot.start..spot.end), text.get(..offset)) else { return spot };
+    let nth = before.matches(mark).count();
+    if written.matches(mark).count() != text.matches(mark).count() {
+        return spot;
+    }
+    let Some((found, _)) = written.match_indices(mark).nth(nth) else { return spot };
+    let start = spot.start + found;
+    let lines = written[..found].bytes().filter(|&byte| byte == b'\n').count();
+    let line_start = source[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    Spot {
+        line: spot.line.saturating_add(number(lines)),
+        column: number(source[line_start..start].chars().count() + 1),
+        start,
+        end: spot.end,
+    }
+}

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::{MethodName, ProviderName, QueueName, TaskId};
-use crate::spec::Language;
+use crate::template::Language;
 
 /// A workflow that was checked: ids are unique, dependencies and references exist, there is no cycle, methods are known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,14 +129,4 @@ impl Default for RetryPolicy {
             jitter: 0.0,
         }
     }
-}
-
-/// A file that travels with a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FileContent {
-    /// UTF-8 text: `${files.x}` gives the text, `${files.x.base64}` its encoding.
-    Text(String),
-    /// Any other content, as standard base64: only `${files.x.base64}` works.
-    Base64(String),
 }

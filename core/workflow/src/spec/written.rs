@@ -1,7 +1,7 @@
 //! Texts in the parameters of a checked workflow, such as programs and addresses, with their places. They are for
 //! callers that can check more than the schema says, for instance with an interpreter.
 
-use super::check::Limits;
+use super::limits::Limits;
 use super::problem::{Note, Problem};
 use super::tree::{Kind, Node, Spot};
 use super::workflow::{Task, Workflow};

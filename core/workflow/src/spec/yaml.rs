@@ -11,7 +11,7 @@ use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag}
 use indexmap::map::Entry;
 use serde_json::Number;
 
-use super::check::Limits;
+use super::limits::Limits;
 use super::problem::Problem;
 use super::tree::{Fields, Kind, Node, Spot};
 use crate::error::ErrorCode;

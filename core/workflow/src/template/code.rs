@@ -12,12 +12,24 @@ mod url;
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::budget::Budget;
 use super::parse::{Piece, Reference, parse};
 use super::resolve::{Scope, TemplateError, lookup};
-use crate::spec::Language;
+
+/// The language of a code parameter: its rules say how a value is written into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    /// Python 3 source text.
+    Python,
+    /// Shell source text, for a POSIX shell or bash. The values of its references are passed in [`ENVIRONMENT`](crate::spec::ENVIRONMENT).
+    Shell,
+    /// The address of a request: a URL of http or https, or a path.
+    Url,
+}
 
 /// Program text whose references have been replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

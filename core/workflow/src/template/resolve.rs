@@ -5,12 +5,22 @@ use std::fmt::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::budget::{Budget, OverBudget};
 use super::parse::{Piece, Reference, Root, Step, SyntaxError, parse, written_step};
-use crate::spec::FileContent;
+
+/// A file that travels with a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileContent {
+    /// UTF-8 text: `${files.x}` is it, `${files.x.base64}` its encoding.
+    Text(String),
+    /// Anything else, as standard base64: only `${files.x.base64}` works.
+    Base64(String),
+}
 
 /// Path to a value inside parameters or outputs, in the form of messages: `messages[0].content`, `headers['x y']`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use gleitzeit_workflow::spec::Language;
+use gleitzeit_workflow::template::Language;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};

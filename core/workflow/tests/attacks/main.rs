@@ -11,8 +11,7 @@ mod url;
 use std::borrow::Cow;
 use std::path::Path;
 
-use gleitzeit_workflow::spec::Language;
-use gleitzeit_workflow::template::{Budget, Root, Scope, resolve_code};
+use gleitzeit_workflow::template::{Budget, Language, Root, Scope, resolve_code};
 use serde_json::Value;
 
 struct Fixed<'v>(&'v Value);

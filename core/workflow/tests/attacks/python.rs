@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use gleitzeit_workflow::spec::Language;
+use gleitzeit_workflow::template::Language;
 use serde_json::{Value, json};
 
 use super::{filled, hostile, untouched};

@@ -4,8 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gleitzeit_workflow::spec::Language;
-use gleitzeit_workflow::template::{Budget, Filled, check_code, resolve_code};
+use gleitzeit_workflow::template::{Budget, Filled, Language, check_code, resolve_code};
 use serde_json::json;
 
 use super::{Fixed, hostile, untouched};

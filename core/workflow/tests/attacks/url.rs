@@ -1,7 +1,7 @@
 //! Values in addresses: whatever they contain, the address leads to the same host and the same depth of path, and a
 //! server that decodes it finds the value there.
 
-use gleitzeit_workflow::spec::Language;
+use gleitzeit_workflow::template::Language;
 use proptest::prelude::*;
 use serde_json::json;
 use url::{Url, form_urlencoded};

@@ -1,9 +1,8 @@
 //! The checker: every problem of a file, with its place.
 
 use gleitzeit_workflow::ErrorCode;
-use gleitzeit_workflow::spec::{
-    Catalog, Language, Limits, MethodInfo, Violation, Workflow, check, check_bytes, examine,
-};
+use gleitzeit_workflow::spec::{Catalog, Limits, MethodInfo, Violation, Workflow, check, check_bytes, examine};
+use gleitzeit_workflow::template::Language;
 use serde_json::{Value, json};
 
 mod names;

@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
 use gleitzeit_workflow::error::ErrorCode;
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, LOCATION, USER_AGENT,
+    LOCATION, USER_AGENT,
 };
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 use tokio::time::Instant;
 
 use super::address;
 use super::request::Request;
+use super::service::Service;
 use super::text::header_text;
 use crate::call::CallError;
 use crate::client;
@@ -21,74 +21,11 @@ use crate::client;
 /// The pause before a request that reached no server is sent again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The shortest secret that is replaced; a shorter text is not a secret, and would match everywhere.
-const SHORTEST_SECRET: usize = 4;
-/// The headers that are kept when a redirect leads to another server.
+/// Headers that a redirect to another server keeps.
 const PUBLIC: [HeaderName; 7] =
     [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT];
 
-/// The one service that a provider is for.
-pub(super) struct Service {
-    base: Url,
-    header: Option<(HeaderName, HeaderValue)>,
-}
-
-impl Service {
-    /// A service at `base_url`, with the authentication header.
-    ///
-    /// # Errors
-    /// If either cannot be used; the text contains no secret.
-    pub(super) fn new(base_url: &str, header: Option<(String, String)>) -> Result<Self, String> {
-        let base = Url::parse(base_url).map_err(|error| format!("`base_url` is no address: {error}"))?;
-        let header = header.map(|(name, value)| {
-            let name = HeaderName::try_from(name).map_err(|_| "the header's name is none".to_owned())?;
-            let mut value = HeaderValue::try_from(value).map_err(|_| "the secret fits into no header".to_owned())?;
-            value.set_sensitive(true);
-            Ok::<_, String>((name, value))
-        });
-        Ok(Self { base, header: header.transpose()? })
-    }
-
-    pub(super) fn base_url(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
-    }
-
-    /// The address of a path below the service's own address.
-    pub(super) fn url_of(&self, path: &str) -> Result<Url, url::ParseError> {
-        Url::parse(&format!("{}{path}", self.base_url()))
-    }
-
-    /// A GET request for a path below the service's own address.
-    pub(super) fn get(&self, client: &Client, path: &str) -> RequestBuilder {
-        let request = client.get(format!("{}{path}", self.base_url()));
-        match &self.header {
-            Some((name, value)) => request.header(name, value),
-            None => request,
-        }
-    }
-
-    /// Whether an address is the service's own or below it: only such addresses get the authentication header.
-    pub(super) fn is_at(&self, url: &Url) -> bool {
-        let base = self.base.path().trim_end_matches('/');
-        let below = url.path().strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        self.base.origin() == url.origin() && below
-    }
-
-    /// What an answer must not reveal: the authentication header and the secrets in it.
-    pub(super) fn secrets(&self) -> Vec<Vec<u8>> {
-        let Some((_, value)) = &self.header else { return Vec::new() };
-        let whole = value.as_bytes().to_vec();
-        let bare = whole.split(|byte| *byte == b' ').next_back().unwrap_or_default().to_vec();
-        let basic = value.to_str().ok().and_then(|value| value.strip_prefix("Basic "));
-        let decoded = basic.and_then(|it| base64::engine::general_purpose::STANDARD.decode(it).ok());
-        let password = decoded.and_then(|it| Some(it.splitn(2, |byte| *byte == b':').nth(1)?.to_vec()));
-        let mut secrets: Vec<Vec<u8>> = [Some(whole), Some(bare), password].into_iter().flatten().collect();
-        secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
-        secrets
-    }
-}
-
-/// The settings for sending a request.
+/// What it takes to ask.
 pub(super) struct Exchange<'a> {
     pub(super) client: &'a Client,
     pub(super) service: Option<&'a Service>,
@@ -148,10 +85,8 @@ impl Exchange<'_> {
         let (mut pause, mut left) = (FIRST_PAUSE, self.retries);
         loop {
             let mut headers = headers.clone();
-            if let Some((name, value)) =
-                self.service.filter(|service| service.is_at(url)).and_then(|service| service.header.as_ref())
-            {
-                // Replaces a header of the same name from the task.
+            if let Some((name, value)) = self.service.and_then(|service| service.header_for(url)) {
+                // In the place of one that the task gives.
                 headers.insert(name, value.clone());
             }
             let mut request = self.client.request(method.clone(), url.clone()).headers(headers);

@@ -13,7 +13,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::coding;
-use super::exchange::Service;
+use super::service::Service;
 use crate::call::CallError;
 
 const MAX_REDIRECTS: u32 = 20;

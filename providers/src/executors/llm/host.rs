@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use crate::connection::{BaseUrl, clean_url};
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// The variable that `ollama` reads; if it is unset, the address is [`DEFAULT`].
 const VARIABLE: &str = "OLLAMA_HOST";

@@ -7,7 +7,7 @@ use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
 use super::config::Api;
-use super::service::Target;
+use super::target::Target;
 use crate::call::CallError;
 use crate::client;
 

@@ -12,11 +12,12 @@ use tokio::sync::OnceCell;
 
 use super::config::Api;
 use super::silence::Patience;
+use super::target::Target;
 use super::{host, refusal};
 use crate::call::CallError;
 use crate::client;
 use crate::connection::{Authentication, Connection};
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// A server and how to reach it.
 pub(super) struct Service {
@@ -25,16 +26,6 @@ pub(super) struct Service {
     authentication: Authentication,
     settings: Settings,
     client: OnceCell<Client>,
-}
-
-/// The address and credentials of a request, read again for each one.
-pub(super) struct Target {
-    pub(super) url: String,
-    header: Option<(HeaderName, HeaderValue)>,
-    /// The texts that must never be shown.
-    pub(super) secrets: Vec<String>,
-    /// The source of the secret, if one is sent.
-    pub(super) secret_from: Option<String>,
 }
 
 /// An answer that has begun.

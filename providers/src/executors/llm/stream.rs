@@ -189,7 +189,7 @@ impl<'a> Lines<'a> {
         Self { service, begun, limit, buffer: Vec::new(), taken: 0, searched: 0, ended: false }
     }
 
-    fn target(&self) -> &super::service::Target {
+    fn target(&self) -> &super::target::Target {
         &self.begun.target
     }
 

@@ -3,7 +3,7 @@
 use gleitzeit_protocols::yaml::{Fields, Reader};
 
 use super::capture::StreamLimits;
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// Results travel in one frame, so a longer one could not be delivered.
 const MAX_TEXT: u64 = 8 << 20;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::executors::process::readiness::{NotReady, PATIENCE};
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 const PROBE: &str = "import sys\nprint(sys.executable)\nprint(*sys.version_info[:2])\n\
     for name in ('ctypes', 'json', 'resource'):\n    try: __import__(name)\n    except ImportError: print(name)";

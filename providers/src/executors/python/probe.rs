@@ -6,7 +6,7 @@ use super::server::{Namespaces, Server, Start};
 use super::{interpreter, server_config, way};
 use crate::executors::process::readiness::{NotReady, PATIENCE};
 use crate::executors::process::workspace::Workspace;
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// The reason why strict is not possible, if there is one.
 pub(super) fn strict(options: &Options, settings: &Settings) -> Result<(), String> {

@@ -17,8 +17,8 @@ use crate::executors::process::confined::Confinement;
 use crate::executors::process::group::{self, Leader};
 use crate::executors::process::limits::Sandbox;
 use crate::executors::process::system_calls::{self, Stage};
-use crate::factory::Settings;
 use crate::platform::own_session;
+use crate::settings::Settings;
 
 const OUTER: &str = include_str!("outer.sh");
 const FIRST: &str = include_str!("first.sh");

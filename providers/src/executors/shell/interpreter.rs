@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::options::Options;
 use crate::call::CallError;
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// The shells that a task may ask for instead of the provider's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

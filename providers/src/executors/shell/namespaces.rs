@@ -7,8 +7,8 @@ use tokio::time::timeout;
 
 use crate::executors::process::limits::Sandbox;
 use crate::executors::process::readiness::{NotReady, PATIENCE};
-use crate::factory::Settings;
 use crate::platform::Way;
+use crate::settings::Settings;
 
 /// A process namespace. Its first process dies last, and nothing survives it.
 const COMMON: &[&str] = &["--fork", "--pid", "--mount-proc", "--kill-child"];

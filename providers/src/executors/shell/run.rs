@@ -20,7 +20,7 @@ use crate::call::{Call, CallError, Context};
 use crate::executors::process::capture::{Captured, tail};
 use crate::executors::process::watch::{too_many, watch};
 use crate::executors::process::workspace::{Workspace, clear};
-use crate::factory::Settings;
+use crate::settings::Settings;
 
 /// Once the family is dead its streams end at once; only a process that escaped can keep them open longer.
 const DRAIN: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 use gleitzeit_run::event::{TaskCompleted, WorkflowCancelRequested};
 use gleitzeit_run::id::{Epoch, Seq};
 use gleitzeit_run::secret::Secret;
-use gleitzeit_workflow::spec::FileContent;
+use gleitzeit_workflow::template::FileContent;
 use gleitzeit_workflow::time::Timestamp;
 use serde_json::json;
 use uuid::Uuid;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::references::text_of;
+use super::super::tree::text_of;
 use super::super::tree::{Fields, Kind, Node, Spot};
 use super::edit::{Edits, quoted};
 use super::{Migration, field, tasks_of};

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::references::{id_of, main_path, text_of};
+use super::super::names::id_of;
+use super::super::references::main_path;
+use super::super::tree::text_of;
 use super::super::tree::{Kind, Node};
 use super::edit::{Edits, quoted};
 use super::{Migration, field, tasks_of};

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::super::references::{id_of, text_of};
+use super::super::names::id_of;
 use super::super::scalar::{id_from, is_id};
 use super::super::task::RESERVED;
+use super::super::tree::text_of;
 use super::super::tree::{Kind, Node};
 use super::edit::Edits;
 use super::{Migration, field, tasks_of};

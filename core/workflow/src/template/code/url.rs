@@ -303,9 +303,9 @@ fn is_host_and_port(text: &str) -> bool {
 mod tests {
     use serde_json::json;
 
+    use super::super::Language;
     use super::super::{check_code, resolve_code};
     use super::*;
-    use crate::spec::Language;
     use crate::template::{Budget, Root, Scope};
 
     struct Fixed(Value);

@@ -286,7 +286,7 @@ async fn a_secret_is_sent_and_never_shown() {
 #[tokio::test]
 async fn the_shipped_providers_go_nowhere_unasked() {
     let shipped = |name: &str| {
-        let definition = crate::definition::shipped().into_iter().find(|it| it.name == name).expect("shipped");
+        let definition = crate::load::shipped().into_iter().find(|it| it.name == name).expect("shipped");
         let settings = Settings::from_env(|name| (name == "OPENAI_API_KEY").then(|| "sk-at-hand".into()));
         Factory::build(&definition, &Registry::shipped(), &settings).expect("builds")
     };

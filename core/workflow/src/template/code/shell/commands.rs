@@ -4,8 +4,7 @@
 //!
 //! If dash and bash differ, a place counts as a command's name if either treats it as one.
 
-use super::lexer::Lost;
-use super::refusal::Refusal;
+use super::refusal::{Lost, Refusal};
 
 /// The construct that encloses the commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Here-documents. The line that ends one is found before its text is read.
 
 use super::commands::Here;
-use super::lexer::{Frame, Lexer, Lost, VALUE, is_backquotes};
-use super::refusal::Refusal;
+use super::lexer::{Frame, Lexer, VALUE, is_backquotes};
+use super::refusal::{Lost, Refusal};
 
 impl Lexer<'_> {
     /// Reads `<<` and the delimiter.

@@ -2,7 +2,7 @@
 //! nothing after that place is judged.
 
 use super::commands::{Commands, Here, Kind};
-use super::refusal::Refusal;
+use super::refusal::{Lost, Refusal};
 
 /// Stands for a reference in the source; UTF-8 text never contains this byte.
 pub(super) const VALUE: u8 = 0xff;
@@ -20,11 +20,7 @@ pub(super) enum Spot {
     Comment,
 }
 
-/// From here on it cannot be determined how the text is read; holds the construct that caused it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lost(pub(super) &'static str);
-
-/// A construct that is open around a place.
+/// What is open around a place.
 #[derive(Debug)]
 pub(super) enum Frame {
     Commands(Commands),

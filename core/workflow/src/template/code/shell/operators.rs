@@ -1,7 +1,8 @@
 //! Words and operators of commands.
 
 use super::commands::{Commands, Kind, Redirection};
-use super::lexer::{Frame, Lexer, Lost, Spot, VALUE, is_backquotes};
+use super::lexer::{Frame, Lexer, Spot, VALUE, is_backquotes};
+use super::refusal::Lost;
 
 impl Lexer<'_> {
     pub(super) fn commands(&mut self) -> Result<&mut Commands, Lost> {

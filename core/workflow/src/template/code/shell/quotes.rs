@@ -1,8 +1,8 @@
 //! Quotes, expansions and arithmetic.
 
 use super::commands::{Commands, Kind};
-use super::lexer::{Frame, Lexer, Lost, Spot, VALUE};
-use super::refusal::Refusal;
+use super::lexer::{Frame, Lexer, Spot, VALUE};
+use super::refusal::{Lost, Refusal};
 
 impl Lexer<'_> {
     pub(super) fn single(&mut self, byte: u8) -> Result<(), Lost> {

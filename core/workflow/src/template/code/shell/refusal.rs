@@ -2,6 +2,10 @@
 
 use crate::template::parse::Reference;
 
+/// It cannot be told any more how the text is read: because of what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lost(pub(super) &'static str);
+
 /// Why a reference is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {

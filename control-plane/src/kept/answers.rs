@@ -5,8 +5,7 @@ use gleitzeit_proto::{status, v1};
 use gleitzeit_workflow::{ErrorCode, Failure};
 use tonic::{Request, Response, Status};
 
-use crate::api::runs::{Listing, listing};
-use crate::api::{Answer, Answers, State, run_id};
+use crate::api::{Answer, Answers, Listing, State, listing, run_id};
 use crate::kept::Kept;
 
 impl Kept {

@@ -1,0 +1,74 @@
+//! The one service that a provider is for: its address, and who may see the header that shows who the provider is.
+
+use base64::Engine as _;
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Client, RequestBuilder, Url};
+
+/// What is shorter is no secret, and would be found everywhere.
+const SHORTEST_SECRET: usize = 4;
+
+/// The one service that a provider is for.
+pub(super) struct Service {
+    base: Url,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Service {
+    /// At an address, with the header that shows who the provider is.
+    ///
+    /// # Errors
+    /// If either cannot be used; the text holds no secret.
+    pub(super) fn new(base_url: &str, header: Option<(String, String)>) -> Result<Self, String> {
+        let base = Url::parse(base_url).map_err(|error| format!("`base_url` is no address: {error}"))?;
+        let header = header.map(|(name, value)| {
+            let name = HeaderName::try_from(name).map_err(|_| "the header's name is none".to_owned())?;
+            let mut value = HeaderValue::try_from(value).map_err(|_| "the secret fits into no header".to_owned())?;
+            value.set_sensitive(true);
+            Ok::<_, String>((name, value))
+        });
+        Ok(Self { base, header: header.transpose()? })
+    }
+
+    pub(super) fn base_url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// The address of a path below the service's own.
+    pub(super) fn url_of(&self, path: &str) -> Result<Url, url::ParseError> {
+        Url::parse(&format!("{}{path}", self.base_url()))
+    }
+
+    /// A GET of a path below the service's own.
+    pub(super) fn get(&self, client: &Client, path: &str) -> RequestBuilder {
+        let request = client.get(format!("{}{path}", self.base_url()));
+        match &self.header {
+            Some((name, value)) => request.header(name, value),
+            None => request,
+        }
+    }
+
+    /// The header that shows who the provider is, for an address that may get it.
+    pub(super) fn header_for(&self, url: &Url) -> Option<&(HeaderName, HeaderValue)> {
+        self.header.as_ref().filter(|_| self.is_at(url))
+    }
+
+    /// Whether an address is the service's own or below it: nobody else gets its header.
+    pub(super) fn is_at(&self, url: &Url) -> bool {
+        let base = self.base.path().trim_end_matches('/');
+        let below = url.path().strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.base.origin() == url.origin() && below
+    }
+
+    /// What of an answer must not be shown: the header that shows who the provider is, and what is secret in it.
+    pub(super) fn secrets(&self) -> Vec<Vec<u8>> {
+        let Some((_, value)) = &self.header else { return Vec::new() };
+        let whole = value.as_bytes().to_vec();
+        let bare = whole.split(|byte| *byte == b' ').next_back().unwrap_or_default().to_vec();
+        let basic = value.to_str().ok().and_then(|value| value.strip_prefix("Basic "));
+        let decoded = basic.and_then(|it| base64::engine::general_purpose::STANDARD.decode(it).ok());
+        let password = decoded.and_then(|it| Some(it.splitn(2, |byte| *byte == b':').nth(1)?.to_vec()));
+        let mut secrets: Vec<Vec<u8>> = [Some(whole), Some(bare), password].into_iter().flatten().collect();
+        secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
+        secrets
+    }
+}

@@ -1,0 +1,36 @@
+//! Text that others wrote, made fit for a terminal.
+
+use crate::{sink, width};
+
+/// The first line of a text, cut to `limit` characters, without control characters.
+pub(crate) fn first_line(text: &str, limit: usize) -> String {
+    let line = clean(text.lines().next().unwrap_or_default());
+    width::cut(&line, limit)
+}
+
+/// The last lines of a text, at most so many, and whether others stand before them. Blank ones at its end do not count.
+pub(crate) fn last_lines(text: &str, most: usize) -> (&str, bool) {
+    let text = text.trim_end();
+    match text.rmatch_indices('\n').nth(most.saturating_sub(1)) {
+        Some((newline, _)) => (&text[newline + 1..], true),
+        None => (text, false),
+    }
+}
+
+/// Without characters that a terminal would obey: what a task says must not move anybody's cursor, nor turn around what
+/// stands beside it.
+pub(crate) fn clean(text: &str) -> String {
+    let text = sink::visible(text);
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_task_says_cannot_steer_the_terminal() {
+        assert_eq!(first_line("a\u{1b}[2Jb\nc", 80), "a\u{fffd}[2Jb");
+        assert_eq!(first_line("rm \u{202e}dab", 80), "rm <U+202E>dab");
+    }
+}
