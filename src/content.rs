@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gleitzeit_providers::syntax::{self, Mistake, Unchecked};
-use gleitzeit_workflow::spec::{Limits, Note, Problem, Task, Workflow, Written, unfilled, written};
+use gleitzeit_workflow::spec::{Limits, Note, ParameterText, Problem, Task, Workflow, template_position, written};
 use gleitzeit_workflow::template::{self, Language, Piece};
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 mod batch;
 mod events;
 mod explain;
-mod looked;
+mod inspected;
 mod outlet;
 mod page;
 mod reflection;
@@ -36,8 +36,8 @@ use tonic::service::Routes;
 use tonic::service::interceptor::{InterceptedService, Interceptor};
 use tonic::{Request, Response, Status};
 
-pub use crate::api::looked::Kind;
-pub(crate) use crate::api::looked::Looked;
+pub(crate) use crate::api::inspected::InspectedStore;
+pub use crate::api::inspected::Kind;
 use crate::api::outlet::Outlets;
 use crate::api::refusal::Refusals;
 pub(crate) use crate::api::runs::{Listing, listing};
@@ -159,7 +159,7 @@ impl Interceptor for Authorize {
 }
 
 pub(crate) type Answer<T> = Result<Response<T>, Status>;
-/// Messages of one answer, as they come.
+/// The messages of a streaming answer.
 pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -226,7 +226,7 @@ fn connection_of<T>(request: &Request<T>) -> Option<Connection> {
     request.extensions().get::<Connection>().cloned()
 }
 
-/// The id in a request.
+/// Parses the run id of a request.
 pub(crate) fn run_id(text: &str) -> Result<RunId, Status> {
     text.parse().map_err(|_| status::malformed("run_id", "expected a run's full id, such as `0198…-…`, a UUID"))
 }

@@ -34,7 +34,7 @@ pub(crate) use inbox::Entrance;
 pub(crate) use local::Local;
 pub(crate) use machine::HubTask;
 use message::ToMachine;
-use said::Said;
+use so_far::ProgressSoFar;
 pub(crate) use socket::{Pings, layer};
 
 /// How long to wait for an answer of the hub's task.

@@ -4,13 +4,13 @@ use thiserror::Error;
 
 use crate::schema::SchemaError;
 
-/// A protocol that cannot be registered.
+/// Why a protocol cannot be registered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Conflict {
-    /// The same name and version with other schemas.
+    /// The name and version are known with other schemas.
     #[error("protocol `{id}` is registered with other schemas ({differences}); give the changed one a new version")]
     Mismatch {
-        /// Such as `math/v1`.
+        /// The name and version, such as `math/v1`.
         id: String,
         /// Where they differ.
         differences: String,
@@ -18,11 +18,11 @@ pub enum Conflict {
     /// A schema does not compile.
     #[error("`{field}` of method `{method}` is no valid schema")]
     Schema {
-        /// Full name.
+        /// The full name of the method.
         method: String,
         /// `parameters` or `returns`.
         field: &'static str,
-        /// Why.
+        /// What is wrong with the schema.
         #[source]
         cause: SchemaError,
     },

@@ -43,7 +43,7 @@ pub enum LearnError {
     Conflict(#[from] Conflict),
 }
 
-/// A protocol that was read and compiled, to be added later.
+/// A parsed and compiled protocol, to be added later.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     known: Arc<Known>,

@@ -36,7 +36,7 @@ pub struct Context {
     pub run_id: String,
     /// For logs and for the called code.
     pub task_id: String,
-    /// The trace id that everything about the run carries.
+    /// The trace id of everything that belongs to the run.
     pub correlation_id: String,
     /// The W3C trace context for requests that the call makes: of its own span if that is exported, otherwise of the
     /// attempt. Empty if there is none.

@@ -1,4 +1,4 @@
-//! Provider YAML: read and checked, every problem with its place.
+//! Reads and checks provider YAML; every problem has a place.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ const FIELDS: &[&str] = &[
 ];
 
 impl Definition {
-    /// Reads provider YAML; `file` is named in problems.
+    /// Parses provider YAML; problems refer to it as `file`.
     ///
     /// # Errors
     /// All problems, each with its place.
@@ -92,7 +92,7 @@ fn read(reader: &mut Reader, file: &str, node: &Node) -> Option<Definition> {
     })
 }
 
-/// What connects must say where to; what does not must not seem to.
+/// An executor that connects must be told where to; for others a connection is an error.
 fn check_connection(reader: &mut Reader, executor: &str, fields: &Fields<'_>) {
     match Factory::connects(executor) {
         Some(Connects::Always) if fields.get("connection").is_none() => {
@@ -151,7 +151,7 @@ pub fn shipped() -> Vec<Definition> {
 /// Reads one provider file.
 ///
 /// # Errors
-/// All its problems.
+/// All problems of the file.
 pub fn load_file(path: &Path) -> Result<Definition, Vec<Problem>> {
     let text = read_file(path).map_err(|problem| vec![problem])?;
     Definition::parse(&path.display().to_string(), &text)
@@ -160,7 +160,8 @@ pub fn load_file(path: &Path) -> Result<Definition, Vec<Problem>> {
 /// Reads all `*.yaml` and `*.yml` files of a folder, in the order of their names.
 ///
 /// # Errors
-/// All problems of all files. A name that two files of the folder give is one: which of them comes later is chance.
+/// All problems of all files. Two files of the folder that use the same name are a problem, because their order is
+/// arbitrary.
 pub fn load_dir(path: &Path) -> Result<Vec<Definition>, Vec<Problem>> {
     let mut definitions: Vec<Definition> = Vec::new();
     let mut problems = Vec::new();

@@ -9,21 +9,21 @@ use gleitzeit_tls::Trust;
 
 use crate::platform::{PORTABLE, Way, is_chosen};
 
-/// What the shell knows of the machine; executors read no environment themselves.
+/// The machine's settings, collected by the shell: executors do not read the environment themselves.
 #[derive(Clone)]
 pub struct Settings {
-    /// `PATH`, in which interpreters are looked up; handed on to called code.
+    /// `PATH`, in which interpreters are looked up; passed on to called code.
     pub path: OsString,
-    /// `HOME`, handed on to called code so that packages of the user are found.
+    /// `HOME`, passed on to called code so that the user's packages are found.
     pub home: Option<OsString>,
-    /// Where temporary folders are made.
+    /// The folder in which temporary folders are created.
     pub temp: PathBuf,
-    /// How many CPUs there are: executors that start processes take four calls at a time for each, and at least eight.
+    /// The number of CPUs: executors that start processes take four calls per CPU at a time, and at least eight.
     pub cpus: u32,
-    /// The roots that are trusted when a service shows its certificate.
+    /// The root certificates that are trusted for services.
     pub trust: Trust,
-    /// Whether calls are held together by process groups alone also where the kernel has better means: the variable
-    /// `GLEITZEIT_PORTABLE`. Off Linux they always are.
+    /// Whether calls are held together by process groups alone, even where the kernel has better means; set by the
+    /// variable `GLEITZEIT_PORTABLE`. On systems other than Linux this is always so.
     pub portable: bool,
     /// Reads an environment variable that a definition names, for addresses and secrets.
     pub environment: Environment,
@@ -45,7 +45,7 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// From the environment that the shell reads.
+    /// Reads the settings from the environment.
     pub fn from_env(read: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
         let cpus = std::thread::available_parallelism().ok().and_then(|cpus| u32::try_from(cpus.get()).ok());
         Self {
@@ -64,7 +64,7 @@ impl Settings {
         Way::of(self.portable)
     }
 
-    /// An environment variable that is set, not empty and UTF-8.
+    /// An environment variable, if it is set, not empty, and valid UTF-8.
     pub fn variable(&self, name: &str) -> Option<String> {
         (self.environment)(name)?.into_string().ok().filter(|value| !value.is_empty())
     }

@@ -7,7 +7,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, ValueEnum};
 
-use crate::looks::{ColorWhen, Wishes};
+use crate::looks::{Choices, ColorWhen};
 
 /// What they are headed with.
 const HEADING: &str = "Global options";
@@ -114,7 +114,7 @@ impl Global {
     }
 }
 
-impl From<&Global> for Wishes {
+impl From<&Global> for Choices {
     fn from(global: &Global) -> Self {
         Self { colour: global.color, utc: global.utc, full: global.full, quiet: global.quiet }
     }

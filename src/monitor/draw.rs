@@ -212,7 +212,7 @@ fn task_details(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
     let (looks, now) = (model.looks, model.now);
     let Some(task) = model.task_mut() else { return };
     let inner = titled(format!("Task {}", text::first_line(&task.id, 60)), area, frame);
-    let text = task.text(usize::from(inner.width), |at| lists::told(looks, now, at), now);
+    let text = task.text(usize::from(inner.width), |at| lists::shown_time(looks, now, at), now);
     task.details.settle(text.len(), usize::from(inner.height));
     let lines = text.get(task.details.visible()).unwrap_or_default().iter();
     let lines: Vec<Line<'_>> = lines.map(|(line, tone)| Line::styled(line.clone(), paint::of(*tone))).collect();

@@ -13,12 +13,12 @@ use crate::config::Config;
 use crate::hub::HubHandle;
 use crate::journal::{Journal, Look};
 
-/// Whose a store is.
+/// What kind of store it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `gleitzeit run` made it for a run of its own.
+    /// Created by `gleitzeit run` for a single run.
     Run,
-    /// A control plane's, which served it before.
+    /// Used by a control plane before.
     ControlPlane,
 }
 

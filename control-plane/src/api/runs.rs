@@ -226,17 +226,17 @@ impl State {
     }
 }
 
-/// What a page of runs is asked for.
+/// The parameters of a request for a page of runs.
 pub(crate) struct Listing {
     pub(crate) filter: RunFilter,
     pub(crate) after: Option<RunId>,
     pub(crate) size: usize,
-    /// Which list it is, for its tokens.
+    /// Names the list and its filters in page tokens.
     pub(crate) of: String,
 }
 
 impl Listing {
-    /// Reads a request for a page of `list`.
+    /// Parses a request for a page of `list`.
     pub(crate) fn new(request: &v1::ListRunsRequest, list: &str) -> Result<Self, Status> {
         let size = page::size(request.page_size)?;
         page::limit_filter_values("statuses", request.statuses.len())?;
@@ -251,7 +251,7 @@ impl Listing {
     }
 }
 
-/// A page of at most `size` of these rows, and the token of the next if there are more.
+/// A page of at most `size` of these rows, and the token of the next page if there are more.
 pub(crate) fn listing(rows: Vec<RunRow>, size: usize, of: &str) -> v1::ListRunsResponse {
     let found = rows.len();
     let runs = page::fitting(rows.iter().take(size).map(summary));

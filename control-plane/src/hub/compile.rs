@@ -10,14 +10,14 @@ use gleitzeit_protocols::{Compiled, Registry};
 use gleitzeit_workflow::{ErrorCode, Failure};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::hub::message::{Heard, Received, ToMachine};
+use crate::hub::message::{Incoming, Received, ToMachine};
 
 /// How many registrations are compiled at the same time; others wait.
 const MAX_CONCURRENT: usize = 2;
 /// How many compiled protocols are kept until they are recorded; one that was dropped is compiled again then.
 const MAX_KEPT: usize = 64;
 
-/// Registrations that are being compiled, and what came of it.
+/// Registrations that are being compiled, and their results.
 #[derive(Debug)]
 pub(crate) struct Compiling {
     turns: Arc<Semaphore>,

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use gleitzeit_mesh::hub::SocketId;
 use tokio::sync::mpsc;
 
-use crate::hub::message::{Heard, Received, ToMachine};
+use crate::hub::message::{Incoming, Received, ToMachine};
 use crate::hub::peer::Peer;
 use crate::hub::waiting::Waiting;
 use crate::metrics::{Metrics, Way};
 
-/// Where sockets of every kind come in.
+/// The entrance to the hub for sockets of every kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Entrance {
     ids: Arc<AtomicU64>,
@@ -67,7 +67,9 @@ impl Inbox {
             metrics.message(Way::In, bytes);
         }
         if let Some(place) = self.waiting.add(bytes) {
-            self.machine.send(ToMachine::Event { socket: self.id, heard: Heard { place, ack, event: event() } }).ok();
+            self.machine
+                .send(ToMachine::Event { socket: self.id, incoming: Incoming { place, ack, event: event() } })
+                .ok();
         } else if self.waiting.flood() {
             tracing::warn!(socket = self.id, "a socket sends faster than it is served and is closed");
             self.machine.send(ToMachine::Flooded { socket: self.id }).ok();

@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::hub::compile::Compiling;
 use crate::hub::inbox::Entrance;
-use crate::hub::message::{Heard, ToMachine};
+use crate::hub::message::{Incoming, ToMachine};
 use crate::hub::peer::{Handle, NotSent, Peer};
-use crate::hub::said::Said;
+use crate::hub::so_far::ProgressSoFar;
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
 use crate::journal::{HubPort, Journal, Work};
 use crate::metrics::{Metrics, Way};
@@ -33,7 +33,7 @@ const CLOSE_AGAIN: Duration = Duration::from_millis(100);
 /// After this long, a socket that cannot even be told to close is left to its heartbeat.
 const GIVE_UP_CLOSING: Duration = Duration::from_secs(60);
 
-/// The task that owns the hub's machine.
+/// The task that owns the hub's state machine.
 #[derive(Debug)]
 pub(crate) struct HubTask {
     machine: Hub,

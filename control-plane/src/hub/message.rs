@@ -12,39 +12,39 @@ use tokio::sync::oneshot;
 use crate::hub::peer::Peer;
 use crate::hub::waiting::Place;
 
-/// What reaches the machine from sockets and the API.
+/// What sockets and the API send to the machine.
 #[derive(Debug)]
 pub(crate) enum ToMachine {
     /// A socket was admitted.
     Connected { socket: SocketId, peer: Peer },
-    /// A socket sent something.
-    Event { socket: SocketId, heard: Heard },
-    /// The protocols that a registration brings were compiled, or cannot be.
-    Compiled { socket: SocketId, heard: Heard, outcome: Result<Vec<Compiled>, Failure> },
-    /// A socket has more waiting than it may.
+    /// A socket sent an event.
+    Event { socket: SocketId, incoming: Incoming },
+    /// The protocols of a registration were compiled, or could not be.
+    Compiled { socket: SocketId, incoming: Incoming, outcome: Result<Vec<Compiled>, Failure> },
+    /// A socket has more events waiting than it may.
     Flooded { socket: SocketId },
     /// A socket is gone.
     Gone { socket: SocketId, clean: bool, reason: Option<&'static str> },
-    /// Entries that the machine asked for.
+    /// Entries that the machine had asked for.
     Entries { token: u64, entries: Vec<Arc<gleitzeit_run::Entry>> },
-    /// The API wants to know who is there.
+    /// The API asks which components there are.
     Components(oneshot::Sender<Vec<ComponentView>>),
-    /// Somebody wants to know what is awaited, and where these attempts are.
+    /// Asks which components are present and where these attempts are.
     Present(Vec<AttemptRef>, oneshot::Sender<Present>),
-    /// Pruning wants to know which protocols are served.
+    /// Pruning asks which protocols are served.
     Served(oneshot::Sender<Vec<ProtocolUse>>),
 }
 
-/// What a socket said.
+/// An event received from a socket.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct Incoming {
     pub(crate) place: Place,
-    /// The number by which it is to be acknowledged, if it is.
+    /// The id under which the client wants it acknowledged, if it does.
     pub(crate) ack: Option<u64>,
     pub(crate) event: Received,
 }
 
-/// Something that is no event of ours.
+/// A message that is not a valid event.
 #[derive(Debug)]
 pub(crate) struct Malformed {
     pub(crate) in_reply_to: Option<String>,
@@ -54,7 +54,7 @@ pub(crate) struct Malformed {
 }
 
 impl Malformed {
-    /// Something of which no more is known than what is wrong with it.
+    /// A message of which only the error is known.
     pub(crate) fn of(message: String) -> Self {
         Self { in_reply_to: None, message, ends: Vec::new() }
     }

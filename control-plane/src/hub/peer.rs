@@ -14,9 +14,9 @@ use crate::hub::packet;
 /// One socket.
 #[derive(Debug)]
 pub(crate) enum Peer {
-    /// Of Socket.IO: events are written as text.
+    /// A Socket.IO socket: events are written as text.
     Socket(Box<dyn Handle>),
-    /// Of a component in this process: events are handed over. It is closed when this is dropped.
+    /// A component in this process: events are handed over as they are. Dropping the sender closes the socket.
     Local(mpsc::Sender<Arc<FromHub>>),
 }
 
@@ -28,31 +28,31 @@ pub(crate) trait Handle: fmt::Debug + Send + Sync {
     /// Queues a packet.
     ///
     /// # Errors
-    /// If it can never be sent, see [`NotTaken`].
+    /// If it cannot be queued; see [`NotTaken`].
     fn emit(&self, packet: String) -> Result<(), NotTaken>;
 
-    /// Answers an event that wanted to be acknowledged.
+    /// Acknowledges an event.
     fn acknowledge(&self, ack: u64, refusal: Option<&MeshError>) {
-        // A socket that takes no packets is closed by the next event that it misses; acknowledgements carry no state.
+        // A full socket is closed at the next event that it misses; acknowledgements carry no state.
         self.emit(packet::acknowledgement(ack, refusal)).ok();
     }
 
-    /// Puts it out of the namespace, so that its client stays away.
+    /// Removes the socket from the namespace, so that its client stays away.
     ///
     /// # Errors
-    /// If it cannot be told now.
+    /// If the client cannot be told now.
     fn disconnect(&self) -> Result<(), NotTaken>;
 
     /// Its TCP connection, if it has one of its own.
     fn own_connection(&self) -> Option<&Connection>;
 }
 
-/// A packet was not taken.
+/// Why a packet was not queued.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotTaken {
     /// The socket has left.
     Gone,
-    /// Too many packets wait for it.
+    /// Too many packets wait for the socket.
     Full,
 }
 

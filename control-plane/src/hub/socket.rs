@@ -177,7 +177,7 @@ impl Server {
         }
         let inbox = Arc::new(self.entrance.inbox());
         let socket = JoinedSocket { connection: connection.clone(), id: inbox.id() };
-        // Before the machine says anything.
+        // Sent before the machine sends anything.
         connection.emit(packet::connected(&connection.id.to_string())).ok();
         connection.data.join(inbox.clone());
         let peer = Peer::Socket(Box::new(socket));

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Events of one socket that may wait for the machine.
+/// The most events of one socket that may wait for the machine.
 const MAX_WAITING: usize = 16_384;
-/// Bytes of one socket's events that may wait for the machine.
+/// The most bytes of one socket's events that may wait for the machine.
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
-/// Bytes of all sockets' events that may wait: whoever sends more than is left is closed.
+/// The most bytes of all sockets' events that may wait; a socket that sends more than is left is closed.
 const MAX_ALL_WAITING_BYTES: usize = 512 * 1024 * 1024;
 
 /// What one socket has waiting for the machine.
@@ -16,7 +16,7 @@ pub(crate) struct Waiting {
     events: AtomicUsize,
     bytes: AtomicUsize,
     of_all: Arc<AtomicUsize>,
-    /// It had too much once, and the machine was told.
+    /// Whether it exceeded a bound once, which the machine was told.
     flooded: AtomicBool,
 }
 
@@ -26,7 +26,7 @@ impl Waiting {
         Self { events: AtomicUsize::new(0), bytes: AtomicUsize::new(0), of_all, flooded: AtomicBool::new(false) }
     }
 
-    /// `None` if that is too much.
+    /// Counts an event; `None` if a bound is exceeded.
     pub(crate) fn add(self: &Arc<Self>, bytes: usize) -> Option<Place> {
         let events = self.events.fetch_add(1, Ordering::Relaxed) + 1;
         let own = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -42,7 +42,7 @@ impl Waiting {
     }
 }
 
-/// The place of a waiting event; free when dropped.
+/// The place of a waiting event; freed when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     waiting: Arc<Waiting>,

@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gleitzeit_run::{Entry, Event, RunId, Seq, State};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Most, ending};
+use super::{ReadLimit, ending};
 
 /// How many batches may wait for a watcher; one that lags further has to read from the store.
 const WAITING_BATCHES: usize = 16;
 /// How many bytes may wait for a watcher, roughly: they are kept in memory only for the slowest.
 const WAITING_BYTES: usize = 1024 * 1024;
 /// How much a watcher gets at once, roughly.
-pub(super) const PAGE: Most = Most { entries: 1_000, bytes: 256 * 1024 };
+pub(super) const PAGE: ReadLimit = ReadLimit { entries: 1_000, bytes: 256 * 1024 };
 
 /// Entries of one run, in order.
 pub(super) type Entries = Vec<Arc<Entry>>;
@@ -24,9 +24,9 @@ pub(super) type Entries = Vec<Arc<Entry>>;
 /// The subscription of one watcher to one run.
 #[derive(Debug)]
 pub struct Subscription {
-    /// The store has the run up to here.
+    /// The store contains the run up to this entry.
     pub(super) upto: Seq,
-    /// What comes after; it ends with the run, or when the watcher lags.
+    /// The later entries; ends with the run, or when the watcher lags.
     pub(super) live: Live,
 }
 
@@ -69,7 +69,8 @@ impl Watcher {
 }
 
 impl Live {
-    /// What was published next and, up to a page, after that. None if nothing more comes. Cancel-safe.
+    /// The next published entries, with as many more as are waiting, up to a page. `None` if no more will come.
+    /// Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Entries> {
         let first = self.batches.recv().await?;
         let mut entries = self.taken(first);

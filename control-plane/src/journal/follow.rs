@@ -8,12 +8,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::feed::{Entries, Live, PAGE, Subscription};
 use super::{Journal, JournalError, Work, ending};
 
-/// Follows one run from an entry on to its last.
+/// Follows one run from a given entry to its last.
 #[derive(Debug)]
 pub struct RunWatch {
     journal: Journal,
     run_id: RunId,
-    /// The first entry that was not given out.
+    /// The `seq` of the first entry that was not yielded yet.
     next: Seq,
     stage: Stage,
     permit: Option<OwnedSemaphorePermit>,
@@ -23,11 +23,11 @@ pub struct RunWatch {
 enum Stage {
     /// Not registered with the writer.
     Apart,
-    /// The store has what is wanted up to `upto`, or to the end of the run.
+    /// The store contains the wanted entries up to `upto`, or to the end of the run.
     Behind { upto: Seq, live: Option<Live> },
-    /// Everything before what `live` brings was given out.
+    /// All entries before those from `live` were yielded.
     Live(Live),
-    /// The last entry was given out.
+    /// The last entry was yielded.
     Ended,
 }
 
@@ -36,11 +36,11 @@ impl RunWatch {
         Self { journal, run_id, next: from.max(Seq(1)), stage: Stage::Apart, permit: None }
     }
 
-    /// The next entries, at least one; waits until there are some. None after the run's last entry, and at once if the
-    /// run is not known. Cancel-safe.
+    /// The next entries, at least one; waits until there are some. `None` after the run's last entry, and at once if
+    /// there is no such run. Cancel-safe.
     ///
     /// # Errors
-    /// `Busy` if too many watch; `Closed` if the writer has stopped; `Store` if the run cannot be read.
+    /// `Busy` if there are too many watchers; `Closed` if the writer has stopped; `Store` if the run cannot be read.
     pub async fn next(&mut self) -> Result<Option<Vec<Arc<Entry>>>, JournalError> {
         loop {
             match &mut self.stage {
@@ -49,16 +49,16 @@ impl RunWatch {
                     self.stage = live.take().map_or(Stage::Ended, Stage::Live);
                 }
                 Stage::Behind { live, .. } => {
-                    // Asked before: what was written until then is read.
+                    // Checked before reading, so that everything written by then is read below.
                     let may_grow =
                         live.is_none() && self.journal.is_written() && !self.journal.has_ended(self.run_id).await?;
                     let page = self.journal.run_entries(self.run_id, self.next, PAGE).await?;
                     if page.is_empty() && may_grow {
-                        self.journal.look_again().await;
+                        self.journal.wait_for_poll().await;
                         continue;
                     }
                     if page.is_empty() {
-                        // A run that goes on has all entries up to `upto`, so this one has ended or is not known.
+                        // An unfinished run has all entries up to `upto`, so this one has ended or does not exist.
                         self.stage = live.take().map_or(Stage::Ended, Stage::Live);
                     }
                     if let Some(page) = self.take(page) {
@@ -86,7 +86,7 @@ impl RunWatch {
         if self.permit.is_none() {
             self.permit = Some(self.journal.permit_watch()?);
         }
-        if self.journal.is_looked_at() {
+        if self.journal.is_read_only() {
             self.stage = Stage::Behind { upto: Seq(u64::MAX), live: None };
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl RunWatch {
         Ok(())
     }
 
-    /// Leaves out what was given out before or lies before what is wanted.
+    /// Drops entries that were yielded before or precede the first wanted one.
     fn take(&mut self, mut entries: Entries) -> Option<Entries> {
         entries.retain(|entry| entry.seq >= self.next);
         let last = entries.last()?;

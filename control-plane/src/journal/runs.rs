@@ -8,13 +8,13 @@ use uuid::Uuid;
 /// The row of a run in lists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRow {
-    /// The run.
+    /// The run to end.
     pub run_id: RunId,
     /// The name of its workflow.
     pub name: String,
     /// Its status.
     pub status: RunStatus,
-    /// The trace id that everything about the run carries.
+    /// The trace id of everything that belongs to the run.
     pub correlation_id: String,
     /// When it was submitted.
     pub submitted_at: Timestamp,
@@ -78,9 +78,9 @@ pub struct RunFilter {
     pub name: Option<String>,
     /// All of these labels, with these values.
     pub labels: IndexMap<String, String>,
-    /// Submitted at this time or later.
+    /// Runs submitted at this time or later.
     pub submitted_after: Option<Timestamp>,
-    /// Submitted before this time.
+    /// Runs submitted before this time.
     pub submitted_before: Option<Timestamp>,
     /// The id begins with this: hexadecimal digits in either case, hyphens anywhere. Any other text matches no run.
     pub id_prefix: String,

@@ -187,7 +187,7 @@ pub enum StoreError {
     Entry {
         /// The position of the entry.
         position: u64,
-        /// What is wrong with it.
+        /// What is wrong with the entry.
         why: String,
     },
     /// An entry is intact, but this version cannot read it.

@@ -61,14 +61,14 @@ pub enum Work {
     },
     /// From the API: read a run that the writer holds.
     ReadRun {
-        /// The run.
+        /// The run to end.
         run_id: RunId,
         /// Receives the run; `None` if the writer does not hold it, because it ended long ago or does not exist.
         reply: oneshot::Sender<Option<Arc<State>>>,
     },
     /// From the API: wait for the end of a run.
     AwaitEnd {
-        /// The run.
+        /// The run to end.
         run_id: RunId,
         /// Receives the ended run; `None` at once if the writer does not hold it, because it ended long ago or does not
         /// exist.
@@ -76,7 +76,7 @@ pub enum Work {
     },
     /// From the API: subscribe to what is committed of a run.
     Watch {
-        /// The run.
+        /// The run to end.
         run_id: RunId,
         /// Receives the subscription; `None` if the run has ended or does not exist.
         reply: oneshot::Sender<Option<Subscription>>,

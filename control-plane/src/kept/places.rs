@@ -10,16 +10,16 @@ use uuid::Uuid;
 
 use crate::api::Kind;
 
-/// The file of a run's store, in its folder.
+/// The name of the store file in a run's folder.
 pub const STORE: &str = "journal.db";
 /// The prefix of the folder names; a UUIDv7 follows.
 const PREFIX: &str = "run-";
-/// What the names of folders begin with that are being removed.
-pub(super) const GONE: &str = "gone-";
-/// How much times of files and ids may differ: file systems write down a time that is a few milliseconds old.
+/// The prefix of folders that are being removed.
+pub(super) const REMOVED_PREFIX: &str = "gone-";
+/// How far file times and ids may differ: file systems may record a time that is a few milliseconds old.
 const SLACK_MS: u64 = 1_000;
 
-/// A name for the folder of a run that begins now.
+/// The folder name for a run that begins now.
 pub fn folder_name() -> String {
     format!("{PREFIX}{}", Uuid::now_v7().simple())
 }
@@ -41,7 +41,7 @@ pub(super) fn folders(of: &Path) -> (Vec<Folder>, Vec<PathBuf>) {
         let Some(name) = name.to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_dir())) else { continue };
         if let Some(made_ms) = name.strip_prefix(PREFIX).and_then(made_ms) {
             runs.push(Folder { made_ms, path: entry.path() });
-        } else if name.strip_prefix(GONE).and_then(made_ms).is_some() {
+        } else if name.strip_prefix(REMOVED_PREFIX).and_then(made_ms).is_some() {
             gone.push(entry.path());
         }
     }

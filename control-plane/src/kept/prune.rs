@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gleitzeit_workflow::Timestamp;
 
-use super::places::{Folder, GONE, STORE, folders};
-use crate::journal::{Alone, Look, StoreError};
+use super::places::{Folder, REMOVED_PREFIX, STORE, folders};
+use crate::journal::{Look, StoreError, StoreLock};
 
-/// A folder that is so young may be about to get its store.
-const YOUNG: Duration = Duration::from_secs(3_600);
+/// A folder younger than this may still be about to get its store.
+const MIN_FOLDER_AGE: Duration = Duration::from_secs(3_600);
 
 /// Which stores to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,4 +31,4 @@ pub use migrate::{Change, Migrated, migrate};
 pub use problem::{Note, Problem, closest};
 pub use providers::WithProviders;
 pub use workflow::{Backoff, Priority, RetryPolicy, Task, Workflow};
-pub use written::{Written, unfilled, written};
+pub use written::{ParameterText, template_position, written};

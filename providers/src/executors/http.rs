@@ -125,7 +125,7 @@ impl Http {
         self.client.get_or_try_init(make).await
     }
 
-    /// Where the service is and how the provider shows who it is there. A secret's file is read on a thread that may wait.
+    /// The address of the service and the authentication header. The file of a secret is read on a blocking thread.
     async fn service(&self) -> Result<Option<service::Service>, String> {
         let Some(connection) = &self.connection else { return Ok(None) };
         let base_url = connection.base_url.resolve(&self.settings)?;
@@ -186,7 +186,7 @@ impl Executor for Http {
             };
             let begun = exchange.run(&request).await?;
             let secrets = service.as_ref().map(service::Service::secrets).unwrap_or_default();
-            answer::read(begun, &request, self.options.max_response_bytes, secrets, &mut heard).await
+            answer::read(begun, &request, self.options.max_response_bytes, secrets, &mut partial).await
         };
         let own_limit = async {
             match limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {

@@ -40,7 +40,7 @@ use crate::executors::process::limits::{self, Sandbox};
 use crate::executors::process::readiness::{NotReady, PATIENCE, healthy};
 use crate::executors::process::system_calls::{self, Stage};
 use crate::executors::process::workspace::Workspace;
-use crate::platform::{FORKS_ARE_WHOLE, Way};
+use crate::platform::{FORK_MAY_USE_LIBRARIES, Way};
 use crate::settings::Settings;
 
 pub(crate) const METHODS: &[&str] = &["python/execute", "python/validate"];

@@ -6,18 +6,18 @@ use rusqlite::Connection;
 use super::{database, rows};
 use crate::journal::StoreError;
 
-/// So many differences are told.
-const MOST_TOLD: usize = 100;
+/// The most differences that are reported.
+const MAX_TOLD: usize = 100;
 
-/// Makes the lists once more from the entries, in a place of their own, and compares them with those that are there row by
-/// row; and has the database compare each index with its table. Nothing is changed.
+/// Rebuilds the lists from the entries in temporary tables and compares them with the stored ones row by row. Also
+/// makes the database compare each index with its table. Changes nothing.
 ///
 /// # Errors
-/// If the entries cannot be read, or there is no room to make the lists.
+/// If the entries cannot be read, or there is no room for the temporary tables.
 pub(super) fn differences(db: &Connection) -> Result<Vec<String>, StoreError> {
     let failed = database("make its lists once more");
     let (_, unread) = rows::rebuild(db, "temp")?;
-    // What is listed of these is more than can be read now, if another version wrote it.
+    // If another version wrote these runs, their rows may say more than can be read now.
     db.execute_batch("CREATE TABLE temp.unread (run_id BLOB PRIMARY KEY) WITHOUT ROWID").map_err(&failed)?;
     for run_id in unread {
         let id = run_id.0.into_bytes();
@@ -30,7 +30,7 @@ pub(super) fn differences(db: &Connection) -> Result<Vec<String>, StoreError> {
                WHERE run_id NOT IN (SELECT run_id FROM temp.unread)
              UNION SELECT {key} FROM (SELECT * FROM temp.{list} EXCEPT SELECT * FROM main.{list} NOT INDEXED)
                WHERE run_id NOT IN (SELECT run_id FROM temp.unread)
-             LIMIT {MOST_TOLD}"
+             LIMIT {MAX_TOLD}"
         );
         let read = db.prepare(&sql).and_then(|mut statement| {
             let keys =
@@ -46,10 +46,10 @@ pub(super) fn differences(db: &Connection) -> Result<Vec<String>, StoreError> {
     Ok(told)
 }
 
-/// What the database finds wrong with its pages, tables and indexes.
+/// The problems that the database finds in its pages, tables and indexes.
 pub(super) fn pages(db: &Connection) -> Result<Vec<String>, StoreError> {
     let failed = database("check its pages");
-    let mut statement = db.prepare(&format!("PRAGMA integrity_check({MOST_TOLD})")).map_err(&failed)?;
+    let mut statement = db.prepare(&format!("PRAGMA integrity_check({MAX_TOLD})")).map_err(&failed)?;
     let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(&failed)?;
     let told = rows.collect::<rusqlite::Result<Vec<String>>>().map_err(&failed)?;
     Ok(told.into_iter().filter(|line| line != "ok").collect())

@@ -10,7 +10,7 @@ use super::sum::{Sum, loaded};
 use super::{database, number};
 use crate::journal::{StoreError, Unreadable};
 
-/// As [`entry`] reads them.
+/// The columns that [`entry`] reads.
 pub(super) const COLUMNS: &str = "SELECT position, run_id, seq, recorded_at, queue, version, type, body,
   checksum FROM entries";
 
@@ -40,7 +40,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<(Entry, usize), StoreError> {
     Ok((entry, body.len()))
 }
 
-/// The sum of an entry as it is stored, as [`super::write`] makes it.
+/// The checksum of an entry as it is stored, computed as [`super::write`] does.
 pub(super) fn sum_of(row: &Row<'_>) -> rusqlite::Result<u64> {
     let bytes = |at| -> rusqlite::Result<Option<&[u8]>> { Ok(row.get_ref(at)?.as_bytes_or_null()?) };
     let sum = Sum::new().number(row.get(0)?).maybe(bytes(1)?).number(row.get(2)?).number(row.get(3)?).maybe(bytes(4)?);

@@ -18,7 +18,7 @@ use super::{database, number, rows, signed};
 use crate::journal::guard::guarded;
 use crate::journal::{ReadLimit, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
 
-/// What must be replayed, found in indexes alone: only the bodies that are wanted are read then.
+/// Finds what must be replayed with indexes alone: only the bodies that are needed are read then.
 pub(super) const UNFINISHED: &str =
     "SELECT e.position, e.checksum FROM runs r JOIN entries e ON e.run_id = r.run_id WHERE r.status = 'running'
   UNION ALL SELECT position, checksum FROM entries WHERE run_id IS NULL";

@@ -214,7 +214,7 @@ pub(super) fn request(db: &Connection, request_id: &str) -> rusqlite::Result<Opt
     db.prepare_cached(sql)?.query_row([request_id], read).optional()
 }
 
-/// The row of a run; none if it is not listed.
+/// The row of a run; `None` if it is not listed.
 pub(super) fn one(db: &Connection, run_id: RunId) -> Result<Option<RunRow>, StoreError> {
     let hex = run_id.to_string();
     let filter = crate::journal::RunFilter { id_prefix: hex, ..crate::journal::RunFilter::default() };

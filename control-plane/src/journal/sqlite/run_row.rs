@@ -9,7 +9,7 @@ use super::entries::run_id;
 use super::sum::{Sum, stored};
 use crate::journal::RunRow;
 
-/// What a row is made with.
+/// The values of a new row.
 pub(super) struct StartedRow<'a> {
     pub(super) run_id: &'a [u8],
     pub(super) name: &'a str,
@@ -53,7 +53,7 @@ fn is_whole(row: &Row<'_>) -> rusqlite::Result<bool> {
     Ok(row.get::<_, i64>(10)? == stored(start) && row.get::<_, Option<i64>>(11)? == end && running == end.is_none())
 }
 
-/// A row as `list` reads it.
+/// Reads a row with the columns of `list`.
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     if !is_whole(row)? {
         return Err(not_as_written());

@@ -141,7 +141,7 @@ pub(super) fn finish(store: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether something was cut off.
+/// Whether a replacement was interrupted.
 fn is_noted(store: &Path) -> bool {
     note_of(store).exists()
 }

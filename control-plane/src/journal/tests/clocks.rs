@@ -36,13 +36,13 @@ async fn a_wall_clock_that_steps_moves_neither_the_time_of_entries_nor_retention
     }
     let expected: Vec<_> = (1..=4).map(|n| Timestamp(100 * HOUR + 1_000 * n)).collect();
     assert_eq!(ends, expected, "a second each, whatever the wall clock says");
-    // The wall clock says that they are half a year old.
+    // By the wall clock they are half a year old.
     let minute = Duration::from_secs(60);
     assert_eq!(desk.journal.prune(minute, minute).await.expect("pruned"), Removed::default());
     let removed = desk.journal.prune(Duration::from_secs(2), minute).await.expect("pruned");
     assert_eq!((removed.runs, removed.more), (2, false));
     desk.close().await;
-    // Started anew an hour back, it goes on from where it was.
+    // Restarted with a clock an hour back, the journal continues from where it was.
     hands.lock().expect("no panic").0 = 99 * HOUR;
     let desk = Desk::start(store, config);
     desk.submit(5, submission("w")).await;
@@ -87,7 +87,7 @@ async fn a_pruned_run_is_not_known_any_more_and_its_retry_stays_whole() {
         }
     }
     assert_eq!(heard, Some(summary.pruned), "the hub is told");
-    // Its request id is free again, and the run that repeats it is whole, also after a new start.
+    // Its request id is free again, and the run that retries it is complete, even after a restart.
     assert!(matches!(desk.submit(4, labelled("w", &[], "mine")).await, Verdict::Ok { .. }));
     desk.close().await;
     let desk = Desk::open(folder.path(), WriterConfig::default());

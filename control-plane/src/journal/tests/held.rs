@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A store in memory that says when it is asked to write, and writes only when it is told how that goes.
+/// A store in memory that reports when it is asked to write, and writes only when told the outcome.
 struct Held {
     inner: MemoryStore,
     asked: std::sync::mpsc::Sender<usize>,
@@ -62,7 +62,7 @@ impl Desk {
 }
 
 impl Disk {
-    /// The size of the batch that is to be written.
+    /// The size of the batch that is waiting to be written.
     async fn asked(&self) -> usize {
         loop {
             match self.asked.try_recv() {

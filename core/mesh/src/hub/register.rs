@@ -10,10 +10,10 @@ use gleitzeit_workflow::payload::Payload;
 use serde::de::IgnoredAny;
 
 use crate::hub::frames::frames;
+use crate::hub::history::SeenHistory;
 use crate::hub::pending::Pending;
 use crate::hub::presence::Component;
 use crate::hub::session::Registering;
-use crate::hub::standing::Standing;
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::wire::{
     ComponentRegistered, FromHub, MeshError, ProtocolDefinition, Protocols, RegisterComponent, RegistrationRejected,

@@ -21,11 +21,11 @@ use crate::client;
 /// The pause before a request that reached no server is sent again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Headers that a redirect to another server keeps.
+/// The headers that are kept when a redirect leads to another server.
 const PUBLIC: [HeaderName; 7] =
     [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT];
 
-/// What it takes to ask.
+/// The settings for sending a request.
 pub(super) struct Exchange<'a> {
     pub(super) client: &'a Client,
     pub(super) service: Option<&'a Service>,
@@ -86,7 +86,7 @@ impl Exchange<'_> {
         loop {
             let mut headers = headers.clone();
             if let Some((name, value)) = self.service.and_then(|service| service.header_for(url)) {
-                // In the place of one that the task gives.
+                // Replaces a header of the same name from the task.
                 headers.insert(name, value.clone());
             }
             let mut request = self.client.request(method.clone(), url.clone()).headers(headers);

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Url};
 
-/// What is shorter is no secret, and would be found everywhere.
+/// The shortest secret that is replaced; a shorter text is not a secret, and would match everywhere.
 const SHORTEST_SECRET: usize = 4;
 
 /// The one service that a provider is for.
@@ -14,10 +14,10 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// At an address, with the header that shows who the provider is.
+    /// A service at `base_url`, with the authentication header.
     ///
     /// # Errors
-    /// If either cannot be used; the text holds no secret.
+    /// If either cannot be used; the text contains no secret.
     pub(super) fn new(base_url: &str, header: Option<(String, String)>) -> Result<Self, String> {
         let base = Url::parse(base_url).map_err(|error| format!("`base_url` is no address: {error}"))?;
         let header = header.map(|(name, value)| {
@@ -33,12 +33,12 @@ impl Service {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// The address of a path below the service's own.
+    /// The address of a path below the service's own address.
     pub(super) fn url_of(&self, path: &str) -> Result<Url, url::ParseError> {
         Url::parse(&format!("{}{path}", self.base_url()))
     }
 
-    /// A GET of a path below the service's own.
+    /// A GET request for a path below the service's own address.
     pub(super) fn get(&self, client: &Client, path: &str) -> RequestBuilder {
         let request = client.get(format!("{}{path}", self.base_url()));
         match &self.header {
@@ -52,14 +52,14 @@ impl Service {
         self.header.as_ref().filter(|_| self.is_at(url))
     }
 
-    /// Whether an address is the service's own or below it: nobody else gets its header.
+    /// Whether an address is the service's own or below it: only such addresses get the authentication header.
     pub(super) fn is_at(&self, url: &Url) -> bool {
         let base = self.base.path().trim_end_matches('/');
         let below = url.path().strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.base.origin() == url.origin() && below
     }
 
-    /// What of an answer must not be shown: the header that shows who the provider is, and what is secret in it.
+    /// What an answer must not reveal: the authentication header and the secrets in it.
     pub(super) fn secrets(&self) -> Vec<Vec<u8>> {
         let Some((_, value)) = &self.header else { return Vec::new() };
         let whole = value.as_bytes().to_vec();

@@ -2,12 +2,12 @@
 
 use reqwest::header::{HeaderName, HeaderValue};
 
-/// Where a request goes and who it says it is from, read anew for each.
+/// The address and credentials of a request, read again for each one.
 pub(super) struct Target {
     pub(super) url: String,
     pub(super) header: Option<(HeaderName, HeaderValue)>,
-    /// What must never be shown.
+    /// The texts that must never be shown.
     pub(super) secrets: Vec<String>,
-    /// Where the secret is from, if one is sent.
+    /// The source of the secret, if one is sent.
     pub(super) secret_from: Option<String>,
 }
