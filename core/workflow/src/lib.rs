@@ -46,6 +46,7 @@ pub mod spec;
 pub mod tagged;
 pub mod template;
 pub mod time;
+mod yaml;
 
 pub use error::{ErrorCode, Failure};
 pub use id::*;

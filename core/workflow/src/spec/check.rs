@@ -6,14 +6,15 @@ use serde_json::Value;
 
 use super::catalog::Catalog;
 use super::fields::{Held, Holder, Place, about_workflow};
-use super::problem::{Note, Problem};
 use super::references::Names;
 use super::scalar;
-use super::tree::{At, Fields, Kind, Node, Spot};
 use super::workflow::Workflow;
-use super::{cycle, notes, task, yaml};
+use super::{cycle, notes, task};
 use crate::error::ErrorCode;
 use crate::json;
+use crate::yaml::parse as yaml;
+use crate::yaml::problem::{Note, Problem};
+use crate::yaml::tree::{At, Fields, Kind, Node, Spot};
 
 /// What a workflow may cost.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Finds dependencies that go in a circle, without recursion.
 
 use super::check::Checker;
-use super::tree::{At, Node, Spot};
 use crate::error::ErrorCode;
+use crate::yaml::tree::{At, Node, Spot};
 
 /// A dependency of one task on another, and the place that makes it one.
 #[derive(Clone, Copy, Debug)]

@@ -4,11 +4,11 @@
 use indexmap::IndexMap;
 
 use super::check::{Checker, list};
-use super::problem::closest;
 use super::references::text_of;
 use super::scalar;
-use super::tree::{At, Fields, Kind, Node};
-use super::yaml::shorten;
+use crate::yaml::parse::shorten;
+use crate::yaml::problem::closest;
+use crate::yaml::tree::{At, Fields, Kind, Node};
 
 /// A kind of object in a workflow, and the fields that it has.
 pub(super) struct Place {

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::problem::Problem;
 use super::workflow::Workflow;
-use super::yaml::shorten;
 use crate::error::ErrorCode;
+use crate::yaml::parse::shorten;
+use crate::yaml::problem::Problem;
 
 /// Given inputs whose type is another than that of their default. What is not declared is not judged here.
 ///

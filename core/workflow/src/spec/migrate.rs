@@ -15,10 +15,10 @@ use serde_json::Value;
 
 use super::catalog::Catalog;
 use super::check::Limits;
-use super::problem::Problem;
-use super::tree::{Kind, Node};
-use super::yaml;
 use crate::error::ErrorCode;
+use crate::yaml::parse as yaml;
+use crate::yaml::problem::Problem;
+use crate::yaml::tree::{Kind, Node};
 use edit::Edits;
 
 /// A migrated file.

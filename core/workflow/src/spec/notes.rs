@@ -1,11 +1,11 @@
 //! What is allowed in a workflow and probably not meant: fields without an effect, and text that looks like a reference.
 
 use super::check::Checker;
-use super::problem::Note;
 use super::references::{Names, place_in};
-use super::tree::{At, Fields, Kind, Node, Spot};
-use super::yaml::shorten;
 use crate::template;
+use crate::yaml::parse::shorten;
+use crate::yaml::problem::Note;
+use crate::yaml::tree::{At, Fields, Kind, Node, Spot};
 
 /// A field of the original Gleitzeit; whether to wait is said on the command line.
 pub(super) const WAIT_FOR_COMPLETION: &str = "wait_for_completion";

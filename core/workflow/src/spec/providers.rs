@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::catalog::{Catalog, MethodInfo, Violation};
 use super::check::{Checker, list};
 use super::notes;
-use super::problem::closest;
-use super::tree::{At, Fields, Kind, Node};
-use super::yaml::shorten;
 use crate::error::ErrorCode;
 use crate::id::ProviderName;
+use crate::yaml::parse::shorten;
+use crate::yaml::problem::closest;
+use crate::yaml::tree::{At, Fields, Kind, Node};
 
 /// A name may be so long, as that of a component.
 const MAX_NAME_BYTES: usize = 200;

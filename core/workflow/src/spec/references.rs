@@ -6,14 +6,14 @@ use serde_json::Value;
 use super::catalog::{MethodInfo, PathSegment};
 use super::check::{Checker, list};
 use super::fields;
-use super::problem::closest;
-use super::tree::{At, Kind, Node, Spot};
 use super::types::{self, Types, Visits};
-use super::yaml::shorten;
 use super::{notes, scalar, task};
 use crate::error::ErrorCode;
 use crate::template;
 use crate::template::{Piece, Reference, Root, Step};
+use crate::yaml::parse::shorten;
+use crate::yaml::problem::closest;
+use crate::yaml::tree::{At, Kind, Node, Spot};
 
 /// Everything that a file declares.
 pub(super) struct Names<'n> {

@@ -6,17 +6,17 @@ use super::catalog::{ENVIRONMENT, Language, MethodInfo, PathSegment, Violation};
 use super::check::Checker;
 use super::cycle::Wanted;
 use super::fields::{Held, Holder, Place, about_task, no_advice};
-use super::problem::closest;
 use super::providers;
 use super::references::{Names, inside};
 use super::scalar;
-use super::tree::{At, Fields, Kind, Node, Spot};
 use super::workflow::{Backoff, Priority, RetryPolicy, Task};
-use super::yaml::shorten;
 use crate::error::ErrorCode;
 use crate::id::{MethodName, ProviderName, QueueName, TaskId};
 use crate::template;
 use crate::template::Piece;
+use crate::yaml::parse::shorten;
+use crate::yaml::problem::closest;
+use crate::yaml::tree::{At, Fields, Kind, Node, Spot};
 
 pub(super) const PLACE: Place =
     Place { what: "the task", known: FIELDS, accepted: &[], elsewhere: ELSEWHERE, advice: about_task };

@@ -2,11 +2,11 @@
 //! interpreter, or anything else that knows more of them than their schema says.
 
 use super::check::Limits;
-use super::problem::{Note, Problem};
-use super::tree::{Kind, Node, Spot};
 use super::workflow::{Task, Workflow};
-use super::yaml;
 use crate::error::ErrorCode;
+use crate::yaml::parse as yaml;
+use crate::yaml::problem::{Note, Problem};
+use crate::yaml::tree::{Kind, Node, Spot};
 
 /// A text in a task's parameters.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::tree::{Fields, Kind, Node, Spot};
+use crate::yaml::tree::{Fields, Kind, Node, Spot};
 
 /// Replacements that are applied together; their places are those of the text before.
 pub(super) struct Edits<'s> {

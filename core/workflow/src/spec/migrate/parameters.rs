@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::super::references::text_of;
-use super::super::tree::{Fields, Kind, Node, Spot};
 use super::edit::{Edits, quoted};
 use super::{Migration, field, tasks_of};
+use crate::yaml::tree::{Fields, Kind, Node, Spot};
 
 /// The files that a workflow declares, old and new.
 struct Files {

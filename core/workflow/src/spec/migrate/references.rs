@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::super::references::{id_of, main_path, text_of};
-use super::super::tree::{Kind, Node};
 use super::edit::{Edits, quoted};
 use super::{Migration, field, tasks_of};
 use crate::template;
 use crate::template::{Piece, Root, Step};
+use crate::yaml::tree::{Kind, Node};
 
 /// What a reference is written to.
 struct Tasks<'n> {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::super::references::{id_of, text_of};
 use super::super::scalar::{id_from, is_id};
 use super::super::task::RESERVED;
-use super::super::tree::{Kind, Node};
 use super::edit::Edits;
 use super::{Migration, field, tasks_of};
+use crate::yaml::tree::{Kind, Node};
 
 /// Fields of a workflow that have no effect any more.
 const TOP: &[(&str, &str)] = &[

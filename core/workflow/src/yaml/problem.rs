@@ -58,7 +58,7 @@ impl Problem {
         self
     }
 
-    pub(super) fn by_place(&self, other: &Self) -> Ordering {
+    pub(crate) fn by_place(&self, other: &Self) -> Ordering {
         (self.line, self.column).cmp(&(other.line, other.column))
     }
 }

@@ -8,27 +8,27 @@ use serde_json::{Map, Number, Value};
 
 /// Where something stands. Line 0 means that there was no text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Spot {
-    pub(super) line: u32,
-    pub(super) column: u32,
+pub(crate) struct Spot {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
     /// Bytes from the start of the source.
-    pub(super) start: usize,
-    pub(super) end: usize,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
 }
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) spot: Spot,
-    pub(super) kind: Kind,
+pub(crate) struct Node {
+    pub(crate) spot: Spot,
+    pub(crate) kind: Kind,
 }
 
 /// An object's fields: key to the key's own place and the value.
-pub(super) type Fields = IndexMap<String, (Spot, Node)>;
+pub(crate) type Fields = IndexMap<String, (Spot, Node)>;
 
 /// What an alias names is shared with it, not copied; but for text.
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Null,
     Bool(bool),
     Number(Number),
@@ -39,7 +39,7 @@ pub(super) enum Kind {
 
 impl Node {
     /// For messages: `a list`, `text`.
-    pub(super) fn what(&self) -> &'static str {
+    pub(crate) fn what(&self) -> &'static str {
         match self.kind {
             Kind::Null => "nothing (null)",
             Kind::Bool(_) => "a boolean",
@@ -51,7 +51,7 @@ impl Node {
     }
 
     /// The value without places. The depth of a node is bounded by whoever built it.
-    pub(super) fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         match &self.kind {
             Kind::Null => Value::Null,
             Kind::Bool(yes) => Value::Bool(*yes),
@@ -66,7 +66,7 @@ impl Node {
     }
 
     /// A value that was never text; `None` if it is nested deeper than `depth`.
-    pub(super) fn from_value(value: &Value, depth: usize) -> Option<Self> {
+    pub(crate) fn from_value(value: &Value, depth: usize) -> Option<Self> {
         let inner = depth.checked_sub(1);
         let kind = match value {
             Value::Null => Kind::Null,
@@ -91,18 +91,18 @@ impl Node {
 
 /// The path to a field, as a chain on the stack: it costs nothing until it is shown.
 #[derive(Clone, Copy)]
-pub(super) enum At<'a> {
+pub(crate) enum At<'a> {
     Root,
     Key(&'a At<'a>, &'a str),
     Index(&'a At<'a>, usize),
 }
 
 impl At<'_> {
-    pub(super) fn key<'a>(&'a self, key: &'a str) -> At<'a> {
+    pub(crate) fn key<'a>(&'a self, key: &'a str) -> At<'a> {
         At::Key(self, key)
     }
 
-    pub(super) fn index(&self, index: usize) -> At<'_> {
+    pub(crate) fn index(&self, index: usize) -> At<'_> {
         At::Index(self, index)
     }
 }

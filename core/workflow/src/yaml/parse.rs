@@ -11,10 +11,10 @@ use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag}
 use indexmap::map::Entry;
 use serde_json::Number;
 
-use super::check::Limits;
 use super::problem::Problem;
 use super::tree::{Fields, Kind, Node, Spot};
 use crate::error::ErrorCode;
+use crate::spec::Limits;
 
 /// How many problems are noted while reading; the checker has its own bound.
 const NOTED: usize = 100;
@@ -30,7 +30,7 @@ const REPEATED_TIMES: usize = 10;
 ///
 /// # Errors
 /// One problem if the syntax is broken or a limit is passed.
-pub(super) fn read(source: &str, file: &str, limits: &Limits) -> Result<(Node, Vec<Problem>), Box<Problem>> {
+pub(crate) fn read(source: &str, file: &str, limits: &Limits) -> Result<(Node, Vec<Problem>), Box<Problem>> {
     let mut builder = Builder { file, limits, ..Builder::default() };
     for event in Parser::new_from_str(source) {
         let (event, span) = event.map_err(|error| Box::new(syntax(file, source, &error)))?;
@@ -436,7 +436,7 @@ impl Builder<'_> {
     }
 }
 
-pub(super) fn shorten(text: &str) -> Cow<'_, str> {
+pub(crate) fn shorten(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(60) {
         Some((at, _)) => Cow::Owned(format!("{}…", &text[..at])),
         None => Cow::Borrowed(text),
