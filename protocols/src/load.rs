@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use gleitzeit_workflow::ErrorCode;
+use gleitzeit_workflow::yaml::Limits;
+
 use crate::protocol::Protocol;
-use crate::yaml::{MAX_FILE_BYTES, Place, Problem};
+use crate::yaml::Problem;
 
 /// A protocol that is embedded in the binary. What it is called and which methods it has is said here too, so that it is
 /// read only by a process that has to do with it.
@@ -98,7 +101,7 @@ pub fn read_file(path: &Path) -> Result<String, Problem> {
     let file = std::fs::File::open(path).map_err(|error| problem(path, format!("cannot be read: {error}")))?;
     let mut bytes = Vec::new();
     // One byte more than allowed, so that the reader of the text sees that it is too large.
-    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let limit = u64::try_from(Limits::DEFINITION.bytes).unwrap_or(u64::MAX).saturating_add(1);
     file.take(limit).read_to_end(&mut bytes).map_err(|error| problem(path, format!("cannot be read: {error}")))?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
@@ -107,7 +110,7 @@ pub fn read_file(path: &Path) -> Result<String, Problem> {
 }
 
 fn problem(path: &Path, message: String) -> Problem {
-    Problem { file: path.display().to_string(), place: Place::default(), message, hint: None }
+    Problem::of_file(&path.display().to_string(), ErrorCode::ConfigurationError, message)
 }
 
 #[cfg(test)]

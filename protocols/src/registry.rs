@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::known::{self, Entry, Known, Schemas};
 use crate::protocol::{Method, Protocol};
 use crate::schema::{Schema, SchemaError};
-use crate::yaml::{Problem, describe};
+use gleitzeit_workflow::yaml::{Problem, describe};
 
 /// Protocols and their compiled schemas. Copies share them.
 #[derive(Clone, Debug, Default)]

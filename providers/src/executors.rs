@@ -8,3 +8,13 @@ pub(crate) mod llm;
 mod process;
 pub(crate) mod python;
 pub(crate) mod shell;
+
+use gleitzeit_protocols::yaml::{Fields, Reader};
+
+/// A result travels in one frame, so larger parts of one could not be delivered.
+const MOST_RESULT_BYTES: u64 = 8 << 20;
+
+/// An option that says how many bytes of what was read or printed become part of a result.
+fn result_bytes(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<usize> {
+    reader.positive_up_to(fields, name, MOST_RESULT_BYTES).and_then(|bytes| usize::try_from(bytes).ok())
+}

@@ -11,12 +11,14 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`spec`] | workflow files: read with the place of each value, checked in one pass, every problem reported |
+//! | [`yaml`] | YAML read with the place of each value: of workflow, protocol, provider and configuration files |
 //! | [`template`] | `${task.field}`: how references are written, found and filled in, also within Python, shell and URLs |
 //! | [`graph`] | which task waits for which |
 //! | [`contract`] | whether two versions of a protocol are the same contract |
 //! | [`json`], [`payload`] | values: the limits of what is carried, and JSON text that is passed on without being parsed |
 //! | [`tagged`] | enums that travel as a name and a JSON body |
 //! | [`error`] | the table of error codes, one for the whole system |
+//! | [`suggest`] | what a misspelt word was probably meant to be |
 //! | [`id`] | names of tasks, queues, methods, providers and protocols |
 //! | [`time`] | instants and durations as they are stored and shown |
 //!
@@ -32,7 +34,7 @@
 //!
 //! # Rules
 //!
-//! - Text from outside is parsed once, here, and is within limits afterwards. No later crate reads YAML.
+//! - Text from outside is parsed once, here, and is within limits afterwards. No later crate parses YAML by itself.
 //! - A problem never hides another one: checking reports all that is wrong.
 //! - What a template inserts is never read again, and what is built stays within a [`template::Budget`].
 
@@ -43,10 +45,11 @@ pub mod id;
 pub mod json;
 pub mod payload;
 pub mod spec;
+pub mod suggest;
 pub mod tagged;
 pub mod template;
 pub mod time;
-mod yaml;
+pub mod yaml;
 
 pub use error::{ErrorCode, Failure};
 pub use id::*;

@@ -15,7 +15,7 @@ mod types;
 mod workflow;
 mod written;
 
-pub use crate::yaml::problem::{Note, Problem, closest};
+pub use crate::yaml::{Note, Problem};
 pub use catalog::{AnyMethod, Catalog, ENVIRONMENT, Language, MethodInfo, PathSegment, Violation};
 pub use check::{Checked, Limits, check, check_bytes, check_value, examine, examine_bytes, examine_value, place_of};
 pub use inputs::check_inputs;

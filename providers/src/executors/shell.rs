@@ -57,9 +57,9 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
     if shell.options.limits.sandbox == Sandbox::Strict {
         let possible = shell.settings.way().lacks_strict().map_or_else(|| strict::prove(&shell), Err);
         possible.map_err(|message| {
-            let place = definition.options.node.as_ref().map(|node| node.place).unwrap_or_default();
+            let spot = definition.options.node.as_ref().map(|node| node.spot).unwrap_or_default();
             let mut reader = Reader::new(definition.options.file.clone());
-            reader.problem(place, message, Some(limits::INSTEAD_OF_STRICT.to_owned()));
+            reader.problem(spot, message, Some(limits::INSTEAD_OF_STRICT.to_owned()));
             reader.finish(Some(())).err().unwrap_or_default()
         })?;
     }

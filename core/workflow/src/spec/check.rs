@@ -12,9 +12,7 @@ use super::workflow::Workflow;
 use super::{cycle, notes, task};
 use crate::error::ErrorCode;
 use crate::json;
-use crate::yaml::parse as yaml;
-use crate::yaml::problem::{Note, Problem};
-use crate::yaml::tree::{At, Fields, Kind, Node, Spot};
+use crate::yaml::{self, At, Fields, FileKind, Kind, Node, Note, Problem, Spot, place_at};
 
 /// What a workflow may cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +31,17 @@ pub struct Limits {
 
 impl Limits {
     /// 8 MiB, 200,000 tasks, 5 million values, 128 levels, 100 problems.
-    pub const DEFAULT: Self =
-        Self { bytes: 8 << 20, tasks: 200_000, nodes: 5_000_000, depth: json::MAX_DEPTH, problems: 100 };
+    pub const DEFAULT: Self = Self::of_text(yaml::Limits::WORKFLOW);
+
+    const fn of_text(yaml::Limits { bytes, nodes, depth }: yaml::Limits) -> Self {
+        Self { bytes, tasks: 200_000, nodes, depth, problems: 100 }
+    }
+
+    /// Reads a workflow's text within them. As [`yaml::read`].
+    pub(super) fn read(&self, source: &str, file: &str) -> Result<(Node, Vec<Problem>), Box<Problem>> {
+        let limits = yaml::Limits { bytes: self.bytes, nodes: self.nodes, depth: self.depth };
+        yaml::read(source, file, FileKind::Workflow, &limits)
+    }
 
     /// For so many bytes and tasks: more tasks may have as many more values.
     pub fn of(bytes: usize, tasks: usize) -> Self {
@@ -104,8 +111,8 @@ pub fn examine(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits)
     if let Err(problems) = too_large(source.len(), file, limits) {
         return problems.into();
     }
-    let source = source.strip_prefix('\u{feff}').unwrap_or(source);
-    match yaml::read(source, file, limits) {
+    let source = yaml::without_mark(source);
+    match limits.read(source, file) {
         Ok((root, noted)) => Checker { file, source, catalog, limits, problems: noted, notes: Vec::new() }.run(&root),
         Err(problem) => {
             // JSON that YAML cannot read (surrogate pairs in escapes, for instance) is JSON all the same.
@@ -127,23 +134,14 @@ pub fn examine(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits)
 
 /// Line and column of the value at a path of keys in a workflow's text; none if it is not there or cannot be read.
 pub fn place_of(source: &str, path: &[&str]) -> Option<(u32, u32)> {
-    let source = source.strip_prefix('\u{feff}').unwrap_or(source);
-    let (root, _) = yaml::read(source, "", &Limits::DEFAULT).ok()?;
+    let source = yaml::without_mark(source);
+    let (root, _) = Limits::DEFAULT.read(source, "").ok()?;
     let mut node = &root;
     for key in path {
         let Kind::Object(fields) = &node.kind else { return None };
         node = &fields.get(*key)?.1;
     }
-    Some((node.spot.line, node.spot.column))
-}
-
-/// Line and column of the character that begins at a byte.
-fn place_at(source: &str, at: usize) -> (u32, u32) {
-    let before = source.get(..at).unwrap_or(source);
-    let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
-    let column = before.chars().rev().take_while(|&letter| letter != '\n').count() + 1;
-    let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
-    (number(line), number(column))
+    node.spot.line_and_column()
 }
 
 /// Checks a workflow that is already a value. Problems have the field's path but neither line nor column.
@@ -242,16 +240,8 @@ impl<'a> Checker<'a> {
         if !self.listening() {
             return;
         }
-        let place = (spot.line > 0).then_some((spot.line, spot.column));
-        self.problems.push(Problem {
-            file: self.file.to_owned(),
-            line: place.map(|place| place.0),
-            column: place.map(|place| place.1),
-            field: at.to_string(),
-            code,
-            message: message.into(),
-            hint,
-        });
+        let problem = Problem::of_file(self.file, code, message).at_spot(spot);
+        self.problems.push(Problem { field: at.to_string(), hint, ..problem });
     }
 
     /// An ordinary problem of the workflow.

@@ -2,7 +2,7 @@
 
 use super::check::Checker;
 use crate::error::ErrorCode;
-use crate::yaml::tree::{At, Node, Spot};
+use crate::yaml::{At, Node, Spot};
 
 /// A dependency of one task on another, and the place that makes it one.
 #[derive(Clone, Copy, Debug)]

@@ -6,9 +6,8 @@ use indexmap::IndexMap;
 use super::check::{Checker, list};
 use super::references::text_of;
 use super::scalar;
-use crate::yaml::parse::shorten;
-use crate::yaml::problem::closest;
-use crate::yaml::tree::{At, Fields, Kind, Node};
+use crate::suggest::closest;
+use crate::yaml::{At, Fields, Kind, Node, shorten};
 
 /// A kind of object in a workflow, and the fields that it has.
 pub(super) struct Place {

@@ -4,8 +4,7 @@ use serde_json::{Map, Value};
 
 use super::workflow::Workflow;
 use crate::error::ErrorCode;
-use crate::yaml::parse::shorten;
-use crate::yaml::problem::Problem;
+use crate::yaml::{Problem, shorten};
 
 /// Given inputs whose type is another than that of their default. What is not declared is not judged here.
 ///

@@ -16,9 +16,7 @@ use serde_json::Value;
 use super::catalog::Catalog;
 use super::check::Limits;
 use crate::error::ErrorCode;
-use crate::yaml::parse as yaml;
-use crate::yaml::problem::Problem;
-use crate::yaml::tree::{Kind, Node};
+use crate::yaml::{Kind, Node, Problem};
 use edit::Edits;
 
 /// A migrated file.
@@ -86,7 +84,7 @@ pub fn migrate(
     };
     let mut text = source.to_owned();
     for pass in [tasks::pass, parameters::pass, references::pass] {
-        let (root, noted) = yaml::read(&text, file, limits)?;
+        let (root, noted) = limits.read(&text, file)?;
         // A key that is given twice, for instance: what stands in the text is not what was read.
         if let Some(problem) = noted.into_iter().next() {
             return Err(Box::new(problem));
@@ -100,7 +98,7 @@ pub fn migrate(
             return Err(Box::new(problem.hint("write the repeated part out, then migrate again")));
         };
         // It is read by every pass but the last anyway, and must not become what nobody can read.
-        if let Err(problem) = yaml::read(&edited, file, limits) {
+        if let Err(problem) = limits.read(&edited, file) {
             let message = format!("the file cannot be edited in place: {}", problem.message);
             let problem = Problem::of_file(file, ErrorCode::WorkflowValidationFailed, message);
             return Err(Box::new(problem.hint("change it by hand; `gleitzeit validate` says what to write")));

@@ -3,9 +3,7 @@
 use super::check::Checker;
 use super::references::{Names, place_in};
 use crate::template;
-use crate::yaml::parse::shorten;
-use crate::yaml::problem::Note;
-use crate::yaml::tree::{At, Fields, Kind, Node, Spot};
+use crate::yaml::{At, Fields, Kind, Node, Note, Spot, shorten};
 
 /// A field of the original Gleitzeit; whether to wait is said on the command line.
 pub(super) const WAIT_FOR_COMPLETION: &str = "wait_for_completion";

@@ -9,9 +9,8 @@ use super::check::{Checker, list};
 use super::notes;
 use crate::error::ErrorCode;
 use crate::id::ProviderName;
-use crate::yaml::parse::shorten;
-use crate::yaml::problem::closest;
-use crate::yaml::tree::{At, Fields, Kind, Node};
+use crate::suggest::closest;
+use crate::yaml::{At, Fields, Kind, Node, shorten};
 
 /// A name may be so long, as that of a component.
 const MAX_NAME_BYTES: usize = 200;

@@ -9,11 +9,10 @@ use super::fields;
 use super::types::{self, Types, Visits};
 use super::{notes, scalar, task};
 use crate::error::ErrorCode;
+use crate::suggest::closest;
 use crate::template;
 use crate::template::{Piece, Reference, Root, Step};
-use crate::yaml::parse::shorten;
-use crate::yaml::problem::closest;
-use crate::yaml::tree::{At, Kind, Node, Spot};
+use crate::yaml::{At, Kind, Node, Spot, shorten};
 
 /// Everything that a file declares.
 pub(super) struct Names<'n> {

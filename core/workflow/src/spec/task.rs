@@ -12,11 +12,10 @@ use super::scalar;
 use super::workflow::{Backoff, Priority, RetryPolicy, Task};
 use crate::error::ErrorCode;
 use crate::id::{MethodName, ProviderName, QueueName, TaskId};
+use crate::suggest::closest;
 use crate::template;
 use crate::template::Piece;
-use crate::yaml::parse::shorten;
-use crate::yaml::problem::closest;
-use crate::yaml::tree::{At, Fields, Kind, Node, Spot};
+use crate::yaml::{At, Fields, Kind, Node, Spot, shorten};
 
 pub(super) const PLACE: Place =
     Place { what: "the task", known: FIELDS, accepted: &[], elsewhere: ELSEWHERE, advice: about_task };

@@ -4,9 +4,7 @@
 use super::check::Limits;
 use super::workflow::{Task, Workflow};
 use crate::error::ErrorCode;
-use crate::yaml::parse as yaml;
-use crate::yaml::problem::{Note, Problem};
-use crate::yaml::tree::{Kind, Node, Spot};
+use crate::yaml::{Kind, Node, Note, Problem, Spot, without_mark};
 
 /// A text in a task's parameters.
 #[derive(Clone, Debug)]
@@ -40,11 +38,7 @@ pub fn written<'w>(source: &str, workflow: &'w Workflow, wanted: &[(&str, &str)]
 fn read(source: &str) -> Option<Node> {
     let nodes = Limits::DEFAULT.nodes.max(source.len());
     let limits = Limits { bytes: source.len(), nodes, ..Limits::DEFAULT };
-    yaml::read(bare(source), "", &limits).ok().map(|(root, _)| root)
-}
-
-fn bare(source: &str) -> &str {
-    source.strip_prefix('\u{feff}').unwrap_or(source)
+    limits.read(without_mark(source), "").ok().map(|(root, _)| root)
 }
 
 fn spot_of(root: &Node, index: usize, parameter: &str) -> Option<Spot> {
@@ -78,12 +72,9 @@ impl Written<'_> {
     /// Where a line and a column of the text stand in the source. Where escapes, folding or aliases hide the line, the
     /// text's own place.
     fn place(&self, source: &str, (line, column): (usize, usize)) -> Option<(u32, u32)> {
-        if self.spot.line == 0 {
-            return None;
-        }
-        let own = (self.spot.line, self.spot.column);
+        let own = self.spot.line_and_column()?;
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let Some((first, source)) = lines_of(bare(source), self.spot) else { return Some(own) };
+        let Some((first, source)) = lines_of(without_mark(source), self.spot) else { return Some(own) };
         // The lines up to the wanted one have to be the source's own.
         let lines = self.text.lines().take(line).enumerate();
         let indents: Option<Vec<usize>> =

@@ -1,4 +1,4 @@
-//! A YAML or JSON document as it was written: values with their places. No rules of workflows live here.
+//! A YAML or JSON document as it was written: values with their places. No rules of any file live here.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,34 +6,34 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::{Map, Number, Value};
 
-/// Where something stands. Line 0 means that there was no text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Spot {
-    pub(crate) line: u32,
-    pub(crate) column: u32,
-    /// Bytes from the start of the source.
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-}
+use super::place::Spot;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) spot: Spot,
-    pub(crate) kind: Kind,
+pub struct Node {
+    /// Where it stands.
+    pub spot: Spot,
+    /// What it is.
+    pub kind: Kind,
 }
 
 /// An object's fields: key to the key's own place and the value.
-pub(crate) type Fields = IndexMap<String, (Spot, Node)>;
+pub type Fields = IndexMap<String, (Spot, Node)>;
 
 /// What an alias names is shared with it, not copied; but for text.
 #[derive(Clone, Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// Nothing.
     Null,
+    /// True or false.
     Bool(bool),
+    /// A number that JSON can carry.
     Number(Number),
+    /// A text.
     Text(String),
+    /// A list.
     List(Arc<[Node]>),
+    /// An object, in the order of the file; what is merged into it (`<<`) stands last.
     Object(Arc<Fields>),
 }
 
@@ -50,8 +50,17 @@ impl Node {
         }
     }
 
+    /// For messages that quote what was found: `the text `x``, `a list`.
+    pub fn describe(&self) -> String {
+        match &self.kind {
+            Kind::List(_) => "a list".to_owned(),
+            Kind::Object(_) => "an object".to_owned(),
+            Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => describe(&self.to_value()),
+        }
+    }
+
     /// The value without places. The depth of a node is bounded by whoever built it.
-    pub(crate) fn to_value(&self) -> Value {
+    pub fn to_value(&self) -> Value {
         match &self.kind {
             Kind::Null => Value::Null,
             Kind::Bool(yes) => Value::Bool(*yes),
@@ -66,7 +75,7 @@ impl Node {
     }
 
     /// A value that was never text; `None` if it is nested deeper than `depth`.
-    pub(crate) fn from_value(value: &Value, depth: usize) -> Option<Self> {
+    pub fn from_value(value: &Value, depth: usize) -> Option<Self> {
         let inner = depth.checked_sub(1);
         let kind = match value {
             Value::Null => Kind::Null,
@@ -86,6 +95,19 @@ impl Node {
             }
         };
         Some(Self { spot: Spot::default(), kind })
+    }
+}
+
+/// What a value is, for messages: its type and, if it is short, the value itself.
+pub fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => format!("the boolean `{value}`"),
+        Value::Number(number) => format!("the number `{number}`"),
+        Value::String(text) if text.chars().count() <= 40 && !text.contains('\n') => format!("the text `{text}`"),
+        Value::String(text) => format!("a text of {} characters", text.chars().count()),
+        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Object(_) => "an object".to_owned(),
     }
 }
 

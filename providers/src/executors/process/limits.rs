@@ -3,10 +3,9 @@
 use gleitzeit_protocols::yaml::{Fields, Reader};
 
 use super::capture::StreamLimits;
+use crate::executors::result_bytes;
 use crate::factory::Settings;
 
-/// Results travel in one frame, so more than this could not be delivered.
-const MOST_TEXT: u64 = 8 << 20;
 /// More than any machine has; keeps sums from overflowing.
 const MOST: u64 = 1 << 50;
 
@@ -73,7 +72,7 @@ impl Limits {
     /// Reads them; what is wrong is noted in `reader`.
     pub(in crate::executors) fn read(reader: &mut Reader, fields: &Fields<'_>) -> Self {
         let mut limits = Self::default();
-        if let Some(bytes) = text_bytes(reader, fields, "max_output_bytes") {
+        if let Some(bytes) = result_bytes(reader, fields, "max_output_bytes") {
             limits.max_output_bytes = bytes;
         }
         for (name, field, most) in [
@@ -84,7 +83,7 @@ impl Limits {
             ("max_open_files", &mut limits.max_open_files, 1 << 20),
             ("max_file_bytes", &mut limits.max_file_bytes, MOST),
         ] {
-            if let Some(number) = number(reader, fields, name, most) {
+            if let Some(number) = reader.positive_up_to(fields, name, most) {
                 *field = number;
             }
         }
@@ -94,7 +93,7 @@ impl Limits {
                 Some("strict") => limits.sandbox = Sandbox::Strict,
                 Some(other) => {
                     let message = format!("`sandbox` is `limits` or `strict`, not `{other}`");
-                    reader.problem(node.place, message, None);
+                    reader.problem(node.spot, message, None);
                 }
             }
         }
@@ -105,19 +104,4 @@ impl Limits {
     pub(in crate::executors) fn streams(&self) -> StreamLimits {
         StreamLimits { kept: self.max_output_bytes, most: self.max_stream_bytes }
     }
-}
-
-/// A number of bytes that an answer can carry.
-pub(in crate::executors) fn text_bytes(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<usize> {
-    number(reader, fields, name, MOST_TEXT).and_then(|bytes| usize::try_from(bytes).ok())
-}
-
-fn number(reader: &mut Reader, fields: &Fields<'_>, name: &str, most: u64) -> Option<u64> {
-    let node = fields.get(name)?;
-    let number = reader.positive(node, name)?;
-    if number > most {
-        reader.problem(node.place, format!("`{name}` is at most {most}"), None);
-        return None;
-    }
-    Some(number)
 }

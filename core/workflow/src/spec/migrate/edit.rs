@@ -1,8 +1,7 @@
 //! Edits by place in a workflow's text. What is not edited stays as it is, comments and layout included.
 
+use crate::yaml::{Fields, Kind, Node, Spot};
 use std::ops::Range;
-
-use crate::yaml::tree::{Fields, Kind, Node, Spot};
 
 /// Replacements that are applied together; their places are those of the text before.
 pub(super) struct Edits<'s> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::references::text_of;
 use super::edit::{Edits, quoted};
 use super::{Migration, field, tasks_of};
-use crate::yaml::tree::{Fields, Kind, Node, Spot};
+use crate::yaml::{Fields, Kind, Node, Spot};
 
 /// The files that a workflow declares, old and new.
 struct Files {

@@ -7,7 +7,7 @@ use super::edit::{Edits, quoted};
 use super::{Migration, field, tasks_of};
 use crate::template;
 use crate::template::{Piece, Root, Step};
-use crate::yaml::tree::{Kind, Node};
+use crate::yaml::{Kind, Node};
 
 /// What a reference is written to.
 struct Tasks<'n> {

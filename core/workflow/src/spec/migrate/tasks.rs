@@ -7,7 +7,7 @@ use super::super::scalar::{id_from, is_id};
 use super::super::task::RESERVED;
 use super::edit::Edits;
 use super::{Migration, field, tasks_of};
-use crate::yaml::tree::{Kind, Node};
+use crate::yaml::{Kind, Node};
 
 /// Fields of a workflow that have no effect any more.
 const TOP: &[(&str, &str)] = &[
