@@ -9,7 +9,6 @@
 mod binding;
 mod calls;
 mod config;
-mod frames;
 mod io;
 mod leases;
 mod names;

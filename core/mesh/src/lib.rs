@@ -30,6 +30,7 @@
 //! - Everything that arrives late proves that it is current, or is refused.
 //! - All buffers are bounded; what does not fit is asked for again.
 
+mod frames;
 pub mod hub;
 pub mod id;
 pub mod placement;

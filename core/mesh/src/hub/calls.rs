@@ -18,7 +18,7 @@ use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Instant;
 
-use crate::hub::frames::frames;
+use crate::frames::frames;
 use crate::hub::waiting::{Lines, Place};
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::id::CallId;

@@ -6,7 +6,7 @@ const FRAME_BYTES: usize = 1024 * 1024;
 const ITEM_BYTES: usize = 1_024;
 
 /// Cuts a list into frames; `size_of` measures what may be large in an item.
-pub(super) fn frames<T>(items: impl IntoIterator<Item = T>, size_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+pub(crate) fn frames<T>(items: impl IntoIterator<Item = T>, size_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     let mut frames: Vec<Vec<T>> = Vec::new();
     let mut bytes = 0;
     for item in items {
