@@ -1,25 +1,50 @@
 //! Lists are sent in frames of bounded size, however long they are.
 
 /// No frame holds more than this, save for one item that is larger.
-const FRAME_BYTES: usize = 1024 * 1024;
+pub(crate) const FRAME_BYTES: usize = 1024 * 1024;
 /// What an item costs besides what is measured of it, generously.
 const ITEM_BYTES: usize = 1_024;
 
+/// Packs items into frames, in order: a frame is full when the next item would take it over its limit.
+#[derive(Debug)]
+pub(crate) struct Packer<T> {
+    most: usize,
+    items: Vec<T>,
+    bytes: usize,
+}
+
+impl<T> Packer<T> {
+    /// For frames of at most so many bytes.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, items: Vec::new(), bytes: 0 }
+    }
+
+    /// Adds an item of a size. The frame before it is full if the item does not fit into it, and is given out.
+    #[must_use = "a full frame is to be sent"]
+    pub(crate) fn push(&mut self, item: T, size: usize) -> Option<Vec<T>> {
+        let full = if self.bytes + size > self.most { self.take() } else { None };
+        self.bytes += size;
+        self.items.push(item);
+        full
+    }
+
+    /// The frame that was begun, if it holds anything.
+    #[must_use = "what was begun is to be sent"]
+    pub(crate) fn take(&mut self) -> Option<Vec<T>> {
+        self.bytes = 0;
+        (!self.items.is_empty()).then(|| std::mem::take(&mut self.items))
+    }
+}
+
 /// Cuts a list into frames; `size_of` measures what may be large in an item.
 pub(crate) fn frames<T>(items: impl IntoIterator<Item = T>, size_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
-    let mut frames: Vec<Vec<T>> = Vec::new();
-    let mut bytes = 0;
+    let mut packer = Packer::new(FRAME_BYTES);
+    let mut frames = Vec::new();
     for item in items {
         let size = ITEM_BYTES + size_of(&item);
-        match frames.last_mut().filter(|_| bytes + size <= FRAME_BYTES) {
-            Some(frame) => frame.push(item),
-            None => {
-                frames.push(vec![item]);
-                bytes = 0;
-            }
-        }
-        bytes += size;
+        frames.extend(packer.push(item, size));
     }
+    frames.extend(packer.take());
     frames
 }
 

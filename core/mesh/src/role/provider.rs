@@ -18,6 +18,7 @@ use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Instant;
 use sent::{Sent, size};
 
+use crate::frames::{FRAME_BYTES, Packer};
 use crate::id::CallId;
 use crate::role;
 use crate::role::{Identity, Link, Past, earliest};
@@ -28,8 +29,6 @@ use crate::wire::{
 
 /// So many calls beyond `max_concurrency` are still accepted: the hub may not have seen an answer yet.
 const MARGIN: usize = 16;
-/// No frame of answers holds more than this, save for one larger result.
-const MAX_FRAME_BYTES: usize = 1024 * 1024;
 
 /// What a provider is told.
 #[derive(Clone, Debug)]
@@ -434,19 +433,15 @@ impl Provider {
         self.waiting.retain(|id| self.running.contains(id));
         if self.link.is_up() {
             self.say_what_waits(out);
-            let (mut results, mut bytes) = (Vec::new(), 0);
+            let mut frame = Packer::new(FRAME_BYTES);
             for (id, outcome) in std::mem::take(&mut self.answers) {
                 let end = CallEnd { id, outcome };
-                if bytes > 0 && bytes + size(&end) > MAX_FRAME_BYTES {
-                    let results = std::mem::take(&mut results);
+                if let Some(results) = frame.push(end.clone(), size(&end)) {
                     send(out, ToHub::MethodResult(MethodResult { results }));
-                    bytes = 0;
                 }
-                bytes += size(&end);
-                results.push(end.clone());
                 self.sent.keep(now, end);
             }
-            if !results.is_empty() {
+            if let Some(results) = frame.take() {
                 send(out, ToHub::MethodResult(MethodResult { results }));
             }
         }
