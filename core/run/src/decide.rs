@@ -2,6 +2,7 @@
 
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::id::TaskId;
+use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Timestamp;
 
 use crate::command::{
@@ -30,6 +31,18 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { max_payload_bytes: 1024 * 1024 }
+    }
+}
+
+impl Limits {
+    /// Whether a value is within the limit; `what` names it in the error.
+    pub(crate) fn check(self, what: &str, payload: &Payload) -> Result<(), Failure> {
+        let (bytes, limit) = (payload.size_bytes(), self.max_payload_bytes);
+        if bytes <= limit {
+            return Ok(());
+        }
+        let message = format!("{what}: {bytes} bytes of JSON, over the limit of {limit} bytes");
+        Err(Failure::new(ErrorCode::TaskParameterError, message))
     }
 }
 
@@ -123,10 +136,7 @@ impl State {
         if task.missing_dependencies > 0 && !planted::is(Bug::EarlyReady) {
             return Err(invalid(format!("`{}` has dependencies that are not done", ready.task_id)));
         }
-        if ready.parameters.size_bytes() > limits.max_payload_bytes {
-            let error = end::too_large("parameters", ready.parameters.size_bytes(), limits);
-            return Err(Refusal::Invalid(error));
-        }
+        limits.check("parameters", &ready.parameters).map_err(Refusal::Invalid)?;
         let definition = self.task(at);
         Ok(vec![
             TaskReady {
@@ -221,9 +231,7 @@ impl State {
         if self.cancel.is_some() {
             return Ok(self.stopped(at, task, StopReason::Cancelled, true));
         }
-        if complete.result.size_bytes() > limits.max_payload_bytes {
-            return Err(Refusal::Invalid(end::too_large("the result", complete.result.size_bytes(), limits)));
-        }
+        limits.check("the result", &complete.result).map_err(Refusal::Invalid)?;
         let AttemptRef { task_id, attempt, .. } = complete.at.clone();
         let result = complete.result.clone();
         let completed = TaskCompleted { task_id, attempt, result, ran_ms: complete.ran_ms, carried: false };
