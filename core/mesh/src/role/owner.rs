@@ -280,10 +280,7 @@ impl Owner {
                     }
                 }
             }
-            FromHub::MeshError(error) => {
-                let detail = format!("{}: {}", error.name, error.message);
-                out.push(Output::Log { warning: true, message: "the hub refused an event", detail });
-            }
+            FromHub::MeshError(error) => out.push(Output::refused(&error)),
             other => facts.push(Fact::Message(other)),
         }
         Ok(())

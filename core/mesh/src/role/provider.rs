@@ -372,11 +372,7 @@ impl Provider {
                     self.stop(id, out);
                 }
             }
-            FromHub::MeshError(error) => {
-                let detail = format!("{}: {}", error.name, error.message);
-                let message = "the hub refused an event";
-                out.push(Output::Hub(role::Output::Log { warning: true, message, detail }));
-            }
+            FromHub::MeshError(error) => out.push(Output::Hub(role::Output::refused(&error))),
             _ => {}
         }
     }
