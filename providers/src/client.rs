@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use gleitzeit_tls::Untrusted;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy};
 
@@ -16,6 +16,9 @@ use crate::factory::Settings;
 const IDLE: Duration = Duration::from_secs(4);
 /// Where nobody answers at all, a longer wait brings nothing.
 const MOST_TO_CONNECT: Duration = Duration::from_secs(10);
+
+/// Before a request that reached nobody is sent again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A server that asks for more patience has a mistake in its clock.
 const MOST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -86,6 +89,41 @@ pub(crate) fn cause(error: &reqwest::Error) -> String {
     }
 }
 
+/// Sending again what reached nobody, so that nobody does the work twice.
+pub(crate) struct Retries {
+    left: u32,
+    pause: Duration,
+}
+
+impl Retries {
+    /// So many times at most.
+    pub(crate) fn new(count: u32) -> Self {
+        Self { left: count, pause: FIRST_PAUSE }
+    }
+
+    /// Whether a request that failed is to be sent again; if so, after a pause. Cancel-safe.
+    pub(crate) async fn again(&mut self, error: &reqwest::Error) -> bool {
+        if self.left == 0 || !error.is_connect() {
+            return false;
+        }
+        self.left -= 1;
+        tokio::time::sleep(self.pause).await;
+        self.pause *= 2;
+        true
+    }
+}
+
+/// A header that shows who a provider is. `from` says where its value is from, which itself must not be shown.
+///
+/// # Errors
+/// If it can be no header.
+pub(crate) fn secret_header(name: &str, value: &str, from: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let name = HeaderName::try_from(name).map_err(|_| "the header's name is none".to_owned())?;
+    let mut value = HeaderValue::try_from(value).map_err(|_| format!("{from} fits into no header"))?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
 /// An error with all its causes.
 pub(crate) fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
@@ -141,9 +179,8 @@ mod tests {
     fn a_delay_is_read_as_seconds_milliseconds_or_date() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         let read = |headers: &[(&'static str, &'static str)]| {
-            let headers = headers
-                .iter()
-                .map(|(name, value)| (name.parse().expect("a name"), reqwest::header::HeaderValue::from_static(value)));
+            let headers =
+                headers.iter().map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)));
             retry_after_at(&headers.collect(), now)
         };
         let seconds = |seconds| Some(Duration::from_secs_f64(seconds));

@@ -1,7 +1,5 @@
 //! From a request to the beginning of its answer: sending, sending again, redirects.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use gleitzeit_workflow::error::ErrorCode;
 use reqwest::header::{
@@ -15,10 +13,7 @@ use super::address;
 use super::request::Request;
 use super::text::header_text;
 use crate::call::CallError;
-use crate::client;
-
-/// Before a request that reached nobody is sent again; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+use crate::client::{self, Retries};
 
 /// What is shorter is no secret, and would be found everywhere.
 const SHORTEST_SECRET: usize = 4;
@@ -39,12 +34,7 @@ impl Service {
     /// If either cannot be used; the text holds no secret.
     pub(super) fn new(base_url: &str, header: Option<(String, String)>) -> Result<Self, String> {
         let base = Url::parse(base_url).map_err(|error| format!("`base_url` is no address: {error}"))?;
-        let header = header.map(|(name, value)| {
-            let name = HeaderName::try_from(name).map_err(|_| "the header's name is none".to_owned())?;
-            let mut value = HeaderValue::try_from(value).map_err(|_| "the secret fits into no header".to_owned())?;
-            value.set_sensitive(true);
-            Ok::<_, String>((name, value))
-        });
+        let header = header.map(|(name, value)| client::secret_header(&name, &value, "the secret"));
         Ok(Self { base, header: header.transpose()? })
     }
 
@@ -144,7 +134,7 @@ impl Exchange<'_> {
         if self.only_public {
             address::check(url).map_err(|private| refused(&private.to_string()))?;
         }
-        let (mut pause, mut left) = (FIRST_PAUSE, self.retries);
+        let mut retries = Retries::new(self.retries);
         loop {
             let mut headers = headers.clone();
             if let Some((name, value)) =
@@ -159,13 +149,8 @@ impl Exchange<'_> {
             }
             match request.send().await {
                 Ok(response) => return Ok(response),
-                // It reached nobody, so nobody does the work twice.
-                Err(error) if error.is_connect() && left > 0 && !is_refused(&error) => {
-                    left -= 1;
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                Err(error) => return Err(failed(url, &error)),
+                Err(error) if is_refused(&error) || !retries.again(&error).await => return Err(failed(url, &error)),
+                Err(_) => {}
             }
         }
     }

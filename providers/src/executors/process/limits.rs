@@ -1,8 +1,10 @@
 //! What a call may take, and how much is kept from it: the options that every provider of processes has.
 
-use gleitzeit_protocols::yaml::{Fields, Reader};
+use gleitzeit_protocols::yaml::{Fields, Problem, Reader};
+use gleitzeit_workflow::ErrorCode;
 
 use super::capture::StreamLimits;
+use crate::definition::{Definition, Options};
 use crate::executors::result_bytes;
 use crate::factory::Settings;
 
@@ -16,8 +18,15 @@ pub(in crate::executors) fn concurrency(settings: &Settings) -> u32 {
 }
 
 /// What to do where there is no strict sandbox.
-pub(in crate::executors) const INSTEAD_OF_STRICT: &str =
-    "use `sandbox: limits`; or run the agent on Linux, with a newer kernel or more rights";
+const INSTEAD_OF_STRICT: &str = "use `sandbox: limits`; or run the agent on Linux, with a newer kernel or more rights";
+
+/// What is said of a definition that asks for a strict sandbox where there is none.
+pub(in crate::executors) fn no_strict_sandbox(definition: &Definition, why: String) -> Vec<Problem> {
+    let Options { file, node } = &definition.options;
+    let spot = node.as_ref().map(|node| node.spot).unwrap_or_default();
+    let problem = Problem::of_file(file, ErrorCode::ConfigurationError, why).at_spot(spot);
+    vec![problem.hint(INSTEAD_OF_STRICT)]
+}
 
 /// How much is kept from the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
