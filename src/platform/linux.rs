@@ -1,4 +1,4 @@
-//! Linux: what a process says of itself in `/proc`, what it hides there, priorities of single threads, glibc's allocator.
+//! Linux: what a process says of itself in `/proc`, what it hides there, glibc's allocator.
 //!
 //! A process that does not look like one to be debugged has its memory and its environment hidden by the kernel. The token is
 //! removed from the environment as well, for whoever may look all the same.
@@ -11,9 +11,6 @@ use std::{fs, io};
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::SignalKind;
-
-/// How nice a thread is that works only when others do not.
-const NICENESS: i32 = 10;
 
 /// As many arenas on every machine: glibc takes eight for each core. Fewer give more back, and cost more than they give
 /// (measured on two cores, workflows a second: 2 arenas 12 % fewer, 4 arenas 5 % fewer, 8 as many as before).
@@ -90,14 +87,6 @@ fn forget_variable(name: &str) {
             next = next.add(1);
         }
     }
-}
-
-/// Lets this thread have only what other threads leave on a machine that is busy.
-///
-/// # Errors
-/// If the system refuses.
-pub(crate) fn yield_to_others() -> io::Result<()> {
-    Ok(rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS)?)
 }
 
 /// Open files and connections of this process; none if the system does not say.

@@ -13,7 +13,6 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use super::receiver::Receiver;
 use super::way::Way;
 use crate::error::CommandError;
-use crate::platform;
 
 /// So long a process that ends tries to hand over what is left.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -43,7 +42,7 @@ impl Otlp {
     pub(super) fn start() -> Result<Self, CommandError> {
         let be_nice = || {
             // Without it the export takes as much as everything else.
-            if let Err(error) = platform::yield_to_others() {
+            if let Err(error) = gleitzeit_control_plane::yield_to_others() {
                 tracing::debug!(%error, "telemetry is exported at the same priority as everything else");
             }
         };
