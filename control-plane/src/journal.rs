@@ -10,6 +10,7 @@ mod memory;
 mod readers;
 mod recent;
 mod runs;
+mod size;
 mod sqlite;
 mod store;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 pub use clock::Clocks;
+pub(crate) use clock::wall_clock;
 pub use feed::{RunWatch, Subscription};
 pub use memory::MemoryStore;
 pub use runs::{RunCounts, RunFilter, RunRow};

@@ -4,13 +4,13 @@ mod learn;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use gleitzeit_mesh::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId, Start};
 use gleitzeit_mesh::wire::{FromHub, Meta, MethodResult, ToHub};
 use gleitzeit_protocols::{Compiled, Registry};
 use gleitzeit_run::{AttemptRef, ProtocolUse};
-use gleitzeit_workflow::{Failure, Instant, Timestamp};
+use gleitzeit_workflow::{Failure, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use crate::hub::peer::{NotSent, Peer};
 use crate::hub::said::Said;
 use crate::hub::socket::Handle;
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
-use crate::journal::{HubPort, Journal, Work};
+use crate::journal::{HubPort, Journal, Work, wall_clock};
 use crate::metrics::{Metrics, Way};
 
 /// So many inputs that are there at once share one round of sending.
@@ -449,9 +449,4 @@ fn meta(number: &mut u64) -> Meta {
     *number += 1;
     let id = format!("hub-{number}");
     Meta { id: Some(id), source: Some("hub".to_owned()), timestamp: Some(wall_clock()), ..Meta::default() }
-}
-
-fn wall_clock() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }

@@ -6,15 +6,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gleitzeit_run::{Entry, Event, RunId, Seq, State};
+use gleitzeit_run::{Entry, RunId, Seq, State};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::{Journal, JournalError, Most, Work, ending};
+use super::{Journal, JournalError, Most, Work, ending, size};
 
 /// How many batches may wait for a watcher; one that lags further is left to read from the store.
 const WAITING_BATCHES: usize = 16;
 /// And how many bytes, roughly: what waits is kept for the slowest alone.
 const WAITING_BYTES: usize = 1024 * 1024;
+/// What an entry occupies beside its payloads.
+const ENTRY_BYTES: usize = 512;
 /// How much a watcher gets at once, roughly.
 const PAGE: Most = Most { entries: 1_000, bytes: 256 * 1024 };
 
@@ -87,19 +89,6 @@ impl Live {
     }
 }
 
-/// About what an entry occupies.
-fn rough_bytes(entry: &Entry) -> usize {
-    const FLAT: usize = 512;
-    FLAT + match &entry.event {
-        Event::WorkflowSubmitted(it) => it.inputs.size_bytes(),
-        Event::TaskReady(it) => it.parameters.size_bytes(),
-        Event::TaskCompleted(it) => it.result.size_bytes(),
-        Event::WorkflowCompleted(it) => it.outputs.size_bytes(),
-        // Failures, reasons and names: their texts are short.
-        _ => 0,
-    }
-}
-
 /// The watchers, on the writer's side.
 #[derive(Debug, Default)]
 pub(super) struct Feed {
@@ -147,7 +136,7 @@ impl Feed {
         for (run_id, entries) in watched {
             let Some(watchers) = self.watchers.get_mut(&run_id) else { continue };
             let has_ended = entries.iter().any(|entry| ending(&entry.event).is_some());
-            let bytes = entries.iter().map(|entry| rough_bytes(entry)).sum();
+            let bytes = entries.iter().map(|entry| ENTRY_BYTES + size::of_payloads(&entry.event)).sum();
             let published = Published { entries, bytes };
             // Whoever has no room is dropped: its channel ends after what it holds, and it reads the rest.
             watchers.retain(|watcher| watcher.tell(&published));
