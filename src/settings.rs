@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use clap::{Arg, Command};
-use serde_json::Value;
+use gleitzeit_workflow::suggest::did_you_mean;
+use gleitzeit_workflow::yaml::{self, FileKind, Kind, Limits, Node, Problem};
 
 use crate::error::CommandError;
 
@@ -33,23 +34,43 @@ pub(crate) fn with_file(command: Command, path: &Path) -> Result<Command, Comman
     let shown = path.display();
     let text = crate::bounded::text_of(path)
         .map_err(|error| CommandError::usage(format!("cannot read the configuration `{shown}`: {error}")))?;
-    let options: Value = serde_yaml::from_str(&text)
-        .map_err(|error| CommandError::usage(format!("the configuration `{shown}` is not valid YAML: {error}")))?;
-    let Value::Object(options) = options else {
+    let options = read(&text, path)?;
+    let Kind::Object(options) = options.kind else {
         return Err(CommandError::usage(format!("the configuration `{shown}` must be a list of `flag: value` lines")));
     };
     let mut command = command;
-    for (key, value) in options {
-        let values = texts(&value).ok_or_else(|| {
+    for (key, (_, value)) in options.iter() {
+        let values = texts(value).ok_or_else(|| {
             CommandError::usage(format!(
                 "`{key}` in `{shown}` must be a text, a number, true, false, or a list of them"
             ))
         })?;
         command = with_default(command, &key.replace('_', "-"), values).map_err(|command| {
-            CommandError::usage(format!("unknown option `{key}` in `{shown}`")).hint(suggestion(&command, &key))
+            CommandError::usage(format!("unknown option `{key}` in `{shown}`")).hint(suggestion(&command, key))
         })?;
     }
     Ok(command)
+}
+
+fn read(text: &str, path: &Path) -> Result<Node, CommandError> {
+    const LIMITS: Limits = Limits::DEFINITION;
+    let shown = path.display();
+    if text.len() > LIMITS.bytes {
+        let message = format!("the configuration `{shown}` has more than {} bytes", LIMITS.bytes);
+        return Err(CommandError::usage(message));
+    }
+    // Faults that did not stop the parsing, such as a repeated key, are errors here; only the first is reported.
+    let problem = match yaml::read(yaml::without_mark(text), "", FileKind::Configuration, &LIMITS) {
+        Ok((options, noted)) => match noted.into_iter().next() {
+            None => return Ok(options),
+            Some(problem) => problem,
+        },
+        Err(problem) => *problem,
+    };
+    let hint = problem.hint.clone();
+    let problem = Problem { hint: None, ..problem };
+    let error = CommandError::usage(format!("the configuration `{shown}` is not valid YAML: {problem}"));
+    Err(CommandError { hint, ..error })
 }
 
 /// Sets an option's default in every command that has it, or globally if it is a global option; if none has it, the
@@ -78,19 +99,17 @@ fn with_default(mut command: Command, flag: &str, values: Vec<String>) -> Result
 fn suggestion(command: &Command, key: &str) -> String {
     let all = std::iter::once(command).chain(command.get_subcommands());
     let flags = all.flat_map(|it| it.get_arguments().filter_map(|a| a.get_long()));
-    match gleitzeit_workflow::spec::closest(&key.replace('_', "-"), flags) {
-        Some(flag) => format!("did you mean `{flag}`?"),
-        None => "options are named like the flags: see `gleitzeit COMMAND --help`".to_owned(),
-    }
+    did_you_mean(&key.replace('_', "-"), flags)
+        .unwrap_or_else(|| "options are named like the flags: see `gleitzeit COMMAND --help`".to_owned())
 }
 
-fn texts(value: &Value) -> Option<Vec<String>> {
-    match value {
-        Value::String(text) => Some(vec![text.clone()]),
-        Value::Number(number) => Some(vec![number.to_string()]),
-        Value::Bool(yes) => Some(vec![yes.to_string()]),
-        Value::Array(items) => items.iter().map(|item| texts(item)?.pop()).collect(),
-        Value::Null | Value::Object(_) => None,
+fn texts(value: &Node) -> Option<Vec<String>> {
+    match &value.kind {
+        Kind::Text(text) => Some(vec![text.clone()]),
+        Kind::Number(number) => Some(vec![number.to_string()]),
+        Kind::Bool(yes) => Some(vec![yes.to_string()]),
+        Kind::List(items) => items.iter().map(|item| texts(item)?.pop()).collect(),
+        Kind::Null | Kind::Object(_) => None,
     }
 }
 
@@ -142,6 +161,7 @@ mod tests {
             ("port: {a: 1}", "must be a text"),
             ("- port", "flag: value"),
             ("port: [", "not valid YAML"),
+            ("port: 1\nport: 2", "not valid YAML: 2:1: `port` is given twice"),
         ] {
             let error = parse(config, &["gleitzeit", "start"]).expect_err(config).to_string();
             assert!(error.contains(expected), "{config}: {error}");

@@ -9,10 +9,11 @@ use gleitzeit_agent::{AgentConfig, merge_definitions, parse_roles};
 use gleitzeit_control_plane::{Config, StoreConfig, Token};
 use gleitzeit_link::TokenSource;
 use gleitzeit_mesh::wire::Role;
-use gleitzeit_protocols::{Protocol, Registry, yaml};
+use gleitzeit_protocols::{Protocol, Registry};
 use gleitzeit_providers::{Definition, Settings};
 use gleitzeit_workflow::ErrorCode;
-use gleitzeit_workflow::spec::{KnownProvider, KnownProviders, Others, Problem, Task, Workflow, closest};
+use gleitzeit_workflow::spec::{KnownProvider, KnownProviders, Others, Problem, Task, Workflow};
+use gleitzeit_workflow::suggest::closest;
 
 use crate::cli::{DefinitionArgs, HubArgs, PatienceArgs, RunArgs, WorkerArgs};
 use crate::error::CommandError;
@@ -26,7 +27,7 @@ use crate::{output, place};
 pub(crate) fn registry(args: &DefinitionArgs) -> Result<Registry, CommandError> {
     let mut registry = Registry::shipped();
     let Some(folder) = &args.protocols_dir else { return Ok(registry) };
-    let protocols = gleitzeit_protocols::load_files(folder).map_err(in_definitions)?;
+    let protocols = gleitzeit_protocols::load_files(folder).map_err(CommandError::problems)?;
     let mut problems = Vec::new();
     for (file, protocol) in protocols {
         if let Err(conflict) = registry.register(protocol) {
@@ -59,7 +60,7 @@ pub(crate) fn registry_of_environment() -> Result<Registry, CommandError> {
 /// same name.
 fn providers(folder: Option<&Path>, files: &[PathBuf], registry: &Registry) -> Result<Vec<Definition>, CommandError> {
     let mut problems = Vec::new();
-    let mut take = |loaded: Result<Vec<Definition>, Vec<yaml::Problem>>| {
+    let mut take = |loaded: Result<Vec<Definition>, Vec<Problem>>| {
         loaded.unwrap_or_else(|found| {
             problems.extend(found);
             Vec::new()
@@ -74,7 +75,7 @@ fn providers(folder: Option<&Path>, files: &[PathBuf], registry: &Registry) -> R
     if problems.is_empty() {
         Ok(merge_definitions([gleitzeit_providers::shipped(), from_folder, named]))
     } else {
-        Err(in_definitions(problems))
+        Err(CommandError::problems(problems))
     }
 }
 
@@ -136,7 +137,7 @@ pub(crate) fn providers_of(worker: &AgentConfig) -> KnownProviders {
 }
 
 /// The problem of a provider whose protocol is not known here.
-fn unknown_protocol(definition: &Definition, registry: &Registry) -> Option<yaml::Problem> {
+fn unknown_protocol(definition: &Definition, registry: &Registry) -> Option<Problem> {
     let wanted = format!("{}/{}", definition.protocol, definition.version);
     if registry.methods(&definition.protocol, &definition.version).is_some() {
         return None;
@@ -151,26 +152,9 @@ fn unknown_protocol(definition: &Definition, registry: &Registry) -> Option<yaml
             format!("known protocols: {}; others are read from the folder of `--protocols DIR`", known.join(", "))
         }
     };
-    Some(yaml::Problem {
-        file: definition.options.file.clone(),
-        place: definition.protocol_place,
-        message: format!("unknown protocol `{wanted}`"),
-        hint: Some(hint),
-    })
-}
-
-/// Converts problems of protocol or provider files to the common form.
-fn in_definitions(problems: Vec<yaml::Problem>) -> CommandError {
-    let told = problems.into_iter().map(|problem| {
-        let mut told = Problem::of_file(&problem.file, ErrorCode::ConfigurationError, problem.message);
-        // Line 0 means the file as a whole.
-        if problem.place.line > 0 {
-            let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-            told = told.at(number(problem.place.line), number(problem.place.column));
-        }
-        Problem { hint: problem.hint, ..told }
-    });
-    CommandError::problems(told.collect())
+    let message = format!("unknown protocol `{wanted}`");
+    let problem = Problem::of_file(&definition.options.file, ErrorCode::ConfigurationError, message);
+    Some(problem.at_spot(definition.protocol_place).hint(hint))
 }
 
 /// The control plane's configuration for `hub` and `start`; `own` is the generated token, if there is one.

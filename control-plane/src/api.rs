@@ -25,6 +25,7 @@ use gleitzeit_proto::v1::workflow_service_server::{WorkflowService, WorkflowServ
 use gleitzeit_proto::{status, v1};
 use gleitzeit_run::RunId;
 use gleitzeit_run::submission::Environment;
+use gleitzeit_run::trace::TraceParent;
 use gleitzeit_workflow::spec::Limits;
 use gleitzeit_workflow::{ErrorCode, Failure};
 use tokio::sync::Semaphore;
@@ -261,20 +262,8 @@ fn no_hub() -> Status {
 /// The caller's W3C trace context, if it sent a valid one: the trace id, and the header unchanged.
 fn trace_context(metadata: &MetadataMap) -> Option<(String, String)> {
     let header = metadata.get("traceparent")?.to_str().ok()?;
-    let mut parts = header.split('-');
-    let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let is_hex = |text: &str, len: usize| {
-        text.len() == len && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
-    let is_zero = |text: &str| text.bytes().all(|b| b == b'0');
-    let valid = is_hex(version, 2)
-        && version != "ff"
-        && is_hex(trace_id, 32)
-        && is_hex(span_id, 16)
-        && is_hex(flags, 2)
-        && !is_zero(trace_id)
-        && !is_zero(span_id);
-    valid.then(|| (trace_id.to_owned(), header.to_owned()))
+    let parent = TraceParent::parse(header)?;
+    Some((parent.trace_id.to_owned(), header.to_owned()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod read_only;
 mod readers;
 mod recent;
 mod runs;
+mod size;
 mod sqlite;
 mod store;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 pub use clock::Clocks;
+pub(crate) use clock::wall_clock;
 pub use feed::Subscription;
 pub use follow::RunWatch;
 pub use memory::MemoryStore;

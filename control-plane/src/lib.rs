@@ -19,4 +19,5 @@ mod trace;
 pub use app::{App, Error, Liveness, build};
 pub use config::{Config, ReadEnv, StoreConfig, Token};
 pub use metrics::MetricsSource;
+pub use platform::yield_to_others;
 pub use trace::SpanSink;

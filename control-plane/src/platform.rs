@@ -10,9 +10,13 @@ mod linux;
 mod portable;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::*;
+pub use linux::yield_to_others;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{identity, is_claimed, lock};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use portable::*;
+pub use portable::yield_to_others;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use portable::{identity, is_claimed, lock};
 
 /// The identity of a file, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -92,15 +92,19 @@ pub fn problem(problem: &Problem) -> v1::Problem {
     }
 }
 
-/// A problem from the wire; an unknown code becomes the general one.
-pub fn problem_from(problem: &v1::Problem) -> Problem {
-    let code = ErrorCode::from_code(problem.code).unwrap_or(ErrorCode::WorkflowValidationFailed);
+/// A problem from the wire; a code that is unknown both by number and by name becomes the general one.
+pub fn problem_from(problem: v1::Problem) -> Problem {
+    let code = ErrorCode::from_code(problem.code)
+        .or_else(|| ErrorCode::from_name(&problem.name))
+        .unwrap_or(ErrorCode::WorkflowValidationFailed);
     Problem {
+        file: problem.file,
         line: Some(problem.line).filter(|line| *line > 0),
         column: Some(problem.column).filter(|column| *column > 0),
-        field: problem.field.clone(),
-        hint: Some(problem.hint.clone()).filter(|hint| !hint.is_empty()),
-        ..Problem::of_file(&problem.file, code, problem.message.clone())
+        field: problem.field,
+        code,
+        message: problem.message,
+        hint: Some(problem.hint).filter(|hint| !hint.is_empty()),
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use gleitzeit_workflow::ErrorCode;
+use gleitzeit_workflow::yaml::Limits;
+
 use crate::protocol::Protocol;
-use crate::yaml::{MAX_FILE_BYTES, Place, Problem};
+use crate::yaml::Problem;
 
 /// A protocol that is embedded in the binary. Its name and methods are repeated here, so that only a process that uses
 /// it has to parse it.
@@ -89,7 +92,7 @@ pub fn yaml_files(folder: &Path) -> Result<Vec<std::path::PathBuf>, Problem> {
     Ok(files)
 }
 
-/// The text of a file that is UTF-8. Reads at most one byte more than [`MAX_FILE_BYTES`].
+/// The text of a file that is UTF-8. Reads at most one byte more than [`Limits::DEFINITION`] allows.
 ///
 /// # Errors
 /// If it cannot be read or is not UTF-8.
@@ -98,7 +101,7 @@ pub fn read_file(path: &Path) -> Result<String, Problem> {
     let file = std::fs::File::open(path).map_err(|error| problem(path, format!("cannot be read: {error}")))?;
     let mut bytes = Vec::new();
     // One byte more than allowed, so that the parser notices that the file is too large.
-    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let limit = u64::try_from(Limits::DEFINITION.bytes).unwrap_or(u64::MAX).saturating_add(1);
     file.take(limit).read_to_end(&mut bytes).map_err(|error| problem(path, format!("cannot be read: {error}")))?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
@@ -107,7 +110,7 @@ pub fn read_file(path: &Path) -> Result<String, Problem> {
 }
 
 fn problem(path: &Path, message: String) -> Problem {
-    Problem { file: path.display().to_string(), place: Place::default(), message, hint: None }
+    Problem::of_file(&path.display().to_string(), ErrorCode::ConfigurationError, message)
 }
 
 #[cfg(test)]

@@ -2,16 +2,18 @@
 
 use gleitzeit_mesh::wire::ProtocolDefinition;
 use gleitzeit_run::event::ProtocolRegistered;
+use gleitzeit_workflow::json::MAX_DEPTH;
 use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::spec::{PathSegment, Violation};
 use gleitzeit_workflow::template::Language;
+use gleitzeit_workflow::yaml::Fields;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::pattern;
 use crate::schema::Schema;
-use crate::yaml::{Kind, Node, Place, Problem, Reader};
+use crate::yaml::{FileKind, Kind, Node, Problem, Reader, Spot};
 
 /// A contract: named methods with the schemas of their parameters and results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,17 +67,16 @@ impl Protocol {
     /// All problems, each with its place.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::new(file);
-        let node = reader.parse(text);
+        let node = reader.parse(FileKind::Protocol, text);
         let protocol = node.and_then(|node| read(&mut reader, &node, Trial::Yes));
         reader.finish(protocol)
     }
 
-    /// Parses shipped protocol YAML, without places. `None` for a text that [`Protocol::parse`] would refuse, which a
-    /// test rules out.
+    /// Parses shipped protocol YAML. `None` for a text that [`Protocol::parse`] would refuse, which a test rules out.
     pub(crate) fn parse_shipped(text: &str) -> Option<Self> {
-        let value: Value = serde_yaml::from_str(text).ok()?;
         let mut reader = Reader::new("shipped");
-        let protocol = read(&mut reader, &Node::from_value(&value), Trial::Done);
+        let node = reader.parse(FileKind::Protocol, text);
+        let protocol = node.and_then(|node| read(&mut reader, &node, Trial::Done));
         reader.finish(protocol).ok()
     }
 
@@ -96,13 +97,18 @@ impl Protocol {
     }
 
     fn from_parts(name: &str, version: &str, methods: &Payload) -> Result<Self, Vec<Problem>> {
-        let methods = methods.to_value().map_err(|problem| {
-            let file = format!("protocol `{name}/{version}`");
-            vec![Problem { file, place: Place::default(), message: problem.within("methods").to_string(), hint: None }]
-        })?;
-        let value = serde_json::json!({"name": name, "version": version, "methods": methods});
         let mut reader = Reader::new(format!("protocol `{name}/{version}`"));
-        let protocol = read(&mut reader, &Node::from_value(&value), Trial::Yes);
+        let protocol = match methods.to_value() {
+            Ok(methods) => {
+                let value = serde_json::json!({"name": name, "version": version, "methods": methods});
+                // The methods are as deep as a value may be, and one more level is around them.
+                Node::from_value(&value, MAX_DEPTH + 1).and_then(|node| read(&mut reader, &node, Trial::Yes))
+            }
+            Err(problem) => {
+                reader.problem(Spot::default(), problem.within("methods").to_string(), None);
+                None
+            }
+        };
         reader.finish(protocol)
     }
 
@@ -133,13 +139,13 @@ impl Method {
         properties
             .into_iter()
             .flatten()
-            .filter_map(|(name, schema)| Some((name.clone(), language(schema.get("language")?)?)))
+            .filter_map(|(name, schema)| Some((name.clone(), language(schema.get("language")?.as_str()?)?)))
             .collect()
     }
 }
 
-fn language(value: &Value) -> Option<Language> {
-    match value.as_str()? {
+fn language(name: &str) -> Option<Language> {
+    match name {
         "python" => Some(Language::Python),
         "shell" => Some(Language::Shell),
         "url" => Some(Language::Url),
@@ -168,36 +174,37 @@ fn read(reader: &mut Reader, node: &Node, trial: Trial) -> Option<Protocol> {
             && !is_name(text)
         {
             let hint = Some("use letters, digits, `_`, `-` and `.`, a letter first".to_owned());
-            reader.problem(node.place, format!("`{text}` cannot be a protocol's {field}"), hint);
+            reader.problem(node.spot, format!("`{text}` cannot be a protocol's {field}"), hint);
         }
     }
     let description = reader.optional_text(&fields, "description");
     let mut methods = IndexMap::new();
     match fields.get("methods") {
-        None => reader.problem(fields.place, "`methods` is missing in the protocol", Some("add `methods:`".to_owned())),
+        None => reader.problem(fields.spot, "`methods` is missing in the protocol", Some("add `methods:`".to_owned())),
         Some(node) => {
-            let entries = reader.map(node, "`methods`").unwrap_or_default();
-            if entries.is_empty() {
-                reader.problem(node.place, "expected at least one method", None);
+            let entries = reader.map(node, "`methods`");
+            let count = entries.map_or(0, Fields::len);
+            if count == 0 {
+                reader.problem(node.spot, "expected at least one method", None);
             }
-            if entries.len() > MAX_METHODS {
-                let message = format!("{} methods are more than the limit of {MAX_METHODS}", entries.len());
-                reader.problem(node.place, message, Some("split the protocol into several".to_owned()));
+            if count > MAX_METHODS {
+                let message = format!("{count} methods are more than the limit of {MAX_METHODS}");
+                reader.problem(node.spot, message, Some("split the protocol into several".to_owned()));
                 return None;
             }
             let patterns = pattern::of_schema(&node.to_value());
             if patterns > MAX_PATTERNS {
                 let message =
                     format!("the patterns of all methods cost {patterns}, more than the limit of {MAX_PATTERNS}");
-                reader.problem(node.place, message, Some("use fewer and simpler patterns".to_owned()));
+                reader.problem(node.spot, message, Some("use fewer and simpler patterns".to_owned()));
                 return None;
             }
-            for (key, node) in entries {
+            for (key, (spot, node)) in entries.into_iter().flatten() {
                 if let Some(name) = &name {
-                    check_method_name(reader, name, &key.text, key.place);
+                    check_method_name(reader, name, key, *spot);
                 }
-                if let Some(method) = read_method(reader, &key.text, node, trial) {
-                    methods.insert(key.text.clone(), method);
+                if let Some(method) = read_method(reader, key, node, trial) {
+                    methods.insert(key.clone(), method);
                 }
             }
         }
@@ -205,7 +212,7 @@ fn read(reader: &mut Reader, node: &Node, trial: Trial) -> Option<Protocol> {
     Some(Protocol { name: name?, version: version?, description, methods })
 }
 
-fn check_method_name(reader: &mut Reader, protocol: &str, method: &str, place: Place) {
+fn check_method_name(reader: &mut Reader, protocol: &str, method: &str, place: Spot) {
     let hint = |rest: &str| Some(format!("write `{protocol}/{rest}`"));
     match method.split_once('/') {
         Some((prefix, rest)) if prefix == protocol && is_name(rest) => {}
@@ -220,7 +227,7 @@ fn check_method_name(reader: &mut Reader, protocol: &str, method: &str, place: P
 }
 
 fn read_method(reader: &mut Reader, name: &str, node: &Node, trial: Trial) -> Option<Method> {
-    if matches!(node.kind, Kind::Scalar(Value::Null)) {
+    if matches!(node.kind, Kind::Null) {
         return Some(Method::default());
     }
     let what = format!("method `{name}`");
@@ -255,7 +262,7 @@ fn read_method(reader: &mut Reader, name: &str, node: &Node, trial: Trial) -> Op
             }
         }
         Some(node) => {
-            reader.problem(node.place, format!("expected a list for `examples`, found {}", node.describe()), None);
+            reader.problem(node.spot, format!("expected a list for `examples`, found {}", node.describe()), None);
         }
     }
     let description = reader.optional_text(&fields, "description");
@@ -266,7 +273,7 @@ fn read_method(reader: &mut Reader, name: &str, node: &Node, trial: Trial) -> Op
 /// recorded already, and nobody would see the problem.
 fn check_examples(reader: &mut Reader, what: &str, parameters: Option<&Value>, examples: &[Node]) {
     let schema = parameters.and_then(|schema| Schema::compile(schema).ok());
-    for example in examples.iter().filter(|example| example.place != Place::default()) {
+    for example in examples.iter().filter(|example| example.spot != Spot::default()) {
         let value = example.to_value();
         let violations = match &schema {
             _ if !value.is_object() => {
@@ -295,27 +302,27 @@ fn segment(segment: &PathSegment) -> String {
 /// Checks that language marks are known and stand at top-level parameters: a mark without effect would let data become
 /// code.
 fn check_marks(reader: &mut Reader, parameters: Option<&Node>) {
-    let Some(Node { kind: Kind::Map(keywords), .. }) = parameters else { return };
-    for (keyword, node) in keywords {
-        match (&*keyword.text, &node.kind) {
-            ("properties", Kind::Map(properties)) => {
-                for (key, schema) in properties {
-                    check_mark(reader, &key.text, schema);
+    let Some(Node { kind: Kind::Object(keywords), .. }) = parameters else { return };
+    for (keyword, (_, node)) in keywords.iter() {
+        match (keyword.as_str(), &node.kind) {
+            ("properties", Kind::Object(properties)) => {
+                for (key, (_, schema)) in properties.iter() {
+                    check_mark(reader, key, schema);
                 }
             }
-            _ => refuse_marks(reader, &keyword.text, node),
+            _ => refuse_marks(reader, keyword, node),
         }
     }
 }
 
 fn check_mark(reader: &mut Reader, parameter: &str, schema: &Node) {
-    let Kind::Map(keywords) = &schema.kind else { return };
-    for (keyword, node) in keywords {
-        if keyword.text != "language" {
-            refuse_marks(reader, &keyword.text, node);
-        } else if language(&node.to_value()).is_none() {
+    let Kind::Object(keywords) = &schema.kind else { return };
+    for (keyword, (_, node)) in keywords.iter() {
+        if keyword != "language" {
+            refuse_marks(reader, keyword, node);
+        } else if !matches!(&node.kind, Kind::Text(text) if language(text).is_some()) {
             let message = format!("unknown language of parameter `{parameter}`: {}", node.describe());
-            reader.problem(node.place, message, Some("known languages: python, shell, url".to_owned()));
+            reader.problem(node.spot, message, Some("known languages: python, shell, url".to_owned()));
         }
     }
 }
@@ -326,25 +333,25 @@ fn refuse_marks(reader: &mut Reader, keyword: &str, node: &Node) {
         return;
     }
     match &node.kind {
-        Kind::Scalar(value) if keyword == "language" && language(value).is_some() => {
+        Kind::Text(text) if keyword == "language" && language(text).is_some() => {
             let hint = Some("mark a parameter at the top level, directly under `properties`".to_owned());
-            reader.problem(node.place, "a `language` mark has no effect here", hint);
+            reader.problem(node.spot, "a `language` mark has no effect here", hint);
         }
-        Kind::Scalar(_) => {}
+        Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => {}
         Kind::List(items) => items.iter().for_each(|item| refuse_marks(reader, "", item)),
-        Kind::Map(fields) => fields.iter().for_each(|(key, node)| refuse_marks(reader, &key.text, node)),
+        Kind::Object(fields) => fields.iter().for_each(|(key, (_, node))| refuse_marks(reader, key, node)),
     }
 }
 
 fn child<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
     match &node.kind {
-        Kind::Map(fields) => fields.iter().find(|(key, _)| key.text == name).map(|(_, node)| node),
+        Kind::Object(fields) => fields.get(name).map(|(_, node)| node),
         Kind::List(items) => items.get(name.parse::<usize>().ok()?),
-        Kind::Scalar(_) => None,
+        Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => None,
     }
 }
 
-fn place_of(node: &Node, path: &[String]) -> Place {
+fn place_of(node: &Node, path: &[String]) -> Spot {
     let mut at = node;
     for segment in path {
         match child(at, segment) {
@@ -352,5 +359,5 @@ fn place_of(node: &Node, path: &[String]) -> Place {
             None => break,
         }
     }
-    at.place
+    at.spot
 }

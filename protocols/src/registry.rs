@@ -9,6 +9,7 @@ use gleitzeit_mesh::wire::ProtocolDefinition;
 use gleitzeit_workflow::contract;
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::spec::{Catalog, MethodInfo, Violation};
+use gleitzeit_workflow::yaml::{Problem, describe};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -16,7 +17,6 @@ use crate::conflict::Conflict;
 use crate::known::{self, Entry, Known, Schemas};
 use crate::protocol::{Method, Protocol};
 use crate::schema::Schema;
-use crate::yaml::{Problem, describe};
 
 /// Protocols and their compiled schemas. Copies share the schemas.
 #[derive(Clone, Debug, Default)]

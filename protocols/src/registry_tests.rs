@@ -4,7 +4,7 @@ use gleitzeit_workflow::template::Language;
 use serde_json::json;
 
 use super::*;
-use crate::yaml::MAX_DEPTH;
+use gleitzeit_workflow::json::MAX_DEPTH;
 
 fn protocol(text: &str) -> Protocol {
     Protocol::parse("test.yaml", text).expect("valid protocol")
@@ -151,7 +151,8 @@ fn all_problems_of_a_file_are_named_with_their_places() {
     let text = "name: my\nversion: v1\nmetods: 1\nmethods:\n  my/do:\n    paramters: {}\n    returns: {type: strin}\n  \
                 other/do: {}\n  my/do: {}\n";
     let problems = Protocol::parse("my.yaml", text).expect_err("five problems");
-    let places: Vec<_> = problems.iter().map(|problem| (problem.place.line, problem.place.column)).collect();
+    let places: Vec<_> =
+        problems.iter().map(|problem| (problem.line.unwrap_or(0), problem.column.unwrap_or(0))).collect();
     assert_eq!(places.iter().map(|place| place.0).collect::<Vec<_>>(), [3, 6, 7, 8, 9], "{problems:#?}");
     assert_eq!(places[0], (3, 1));
     assert_eq!(problems[0].hint.as_deref(), Some("did you mean `methods`?"));
@@ -165,7 +166,7 @@ fn an_example_that_does_not_fit_is_a_problem_at_its_place() {
                 additionalProperties: false\n      properties: {a: {type: array, items: {type: number}}}\n    examples:\n      \
                 - {a: [1]}\n      - {a: [1, two]}\n      - b: 1\n        a: []\n      - {}\n      - text\n";
     let problems = Protocol::parse("my.yaml", text).expect_err("four problems");
-    let said: Vec<String> = problems.iter().map(|it| format!("{}:{}", it.place.line, it.message)).collect();
+    let said: Vec<String> = problems.iter().map(|it| format!("{}:{}", it.line.unwrap_or(0), it.message)).collect();
     let expected = [
         "12:`a.1` of an example of method `my/do` does not fit `parameters`: expected number, found the text `two`",
         "13:`b` of an example of method `my/do` does not fit `parameters`: unknown field `b`",
@@ -234,7 +235,7 @@ fn a_language_mark_that_nobody_would_read_is_refused() {
         ("      properties:\n        code: {type: string, language: pyhton}\n", 8),
     ] {
         let problems = Protocol::parse("my.yaml", &text(parameters)).expect_err("refused");
-        assert_eq!((problems.len(), problems[0].place.line), (1, line), "{problems:#?}");
+        assert_eq!((problems.len(), problems[0].line), (1, Some(line)), "{problems:#?}");
     }
     let named = text("      properties: {language: {type: string, default: python}}\n");
     assert_eq!(protocol(&named).methods["my/do"].code().len(), 0);

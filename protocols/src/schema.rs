@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::cost::{self, Allowed, Cost};
 use crate::violation;
-use crate::yaml::MAX_DEPTH;
+use gleitzeit_workflow::json::MAX_DEPTH;
 
 /// The longest JSON text of a schema, in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 * 1024;
@@ -58,7 +58,7 @@ impl Schema {
             hint: hint.map(str::to_owned),
         };
         if !matches!(source, Value::Object(_) | Value::Bool(_)) {
-            let message = format!("expected an object, found {}", crate::yaml::describe(source));
+            let message = format!("expected an object, found {}", gleitzeit_workflow::yaml::describe(source));
             return Err(error(message, Some("write for instance `{type: object}`")));
         }
         if depth(source) > MAX_DEPTH {

@@ -1,14 +1,14 @@
 //! Turns the validator's errors into our messages: lowercase, with what was expected and what was found, and with a
 //! suggestion.
 
-use gleitzeit_workflow::spec::{PathSegment, Violation, closest};
+use gleitzeit_workflow::spec::{PathSegment, Violation};
+use gleitzeit_workflow::suggest::{closest, did_you_mean};
 use gleitzeit_workflow::template;
+use gleitzeit_workflow::yaml::describe;
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::paths::LocationSegment;
 use serde_json::Value;
-
-use crate::yaml::{describe, nearest};
 
 /// The most violations of one check: a list of a million wrong items must not become a million messages.
 const MAX_VIOLATIONS: usize = 50;
@@ -97,7 +97,7 @@ fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut 
                 return;
             }
             let present = error.instance().as_object().into_iter().flat_map(|object| object.keys().map(String::as_str));
-            let hint = nearest(name, present).map(|_| format!("rename the similar field to `{name}`"));
+            let hint = closest(name, present).map(|_| format!("rename the similar field to `{name}`"));
             say(path, format!("`{name}` is missing"), hint.or_else(|| Some(format!("add `{name}`"))));
         }
         ValidationErrorKind::AdditionalProperties { unexpected }
@@ -106,7 +106,7 @@ fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut 
             for name in unexpected {
                 let mut path = path.clone();
                 path.push(PathSegment::Key(name.clone()));
-                let hint = nearest(name, known.iter().map(String::as_str))
+                let hint = did_you_mean(name, known.iter().map(String::as_str))
                     .or_else(|| (!known.is_empty()).then(|| format!("known: {}", known.join(", "))));
                 say(path, format!("unknown field `{name}`"), hint);
             }
@@ -156,7 +156,7 @@ fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut 
                 }
                 let keys =
                     error.instance().as_object().into_iter().flat_map(|object| object.keys().map(String::as_str));
-                let hint = nearest(&first, keys).map(|_| format!("rename the similar field to `{first}`"));
+                let hint = closest(&first, keys).map(|_| format!("rename the similar field to `{first}`"));
                 let or: Vec<_> = others.iter().map(|name| format!(", or `{name}`")).collect();
                 say(
                     path,

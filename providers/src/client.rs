@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use gleitzeit_tls::Untrusted;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy};
 
@@ -16,6 +16,9 @@ use crate::settings::Settings;
 const IDLE: Duration = Duration::from_secs(4);
 /// The longest wait for a connection: if nothing has answered by then, nothing will.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// The pause before a request that reached no server is sent again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest delay that a server may ask for; a longer one means that its clock is wrong.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -87,6 +90,41 @@ pub(crate) fn cause(error: &reqwest::Error) -> String {
     }
 }
 
+/// Sends requests again that reached no server, so no work is done twice.
+pub(crate) struct Retries {
+    left: u32,
+    pause: Duration,
+}
+
+impl Retries {
+    /// At most `count` times.
+    pub(crate) fn new(count: u32) -> Self {
+        Self { left: count, pause: FIRST_PAUSE }
+    }
+
+    /// Whether a failed request should be sent again; if so, returns after a pause. Cancel-safe.
+    pub(crate) async fn again(&mut self, error: &reqwest::Error) -> bool {
+        if self.left == 0 || !error.is_connect() {
+            return false;
+        }
+        self.left -= 1;
+        tokio::time::sleep(self.pause).await;
+        self.pause *= 2;
+        true
+    }
+}
+
+/// An authentication header. In errors `from` stands for its value, which must not be shown.
+///
+/// # Errors
+/// If the name or the value is not valid in a header.
+pub(crate) fn secret_header(name: &str, value: &str, from: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let name = HeaderName::try_from(name).map_err(|_| "the header's name is none".to_owned())?;
+    let mut value = HeaderValue::try_from(value).map_err(|_| format!("{from} fits into no header"))?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
 /// An error with all its causes.
 pub(crate) fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
@@ -142,9 +180,8 @@ mod tests {
     fn a_delay_is_read_as_seconds_milliseconds_or_date() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         let read = |headers: &[(&'static str, &'static str)]| {
-            let headers = headers
-                .iter()
-                .map(|(name, value)| (name.parse().expect("a name"), reqwest::header::HeaderValue::from_static(value)));
+            let headers =
+                headers.iter().map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)));
             retry_after_at(&headers.collect(), now)
         };
         let seconds = |seconds| Some(Duration::from_secs_f64(seconds));

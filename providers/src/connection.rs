@@ -7,8 +7,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gleitzeit_protocols::yaml::{Kind, Node, Reader};
-use serde_json::Value;
+use gleitzeit_protocols::yaml::{Fields, Kind, Node, Reader};
+use gleitzeit_workflow::suggest::did_you_mean;
 
 use crate::regular;
 use crate::settings::Settings;
@@ -186,7 +186,7 @@ pub(crate) fn read_connection(reader: &mut Reader, node: &Node) -> Option<Connec
     let fields = reader.fields(node, "`connection`", CONNECTION_FIELDS);
     let base_url = match (fields.get("base_url"), fields.get("base_url_env")) {
         (Some(_), Some(node)) => {
-            reader.problem(node.place, "`base_url_env` is given beside `base_url`", Some("keep one".to_owned()));
+            reader.problem(node.spot, "`base_url_env` is given beside `base_url`", Some("keep one".to_owned()));
             None
         }
         (Some(node), None) => {
@@ -195,7 +195,7 @@ pub(crate) fn read_connection(reader: &mut Reader, node: &Node) -> Option<Connec
                 Ok(url) => Some(BaseUrl::Fixed(url)),
                 Err(why) => {
                     let hint = Some("write for instance `http://localhost:11434`".to_owned());
-                    reader.problem(node.place, format!("`base_url` {why}"), hint);
+                    reader.problem(node.spot, format!("`base_url` {why}"), hint);
                     None
                 }
             }
@@ -203,26 +203,26 @@ pub(crate) fn read_connection(reader: &mut Reader, node: &Node) -> Option<Connec
         (None, Some(node)) => variable(reader, node, "base_url_env").map(BaseUrl::Variable),
         (None, None) => {
             let hint = Some("add `base_url: http://HOST:PORT`".to_owned());
-            reader.problem(fields.place, "`base_url` is missing in `connection`", hint);
+            reader.problem(fields.spot, "`base_url` is missing in `connection`", hint);
             None
         }
     };
     let timeout = duration(reader, fields.get("timeout"), "timeout", Duration::from_secs(60));
     let retries = match fields.get("retries") {
-        None | Some(Node { kind: Kind::Scalar(Value::Number(_)), .. }) => {
+        None | Some(Node { kind: Kind::Number(_), .. }) => {
             let number = fields.get("retries").map_or(Some(0), |node| node.to_value().as_u64());
             match number.filter(|number| *number <= MAX_RETRIES).and_then(|number| u32::try_from(number).ok()) {
                 Some(number) => number,
                 None => {
-                    let place = fields.get("retries").map_or(fields.place, |node| node.place);
-                    reader.problem(place, format!("`retries` must be between 0 and {MAX_RETRIES}"), None);
+                    let spot = fields.get("retries").map_or(fields.spot, |node| node.spot);
+                    reader.problem(spot, format!("`retries` must be between 0 and {MAX_RETRIES}"), None);
                     0
                 }
             }
         }
         Some(node) => {
             let message = format!("expected a number for `retries`, found {}", node.describe());
-            reader.problem(node.place, message, None);
+            reader.problem(node.spot, message, None);
             0
         }
     };
@@ -233,7 +233,7 @@ pub(crate) fn read_connection(reader: &mut Reader, node: &Node) -> Option<Connec
 
 fn read_health(reader: &mut Reader, node: &Node) -> HealthCheck {
     let default = HealthCheck::default();
-    if let Kind::Scalar(Value::Bool(enabled)) = node.kind {
+    if let Kind::Bool(enabled) = node.kind {
         return HealthCheck { enabled, ..default };
     }
     let fields = reader.fields(node, "`health_check`", HEALTH_FIELDS);
@@ -242,7 +242,7 @@ fn read_health(reader: &mut Reader, node: &Node) -> HealthCheck {
         && (!path.starts_with('/') || path.chars().any(|c| c.is_whitespace() || c.is_control()))
     {
         let hint = Some("write for instance `/health`".to_owned());
-        reader.problem(node.place, format!("`{path}` is no path"), hint);
+        reader.problem(node.spot, format!("`{path}` is no path"), hint);
     }
     let timeout = duration(reader, fields.get("timeout"), "timeout", default.timeout);
     HealthCheck { enabled: true, path, timeout }
@@ -261,16 +261,16 @@ pub(crate) fn read_authentication(reader: &mut Reader, node: &Node) -> Option<Au
         }
         "basic" => Scheme::Basic(reader.required_text(&fields, "username", what)?),
         other => {
-            let place = fields.get("type").map_or(fields.place, |node| node.place);
-            let hint = gleitzeit_protocols::yaml::nearest(other, ["none", "bearer", "header", "basic"])
+            let spot = fields.get("type").map_or(fields.spot, |node| node.spot);
+            let hint = did_you_mean(other, ["none", "bearer", "header", "basic"])
                 .unwrap_or_else(|| "known types: none, bearer, header, basic".to_owned());
-            reader.problem(place, format!("unknown type of authentication `{other}`"), Some(hint));
+            reader.problem(spot, format!("unknown type of authentication `{other}`"), Some(hint));
             return None;
         }
     };
     let secret = match (fields.get("env"), fields.get("file")) {
         (Some(_), Some(node)) => {
-            reader.problem(node.place, "the secret is given by `env` and by `file`", Some("keep one".to_owned()));
+            reader.problem(node.spot, "the secret is given by `env` and by `file`", Some("keep one".to_owned()));
             None
         }
         (Some(node), None) => variable(reader, node, "env").map(Secret::Variable),
@@ -278,31 +278,21 @@ pub(crate) fn read_authentication(reader: &mut Reader, node: &Node) -> Option<Au
         (None, None) if scheme == Scheme::None => return Some(Authentication::default()),
         (None, None) => {
             let hint = Some("name an environment variable with `env`, or a file with `file`".to_owned());
-            reader.problem(fields.place, format!("{what} of type `{kind}` names no secret"), hint);
+            reader.problem(fields.spot, format!("{what} of type `{kind}` names no secret"), hint);
             None
         }
     };
-    let optional = match fields.get("optional").map(|node| (&node.kind, node)) {
-        None => false,
-        Some((Kind::Scalar(Value::Bool(optional)), _)) => *optional,
-        Some((_, node)) => {
-            let message = format!("expected true or false for `optional`, found {}", node.describe());
-            reader.problem(node.place, message, None);
-            false
-        }
-    };
+    let optional = fields.get("optional").and_then(|node| reader.boolean(node, "optional")).unwrap_or_default();
     Some(Authentication { scheme, secret: Some(secret?), optional })
 }
-
-type Fields<'a> = gleitzeit_protocols::yaml::Fields<'a>;
 
 fn header_name(reader: &mut Reader, name: String, fields: &Fields<'_>) -> Option<String> {
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if name.chars().all(token) {
         return Some(name.to_ascii_lowercase());
     }
-    let place = fields.get("header").map_or(fields.place, |node| node.place);
-    reader.problem(place, format!("`{name}` is no name of a header"), Some("such as `X-Api-Key`".to_owned()));
+    let spot = fields.get("header").map_or(fields.spot, |node| node.spot);
+    reader.problem(spot, format!("`{name}` is no name of a header"), Some("such as `X-Api-Key`".to_owned()));
     None
 }
 
@@ -315,7 +305,7 @@ fn variable(reader: &mut Reader, node: &Node, field: &str) -> Option<String> {
     }
     // The text may be the secret itself, so it is not repeated.
     let hint = Some("write the variable's name, such as `OPENAI_API_KEY`, never the secret itself".to_owned());
-    reader.problem(node.place, format!("`{field}` holds no name of an environment variable"), hint);
+    reader.problem(node.spot, format!("`{field}` holds no name of an environment variable"), hint);
     None
 }
 

@@ -1,6 +1,6 @@
 //! A provider as its file describes it, after it was read and checked.
 
-use gleitzeit_protocols::yaml::{Node, Place};
+use gleitzeit_protocols::yaml::{Node, Spot};
 use serde_json::{Map, Value};
 
 use crate::connection::{Authentication, Connection};
@@ -11,13 +11,13 @@ pub struct Definition {
     /// Unique within an agent; a later definition replaces an earlier one with the same name.
     pub name: String,
     /// The place of the name in the file.
-    pub name_place: Place,
+    pub name_place: Spot,
     /// The name of the protocol it serves, such as `python`.
     pub protocol: String,
     /// The version of that protocol, such as `v1`.
     pub version: String,
     /// The place of the protocol in the file, for code that knows which protocols exist.
-    pub protocol_place: Place,
+    pub protocol_place: Spot,
     /// The kind of code behind the provider.
     pub executor: String,
     /// Free words by which tasks can select providers.

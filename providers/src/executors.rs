@@ -8,3 +8,13 @@ pub(crate) mod llm;
 mod process;
 pub(crate) mod python;
 pub(crate) mod shell;
+
+use gleitzeit_protocols::yaml::{Fields, Reader};
+
+/// A result is sent in one frame, so a larger part of one could not be delivered.
+const MAX_RESULT_BYTES: u64 = 8 << 20;
+
+/// An option that limits how many bytes of what was read or printed become part of a result.
+fn result_bytes(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<usize> {
+    reader.positive_up_to(fields, name, MAX_RESULT_BYTES).and_then(|bytes| usize::try_from(bytes).ok())
+}

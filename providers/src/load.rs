@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use gleitzeit_protocols::yaml::{Fields, Node, Problem, Reader};
+use gleitzeit_protocols::yaml::{Fields, FileKind, Kind, Node, Problem, Reader};
 use gleitzeit_protocols::{read_file, yaml_files};
-use serde_json::Value;
+use gleitzeit_workflow::ErrorCode;
+use gleitzeit_workflow::suggest::did_you_mean;
 
 use crate::connection::{read_authentication, read_connection};
 use crate::definition::{Definition, Options};
@@ -29,7 +30,7 @@ impl Definition {
     /// All problems, each with its place.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::new(file);
-        let node = reader.parse(text);
+        let node = reader.parse(FileKind::Provider, text);
         let definition = node.and_then(|node| read(&mut reader, file, &node));
         reader.finish(definition)
     }
@@ -42,9 +43,9 @@ fn read(reader: &mut Reader, file: &str, node: &Node) -> Option<Definition> {
     let protocol = reader.required_text(&fields, "protocol", what).and_then(|text| {
         let split = text.split_once('/').filter(|(name, version)| !name.is_empty() && !version.is_empty());
         if split.is_none() {
-            let place = fields.get("protocol").map_or(fields.place, |node| node.place);
+            let spot = fields.get("protocol").map_or(fields.spot, |node| node.spot);
             let hint = Some("write name and version, such as `python/v1`".to_owned());
-            reader.problem(place, format!("`{text}` is no protocol with a version"), hint);
+            reader.problem(spot, format!("`{text}` is no protocol with a version"), hint);
         }
         split.map(|(name, version)| (name.to_owned(), version.to_owned()))
     });
@@ -52,19 +53,12 @@ fn read(reader: &mut Reader, file: &str, node: &Node) -> Option<Definition> {
     if let (Some(executor), Some(node)) = (&executor, fields.get("executor"))
         && !Factory::executors().any(|known| known == executor)
     {
-        let hint = gleitzeit_protocols::yaml::nearest(executor, Factory::executors())
+        let hint = did_you_mean(executor, Factory::executors())
             .unwrap_or_else(|| format!("known executors: {}", Factory::executors().collect::<Vec<_>>().join(", ")));
-        reader.problem(node.place, format!("unknown executor `{executor}`"), Some(hint));
+        reader.problem(node.spot, format!("unknown executor `{executor}`"), Some(hint));
     }
     let capabilities = fields.get("capabilities").map_or_else(Vec::new, |node| texts(reader, node));
-    let max_concurrency = fields.get("max_concurrency").and_then(|node| {
-        let number = reader.positive(node, "max_concurrency")?;
-        let number = u32::try_from(number).ok().filter(|number| *number <= 100_000);
-        if number.is_none() {
-            reader.problem(node.place, "`max_concurrency` is at most 100000", None);
-        }
-        number
-    });
+    let max_concurrency = reader.positive_up_to(&fields, "max_concurrency", 100_000);
     let connection = fields.get("connection").and_then(|node| read_connection(reader, node));
     let authentication = fields.get("authentication").and_then(|node| read_authentication(reader, node));
     if let Some(executor) = &executor {
@@ -80,13 +74,13 @@ fn read(reader: &mut Reader, file: &str, node: &Node) -> Option<Definition> {
         name: name?,
         protocol,
         version,
-        name_place: fields.get("name").map_or(fields.place, |node| node.place),
-        protocol_place: fields.get("protocol").map_or(fields.place, |node| node.place),
+        name_place: fields.get("name").map_or(fields.spot, |node| node.spot),
+        protocol_place: fields.get("protocol").map_or(fields.spot, |node| node.spot),
         executor: executor?,
         capabilities,
         connection,
         authentication: authentication.unwrap_or_default(),
-        max_concurrency,
+        max_concurrency: max_concurrency.and_then(|number| u32::try_from(number).ok()),
         options,
         metadata,
     })
@@ -97,20 +91,20 @@ fn check_connection(reader: &mut Reader, executor: &str, fields: &Fields<'_>) {
     match Factory::connects(executor) {
         Some(Connects::Always) if fields.get("connection").is_none() => {
             let message = format!("`connection` is missing, which the executor `{executor}` needs");
-            reader.problem(fields.place, message, Some("add `connection: {base_url: http://HOST:PORT}`".to_owned()));
+            reader.problem(fields.spot, message, Some("add `connection: {base_url: http://HOST:PORT}`".to_owned()));
         }
         Some(Connects::MayBe) if fields.get("connection").is_none() => {
             if let Some(node) = fields.get("authentication") {
                 let message = "`authentication` without `connection`: nobody knows who may see the secret";
                 let hint = "add `connection: {base_url: https://HOST}`; only that address gets it";
-                reader.problem(node.place, message, Some(hint.to_owned()));
+                reader.problem(node.spot, message, Some(hint.to_owned()));
             }
         }
         Some(Connects::Never) => {
             for name in ["connection", "authentication"] {
                 if let Some(node) = fields.get(name) {
                     let message = format!("`{name}` has no effect: the executor `{executor}` connects to no service");
-                    reader.problem(node.place, message, Some("remove it".to_owned()));
+                    reader.problem(node.spot, message, Some("remove it".to_owned()));
                 }
             }
         }
@@ -119,16 +113,19 @@ fn check_connection(reader: &mut Reader, executor: &str, fields: &Fields<'_>) {
 }
 
 fn texts(reader: &mut Reader, node: &Node) -> Vec<String> {
-    match node.to_value() {
-        Value::Array(items) if items.iter().all(Value::is_string) => {
-            items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
-        }
-        _ => {
-            let message = format!("expected a list of words for `capabilities`, found {}", node.describe());
-            reader.problem(node.place, message, None);
-            Vec::new()
-        }
-    }
+    let word = |item: &Node| match &item.kind {
+        Kind::Text(word) => Some(word.clone()),
+        _ => None,
+    };
+    let words = match &node.kind {
+        Kind::List(items) => items.iter().map(word).collect(),
+        _ => None,
+    };
+    words.unwrap_or_else(|| {
+        let message = format!("expected a list of words for `capabilities`, found {}", node.describe());
+        reader.problem(node.spot, message, None);
+        Vec::new()
+    })
 }
 
 const SHIPPED: &[(&str, &str)] = &[
@@ -179,10 +176,8 @@ pub fn load_dir(path: &Path) -> Result<Vec<Definition>, Vec<Problem>> {
 }
 
 fn named_twice(second: &Definition, first: &Definition) -> Problem {
-    Problem {
-        file: second.options.file.clone(),
-        place: second.name_place,
-        message: format!("`{}` has a provider named `{}` already", first.options.file, first.name),
-        hint: Some("give it another name, or remove one of the files".to_owned()),
-    }
+    let message = format!("`{}` has a provider named `{}` already", first.options.file, first.name);
+    Problem::of_file(&second.options.file, ErrorCode::ConfigurationError, message)
+        .at_spot(second.name_place)
+        .hint("give it another name, or remove one of the files")
 }

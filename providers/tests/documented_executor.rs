@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gleitzeit_protocols::yaml::FileKind;
 use gleitzeit_workflow::MethodName;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -127,7 +128,7 @@ async fn it_ends_when_it_is_told() {
 fn it_has_no_options_and_a_default_for_calls_at_once() {
     assert!(concurrency(&settings()) >= 1);
     let mut reader = Reader::new("files.yaml");
-    let options = reader.parse("{speed: high}").expect("YAML");
+    let options = reader.parse(FileKind::Provider, "{speed: high}").expect("YAML");
     check(&mut reader, Some(&options));
     let problems = reader.finish(Some(())).expect_err("no options");
     assert!(problems[0].message.contains("speed"), "{problems:?}");

@@ -3,7 +3,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _};
-use gleitzeit_workflow::spec::closest;
+use gleitzeit_workflow::suggest::closest;
 
 use super::Cli;
 use crate::error::CommandError;

@@ -4,7 +4,7 @@ mod follow;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use gleitzeit_sdk::{Client, OutputStream, RunEvent, Task, TaskFilter, TaskStatus, Timestamp};
 use gleitzeit_workflow::{ErrorCode, Failure, Payload};
@@ -18,7 +18,7 @@ use crate::json::indented;
 use crate::lines::Lines;
 use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
-use crate::{causes, client, color, output, text};
+use crate::{causes, client, color, output, text, when};
 
 /// The fields of results and errors that hold output, and their headings; output goes before the returned value.
 const SAID: [(&str, &str); 3] =
@@ -84,9 +84,7 @@ async fn so_far(client: &Client, run_id: &str, tasks: &[Task]) -> Result<HashMap
 
 /// The time this long ago.
 fn before(age: Duration) -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
-    now.minus_ms(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+    when::now().minus_ms(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Whether a task is unfinished or ended at or after a time.

@@ -1,8 +1,8 @@
 //! `gleitzeit protocols`: lists the methods that tasks may call, and describes what one takes and returns.
 
-use gleitzeit_protocols::yaml::nearest;
 use gleitzeit_sdk::DEFAULT_URL;
 use gleitzeit_workflow::ErrorCode;
+use gleitzeit_workflow::suggest::did_you_mean;
 
 use crate::cli::ProtocolsArgs;
 use crate::document::{List, ProtocolItem};
@@ -46,7 +46,7 @@ fn print(args: &ProtocolsArgs, items: Vec<ProtocolItem>) -> CommandResult {
     let items: Vec<ProtocolItem> = items.into_iter().filter_map(|item| item.named(name)).collect();
     if items.is_empty() {
         let message = format!("no protocol or method is called `{name}`");
-        let hint = nearest(name, known.iter().map(String::as_str));
+        let hint = did_you_mean(name, known.iter().map(String::as_str));
         let hint = hint.unwrap_or_else(|| "`gleitzeit protocols` lists all".to_owned());
         return Err(CommandError::new(Exit::Failed, ErrorCode::MethodNotFound, message).hint(hint));
     }

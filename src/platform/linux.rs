@@ -1,4 +1,4 @@
-//! Linux: process information in `/proc` and its protection, priorities of single threads, glibc's allocator.
+//! Linux: process information in `/proc` and its protection, glibc's allocator.
 //!
 //! The kernel hides the memory and the environment of a process that is not dumpable. As a second defence, the token is
 //! also removed from the environment.
@@ -11,9 +11,6 @@ use std::{fs, io};
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::SignalKind;
-
-/// The nice value of a thread that should run only when others do not.
-const NICENESS: i32 = 10;
 
 /// The same number of arenas on every machine; glibc takes eight for each core. Fewer arenas return more memory, but
 /// cost more than they save (measured on two cores, workflows a second: 2 arenas 12 % fewer, 4 arenas 5 % fewer, 8 as
@@ -94,14 +91,6 @@ fn forget_variable(name: &str) {
             next = next.add(1);
         }
     }
-}
-
-/// Gives the current thread only the CPU time that other threads leave on a busy machine.
-///
-/// # Errors
-/// If the system refuses.
-pub(crate) fn yield_to_others() -> io::Result<()> {
-    Ok(rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS)?)
 }
 
 /// The number of open files and connections of this process; `None` if the system does not say.

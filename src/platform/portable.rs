@@ -18,29 +18,6 @@ pub(crate) fn conceal() -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the current thread only the CPU time that other threads leave on a busy machine.
-///
-/// # Errors
-/// If the system refuses, or has no priorities of single threads.
-#[cfg(target_os = "macos")]
-#[expect(unsafe_code, reason = "only a call of the C library sets this")]
-pub(crate) fn yield_to_others() -> io::Result<()> {
-    // SAFETY: the call takes two numbers, and changes only the calling thread.
-    match unsafe { libc::pthread_set_qos_class_self_np(libc::qos_class_t::QOS_CLASS_UTILITY, 0) } {
-        0 => Ok(()),
-        error => Err(io::Error::from_raw_os_error(error)),
-    }
-}
-
-/// Gives the current thread only the CPU time that other threads leave on a busy machine.
-///
-/// # Errors
-/// Always: there are no priorities of single threads.
-#[cfg(not(target_os = "macos"))]
-pub(crate) fn yield_to_others() -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
 /// The number of open files and connections of this process; `None` if the system does not say.
 pub(crate) fn open_files() -> Option<i64> {
     std::fs::read_dir("/dev/fd").ok().and_then(|open| i64::try_from(open.count()).ok())

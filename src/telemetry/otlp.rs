@@ -13,7 +13,6 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use super::receiver::Receiver;
 use super::way::ExportClient;
 use crate::error::CommandError;
-use crate::platform;
 
 /// How long a process tries to export the remaining data at its end.
 pub(super) const EXPORT_LIMIT: Duration = Duration::from_secs(5);
@@ -43,7 +42,7 @@ impl Otlp {
     pub(super) fn start() -> Result<Self, CommandError> {
         let be_nice = || {
             // Without the lower priority, the export competes with all other work.
-            if let Err(error) = platform::yield_to_others() {
+            if let Err(error) = gleitzeit_control_plane::yield_to_others() {
                 tracing::debug!(%error, "telemetry is exported at the same priority as everything else");
             }
         };

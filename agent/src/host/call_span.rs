@@ -2,7 +2,7 @@
 
 use gleitzeit_mesh::wire::CallMeta;
 use gleitzeit_providers::{CallError, Provider};
-use gleitzeit_run::trace;
+use gleitzeit_run::trace::{self, TraceParent};
 use gleitzeit_workflow::id::MethodName;
 use gleitzeit_workflow::payload::Payload;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
@@ -33,7 +33,7 @@ pub(super) fn begin(provider: &Provider, method: &MethodName, params: &Payload, 
         gleitzeit.method = %method,
         correlation_id = meta.correlation_id,
         trace_id = meta.correlation_id,
-        span_id = meta.traceparent.split('-').nth(2),
+        span_id = TraceParent::parse(&meta.traceparent).map(|parent| parent.span_id),
         run_id = %meta.run_id,
         task_id = %meta.task_id,
         attempt = meta.attempt,
@@ -80,7 +80,8 @@ pub(super) fn traceparent(span: &Span, meta: &CallMeta) -> String {
     let context = span.context();
     let own = context.span().span_context().clone();
     if own.is_valid() && own.is_sampled() {
-        format!("00-{}-{}-{:02x}", own.trace_id(), own.span_id(), own.trace_flags().to_u8())
+        let (trace_id, span_id) = (own.trace_id().to_string(), own.span_id().to_string());
+        TraceParent { trace_id: &trace_id, span_id: &span_id, flags: own.trace_flags().to_u8() }.to_string()
     } else {
         meta.traceparent.clone()
     }
@@ -119,10 +120,8 @@ pub fn attribute_value(value: serde_json::Value) -> Option<opentelemetry::Value>
 
 /// Parses a W3C trace context.
 fn parent(traceparent: &str) -> Option<SpanContext> {
-    let mut parts = traceparent.split('-').skip(1);
-    let trace_id = TraceId::from_hex(parts.next()?).ok()?;
-    let span_id = SpanId::from_hex(parts.next()?).ok()?;
-    let flags = u8::from_str_radix(parts.next()?, 16).ok()?;
-    let context = SpanContext::new(trace_id, span_id, TraceFlags::new(flags), true, TraceState::default());
+    let parent = TraceParent::parse(traceparent)?;
+    let (trace_id, span_id) = (TraceId::from_hex(parent.trace_id).ok()?, SpanId::from_hex(parent.span_id).ok()?);
+    let context = SpanContext::new(trace_id, span_id, TraceFlags::new(parent.flags), true, TraceState::default());
     context.is_valid().then_some(context)
 }

@@ -176,12 +176,7 @@ impl ProviderHost {
         }
         self.open.remove(&id);
         let outcome = match ended {
-            Some(Ok(result)) if result.size_bytes() > self.max_payload_bytes => {
-                let (size, limit) = (result.size_bytes(), self.max_payload_bytes);
-                let message = format!("the result is {size} bytes; the limit is {limit}");
-                MethodOutcome::Error(Failure::new(ErrorCode::TaskResultInvalid, message))
-            }
-            Some(Ok(result)) => MethodOutcome::Result(result),
+            Some(Ok(result)) => MethodOutcome::of_result(result, self.max_payload_bytes),
             Some(Err(error)) => MethodOutcome::Error(self.failure(error)),
             None => {
                 let message = format!("provider `{}` broke off the call; its log says why", self.provider.name());

@@ -3,7 +3,7 @@
 use gleitzeit_proto::{convert, status, v1};
 use gleitzeit_run as run;
 use gleitzeit_run::Owed;
-use gleitzeit_workflow::spec::closest;
+use gleitzeit_workflow::suggest::closest;
 use gleitzeit_workflow::{ErrorCode, Failure};
 use tonic::Status;
 

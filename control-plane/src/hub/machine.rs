@@ -4,12 +4,12 @@ mod learn;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, SocketId, Start};
 use gleitzeit_mesh::wire::{FromHub, Meta, MethodResult, ToHub};
 use gleitzeit_protocols::Registry;
-use gleitzeit_workflow::{Instant, Timestamp};
+use gleitzeit_workflow::Instant;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use crate::hub::message::{Incoming, ToMachine};
 use crate::hub::peer::{Handle, NotSent, Peer};
 use crate::hub::so_far::ProgressSoFar;
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
-use crate::journal::{HubPort, Journal, Work};
+use crate::journal::{HubPort, Journal, Work, wall_clock};
 use crate::metrics::{Metrics, Way};
 
 /// The most inputs that are processed before their outputs are sent.
@@ -428,9 +428,4 @@ fn meta(number: &mut u64) -> Meta {
     *number += 1;
     let id = format!("hub-{number}");
     Meta { id: Some(id), source: Some("hub".to_owned()), timestamp: Some(wall_clock()), ..Meta::default() }
-}
-
-fn wall_clock() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }

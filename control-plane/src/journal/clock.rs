@@ -29,12 +29,14 @@ impl Clocks {
     /// The clocks of this machine.
     pub fn system() -> Self {
         let origin = Instant::now();
-        let wall = || {
-            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
-        };
-        Self { wall: Arc::new(wall), monotonic: Arc::new(move || origin.elapsed()) }
+        Self { wall: Arc::new(wall_clock), monotonic: Arc::new(move || origin.elapsed()) }
     }
+}
+
+/// The time on the wall clock of this machine.
+pub(crate) fn wall_clock() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// The journal's clock.

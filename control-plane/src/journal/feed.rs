@@ -6,15 +6,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gleitzeit_run::{Entry, Event, RunId, Seq, State};
+use gleitzeit_run::{Entry, RunId, Seq, State};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{ReadLimit, ending};
+use super::{ReadLimit, ending, size};
 
 /// How many batches may wait for a watcher; one that lags further has to read from the store.
 const WAITING_BATCHES: usize = 16;
 /// How many bytes may wait for a watcher, roughly: they are kept in memory only for the slowest.
 const WAITING_BYTES: usize = 1024 * 1024;
+/// The memory that an entry takes besides its payloads, in bytes, roughly.
+const ENTRY_BYTES: usize = 512;
 /// How much a watcher gets at once, roughly.
 pub(super) const PAGE: ReadLimit = ReadLimit { entries: 1_000, bytes: 256 * 1024 };
 
@@ -88,19 +90,6 @@ impl Live {
     }
 }
 
-/// The memory that an entry takes, in bytes, roughly.
-fn rough_bytes(entry: &Entry) -> usize {
-    const FLAT: usize = 512;
-    FLAT + match &entry.event {
-        Event::WorkflowSubmitted(it) => it.inputs.size_bytes(),
-        Event::TaskReady(it) => it.parameters.size_bytes(),
-        Event::TaskCompleted(it) => it.result.size_bytes(),
-        Event::WorkflowCompleted(it) => it.outputs.size_bytes(),
-        // Failures, reasons and names are short texts.
-        _ => 0,
-    }
-}
-
 /// The registered watchers, on the writer's side.
 #[derive(Debug, Default)]
 pub(super) struct Feed {
@@ -148,7 +137,7 @@ impl Feed {
         for (run_id, entries) in watched {
             let Some(watchers) = self.watchers.get_mut(&run_id) else { continue };
             let has_ended = entries.iter().any(|entry| ending(&entry.event).is_some());
-            let bytes = entries.iter().map(|entry| rough_bytes(entry)).sum();
+            let bytes = entries.iter().map(|entry| ENTRY_BYTES + size::of_payloads(&entry.event)).sum();
             let published = Published { entries, bytes };
             // A watcher without room is dropped: its channel ends after what it holds, and it reads the rest from the
             // store.

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use gleitzeit_run::{RunId, State};
-use gleitzeit_workflow::template::FileContent;
+
+use super::size;
 
 /// The cache.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Recent {
     }
 
     pub(super) fn put(&mut self, state: Arc<State>) {
-        let (run_id, bytes) = (state.run_id, rough_bytes(&state));
+        let (run_id, bytes) = (state.run_id, size::of_run(&state));
         self.remove(run_id);
         self.last_use += 1;
         self.bytes += bytes;
@@ -60,21 +61,6 @@ impl Recent {
             self.bytes -= kept.bytes;
         }
     }
-}
-
-/// The memory that a run takes, in bytes, roughly: its texts, and a flat sum for each task.
-fn rough_bytes(state: &State) -> usize {
-    const TASK_BYTES: usize = 1_024;
-    let submitted = &state.submitted;
-    let files = submitted.files.values().map(|content| match content {
-        FileContent::Text(text) | FileContent::Base64(text) => text.len(),
-    });
-    let payloads = state.tasks.iter().flat_map(|task| [&task.result, &task.parameters]).flatten();
-    TASK_BYTES * (1 + state.tasks.len())
-        + submitted.inputs.size_bytes()
-        + state.outputs.as_ref().map_or(0, gleitzeit_workflow::Payload::size_bytes)
-        + files.sum::<usize>()
-        + payloads.map(gleitzeit_workflow::Payload::size_bytes).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -110,13 +96,13 @@ mod tests {
 
     #[test]
     fn what_is_kept_stays_under_the_limit_of_bytes() {
-        let mut recent = Recent::new(usize::MAX, 3 * rough_bytes(&state(1)));
+        let mut recent = Recent::new(usize::MAX, 3 * size::of_run(&state(1)));
         for n in 1..=9 {
             recent.put(state(n));
             recent.put(state(n));
         }
         assert_eq!(recent.runs.len(), 3);
         assert_eq!(recent.uses.len(), 3);
-        assert_eq!(recent.bytes, 3 * rough_bytes(&state(1)));
+        assert_eq!(recent.bytes, 3 * size::of_run(&state(1)));
     }
 }

@@ -12,7 +12,6 @@ use gleitzeit_mesh::hub::{self, Batch, Input};
 use gleitzeit_mesh::wire::ProtocolDefinition;
 use gleitzeit_run::ledger::Ledger;
 use gleitzeit_run::{ApplyError, Entry, Event, History, Limits, Position, Request, RunId, State, Verdict};
-use gleitzeit_workflow::template::FileContent;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -20,7 +19,7 @@ use super::clock::{Clock, Clocks};
 use super::feed::Feed;
 use super::guard::guarded;
 use super::recent::Recent;
-use super::{HubPort, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending, new_term};
+use super::{HubPort, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending, new_term, size};
 use crate::metrics::Metrics;
 
 /// A batch ends after this many entries,
@@ -29,8 +28,6 @@ const BATCH_ENTRIES: usize = 1_000;
 const BATCH_BYTES: usize = 1024 * 1024;
 /// or after this many requests, recorded or not, so that none of them waits long for the rest.
 const BATCH_WORK: usize = 1_000;
-/// What an entry takes besides its payloads, in bytes, roughly.
-const ENTRY_BYTES: usize = 200;
 
 /// The limits of the writer.
 #[derive(Clone, Debug)]
@@ -354,7 +351,7 @@ impl Writer {
         self.look_up(&mut request)?;
         let outcome = self.ledger.propose(&request, self.clock.now())?;
         for entry in outcome.entries {
-            self.pending.bytes += rough_bytes(&entry.event);
+            self.pending.bytes += size::of_event(&entry.event);
             self.pending.batch.entries.push(Arc::new(entry));
         }
         self.pending.batch.effects.extend(outcome.effects);
@@ -466,25 +463,6 @@ impl Writer {
         self.recent.put(copy.clone());
         Some(copy)
     }
-}
-
-/// The size of an event as JSON, in bytes, roughly.
-fn rough_bytes(event: &Event) -> usize {
-    let payload = match event {
-        Event::WorkflowSubmitted(submitted) => {
-            let files = submitted.files.values().map(|content| match content {
-                FileContent::Text(text) | FileContent::Base64(text) => text.len(),
-            });
-            submitted.inputs.size_bytes() + files.sum::<usize>() + ENTRY_BYTES * submitted.workflow.tasks.len()
-        }
-        Event::TaskReady(ready) => ready.parameters.size_bytes(),
-        Event::TaskCompleted(completed) => completed.result.size_bytes(),
-        Event::WorkflowCompleted(completed) => completed.outputs.size_bytes(),
-        Event::ProtocolRegistered(protocol) => protocol.methods.size_bytes(),
-        Event::ProtocolsUsed(used) => used.protocols.len() * ENTRY_BYTES,
-        _ => 0,
-    };
-    ENTRY_BYTES + payload
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const NICENESS: i32 = 10;
 ///
 /// # Errors
 /// If the system refuses.
-pub(crate) fn yield_to_others() -> io::Result<()> {
+pub fn yield_to_others() -> io::Result<()> {
     Ok(rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS)?)
 }
 

@@ -12,7 +12,7 @@ use super::Identity;
 /// If the system refuses, or has no priorities of single threads.
 #[cfg(target_os = "macos")]
 #[expect(unsafe_code, reason = "only a call of the C library sets this")]
-pub(crate) fn yield_to_others() -> io::Result<()> {
+pub fn yield_to_others() -> io::Result<()> {
     // SAFETY: the call takes two numbers and changes only the class of the calling thread.
     match unsafe { libc::pthread_set_qos_class_self_np(libc::qos_class_t::QOS_CLASS_UTILITY, 0) } {
         0 => Ok(()),
@@ -25,7 +25,7 @@ pub(crate) fn yield_to_others() -> io::Result<()> {
 /// # Errors
 /// Always: this system has no priorities of single threads.
 #[cfg(not(target_os = "macos"))]
-pub(crate) fn yield_to_others() -> io::Result<()> {
+pub fn yield_to_others() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

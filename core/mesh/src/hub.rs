@@ -9,7 +9,6 @@
 mod binding;
 mod calls;
 mod config;
-mod frames;
 mod history;
 mod io;
 mod leases;
@@ -332,16 +331,13 @@ impl Hub {
 
     /// Enforces a limit that components check before sending. Errors that are too large are cut, see [`bounded`].
     fn oversized(&self, command: &Command) -> Option<gleitzeit_workflow::error::Failure> {
-        let (what, size) = match command {
-            Command::ReadyTask(ready) => ("parameters", ready.parameters.size_bytes()),
-            Command::CompleteAttempt(complete) => ("result", complete.result.size_bytes()),
+        let (what, payload) = match command {
+            Command::ReadyTask(ready) => ("`parameters`", &ready.parameters),
+            Command::CompleteAttempt(complete) => ("`result`", &complete.result),
             _ => return None,
         };
-        let limit = self.config.max_payload_bytes;
-        (size > limit).then(|| {
-            let message = format!("`{what}` is {size} bytes; the limit is {limit}");
-            gleitzeit_workflow::error::Failure::new(ErrorCode::TaskResultInvalid, message)
-        })
+        let message = payload.over(self.config.max_payload_bytes, what)?;
+        Some(gleitzeit_workflow::error::Failure::new(ErrorCode::TaskResultInvalid, message))
     }
 
     fn committed(&mut self, batch: &Batch) {

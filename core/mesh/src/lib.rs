@@ -31,6 +31,7 @@
 //! - A message that arrives late must prove that it is current, or is refused.
 //! - All buffers are bounded; what does not fit is requested again.
 
+mod frames;
 pub mod hub;
 pub mod id;
 pub mod placement;

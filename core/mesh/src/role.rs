@@ -16,7 +16,7 @@ use gleitzeit_run::term::Seen;
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::time::Instant;
 
-use crate::wire::{ComponentRegistered, FromHub, RegisterComponent, Role, ToHub};
+use crate::wire::{ComponentRegistered, FromHub, MeshError, RegisterComponent, Role, ToHub};
 
 pub use outbox::MAX_UNANSWERED;
 
@@ -144,6 +144,14 @@ pub enum Output {
         /// Details: which component, and what.
         detail: String,
     },
+}
+
+impl Output {
+    /// The log entry for an event of this component that the hub refused.
+    fn refused(error: &MeshError) -> Self {
+        let detail = format!("{}: {}", error.name, error.message);
+        Self::Log { warning: true, message: "the hub refused an event", detail }
+    }
 }
 
 /// Whether the same registration may be accepted later because the component is not at fault.

@@ -112,10 +112,7 @@ impl State {
         if task.missing_dependencies > 0 && !planted::is(Bug::EarlyReady) {
             return Err(invalid(format!("`{}` has dependencies that are not done", ready.task_id)));
         }
-        if ready.parameters.size_bytes() > limits.max_payload_bytes {
-            let error = end::too_large("parameters", ready.parameters.size_bytes(), limits);
-            return Err(Refusal::Invalid(error));
-        }
+        limits.check("parameters", &ready.parameters).map_err(Refusal::Invalid)?;
         let definition = self.task(at);
         Ok(vec![
             TaskReady {
@@ -210,9 +207,7 @@ impl State {
         if self.cancel.is_some() {
             return Ok(self.stopped(at, task, StopReason::Cancelled, true));
         }
-        if complete.result.size_bytes() > limits.max_payload_bytes {
-            return Err(Refusal::Invalid(end::too_large("the result", complete.result.size_bytes(), limits)));
-        }
+        limits.check("the result", &complete.result).map_err(Refusal::Invalid)?;
         let AttemptRef { task_id, attempt, .. } = complete.at.clone();
         let result = complete.result.clone();
         let completed = TaskCompleted { task_id, attempt, result, ran_ms: complete.ran_ms, carried: false };

@@ -17,8 +17,10 @@ use crate::state::State;
 /// All tasks are completed and the outputs are evaluated. `last` is the result that is being recorded.
 pub(super) fn completed(state: &State, last: Option<(usize, &Payload)>, limits: Limits) -> Event {
     match outputs(state, last, limits) {
-        Ok(outputs) if outputs.size_bytes() <= limits.max_payload_bytes => WorkflowCompleted { outputs }.into(),
-        Ok(outputs) => WorkflowFailed { error: too_large("`outputs`", outputs.size_bytes(), limits) }.into(),
+        Ok(outputs) => match limits.check("`outputs`", &outputs) {
+            Ok(()) => WorkflowCompleted { outputs }.into(),
+            Err(error) => WorkflowFailed { error }.into(),
+        },
         Err(error) => WorkflowFailed { error }.into(),
     }
 }
@@ -47,14 +49,6 @@ pub(super) fn cancelled(state: &State, cancel: &WorkflowCancelRequested) -> Even
             WorkflowFailed { error: Failure::new(ErrorCode::WorkflowTimeout, message) }.into()
         }
     }
-}
-
-/// The failure for a value over the payload limit.
-pub(super) fn too_large(what: &str, bytes: usize, limits: Limits) -> Failure {
-    Failure::new(
-        ErrorCode::TaskParameterError,
-        format!("{what}: {bytes} bytes of JSON, over the limit of {} bytes", limits.max_payload_bytes),
-    )
 }
 
 fn outputs(state: &State, last: Option<(usize, &Payload)>, limits: Limits) -> Result<Payload, Failure> {

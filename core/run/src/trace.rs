@@ -2,11 +2,13 @@
 //! every writer of a span produces the same one, and no crash can break a trace.
 
 mod gen_ai;
+mod parent;
 mod recorder;
 
 use serde_json::Value;
 
 pub use gen_ai::{answered as gen_ai_answered, asked as gen_ai_asked, span_name as gen_ai_span_name};
+pub use parent::{SAMPLED, TraceParent};
 pub use recorder::Recorder;
 
 use gleitzeit_workflow::id::TaskId;
@@ -69,8 +71,8 @@ impl SpanId {
 /// The W3C trace context that a provider gets with an attempt: in the run's trace, below the attempt's span.
 /// `submitted` is the caller's trace context, whose sampling flag is kept.
 pub fn traceparent(at: &AttemptRef, correlation_id: &str, submitted: Option<&str>) -> String {
-    let flags = submitted.and_then(|text| text.rsplit('-').next()).filter(|flags| flags.len() == 2).unwrap_or("01");
-    format!("00-{correlation_id}-{}-{flags}", SpanId::of_attempt(at))
+    let flags = submitted.and_then(TraceParent::parse).map_or(SAMPLED, |caller| caller.flags);
+    TraceParent { trace_id: correlation_id, span_id: &SpanId::of_attempt(at).to_string(), flags }.to_string()
 }
 
 /// How the subject of a span ended.

@@ -11,12 +11,14 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`spec`] | workflow files: each value is read with its place, everything is checked in one pass, every problem is reported |
+//! | [`yaml`] | YAML read with the place of each value: workflow, protocol, provider and configuration files |
 //! | [`template`] | `${task.field}`: how references are written, found and filled in, also within Python, shell and URLs |
 //! | [`graph`] | which task waits for which |
 //! | [`contract`] | whether two versions of a protocol are the same contract |
 //! | [`json`], [`payload`] | values: the limits of what is carried, and JSON text that is passed on without being parsed |
-//! | [`tagged`] | enums that are sent and stored as a name and a JSON body |
+//! | [`mod@tagged`] | enums that are sent and stored as a name and a JSON body |
 //! | [`error`] | the table of error codes for the whole system |
+//! | [`suggest`] | what a misspelt word was probably meant to be |
 //! | [`id`] | names of tasks, queues, methods, providers and protocols |
 //! | [`time`] | instants and durations in the form in which they are stored and shown |
 //!
@@ -33,7 +35,7 @@
 //!
 //! # Rules
 //!
-//! - Text from outside is parsed once, here, and is within the limits from then on. No later crate reads YAML.
+//! - Text from outside is parsed once, here, and is within the limits from then on. No later crate parses YAML by itself.
 //! - A problem never hides another one: checking reports everything that is wrong.
 //! - Inserted text is never scanned for references again, and the result of a template stays within a
 //!   [`template::Budget`].
@@ -45,9 +47,11 @@ pub mod id;
 pub mod json;
 pub mod payload;
 pub mod spec;
+pub mod suggest;
 pub mod tagged;
 pub mod template;
 pub mod time;
+pub mod yaml;
 
 pub use error::{ErrorCode, Failure};
 pub use id::*;

@@ -73,6 +73,12 @@ impl Payload {
         self.0.get().len()
     }
 
+    /// A message if the value is larger than a limit in bytes; `what` names the value.
+    pub fn over(&self, limit: usize, what: &str) -> Option<String> {
+        let size = self.size_bytes();
+        (size > limit).then(|| format!("{what} is {size} bytes; the limit is {limit}"))
+    }
+
     /// Checks that the value can be carried without change. Reads the text once and builds nothing.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 use std::ffi::OsString;
 
+use gleitzeit_protocols::yaml::FileKind;
+
 use super::*;
 
 fn settings(variables: &'static [(&'static str, &'static str)]) -> Settings {
@@ -10,14 +12,14 @@ fn settings(variables: &'static [(&'static str, &'static str)]) -> Settings {
 
 fn connection(text: &str) -> Result<Connection, Vec<String>> {
     let mut reader = Reader::new("x.yaml");
-    let node = reader.parse(text);
+    let node = reader.parse(FileKind::Provider, text);
     let read = node.and_then(|node| read_connection(&mut reader, &node));
     reader.finish(read).map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
 fn authentication(text: &str) -> Result<Authentication, Vec<String>> {
     let mut reader = Reader::new("x.yaml");
-    let node = reader.parse(text);
+    let node = reader.parse(FileKind::Provider, text);
     let read = node.and_then(|node| read_authentication(&mut reader, &node));
     reader.finish(read).map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
@@ -90,7 +92,7 @@ fn a_secret_comes_from_a_file_and_may_be_missing_only_if_optional() {
     std::fs::write(&path, "from file\n").expect("written");
     assert_eq!(read.header(&settings(&[])).expect("there").expect("a header").1, "Bearer from file");
     let mut beside = Reader::new(folder.path().join("provider.yaml").display().to_string());
-    let node = beside.parse("{type: bearer, file: key}").expect("YAML");
+    let node = beside.parse(FileKind::Provider, "{type: bearer, file: key}").expect("YAML");
     let read = read_authentication(&mut beside, &node).expect("valid");
     assert_eq!(read.header(&settings(&[])).expect("there").expect("a header").1, "Bearer from file");
     std::fs::write(&path, "two\nlines").expect("written");

@@ -22,11 +22,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gleitzeit_mesh::wire::Health;
-use gleitzeit_protocols::yaml::{Kind, Node, Problem, Reader};
+use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use gleitzeit_workflow::error::ErrorCode;
 use gleitzeit_workflow::payload::Payload;
 use reqwest::Client;
-use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::call::{Call, CallError, Context, Executor};
@@ -34,14 +33,13 @@ use crate::client;
 use crate::connection::{Authentication, Connection};
 use crate::definition::Definition;
 use crate::executors::builtin::parameters;
+use crate::executors::result_bytes;
 use crate::settings::Settings;
 
 pub(crate) const METHODS: &[&str] = &["http/request"];
 
 /// The limit without a `connection`, for connecting and for each wait for more of an answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
-// Results travel in one frame, so a larger one could not be delivered.
-const MAX_RESPONSE_BYTES: usize = 8 << 20;
 
 pub(crate) fn concurrency(_settings: &Settings) -> u32 {
     64
@@ -62,23 +60,12 @@ fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
     let mut options = Options { max_response_bytes: 256 * 1024, refuse_private_addresses: false };
     let Some(node) = node else { return options };
     let fields = reader.fields(node, "`options`", &["max_response_bytes", "refuse_private_addresses"]);
-    if let Some(node) = fields.get("max_response_bytes") {
-        match reader.positive(node, "max_response_bytes").and_then(|bytes| usize::try_from(bytes).ok()) {
-            Some(bytes) if bytes <= MAX_RESPONSE_BYTES => options.max_response_bytes = bytes,
-            Some(_) => {
-                reader.problem(node.place, format!("`max_response_bytes` is at most {MAX_RESPONSE_BYTES}"), None);
-            }
-            None => {}
-        }
+    if let Some(bytes) = result_bytes(reader, &fields, "max_response_bytes") {
+        options.max_response_bytes = bytes;
     }
-    match fields.get("refuse_private_addresses").map(|node| (&node.kind, node)) {
-        None => {}
-        Some((Kind::Scalar(Value::Bool(refuse)), _)) => options.refuse_private_addresses = *refuse,
-        Some((_, node)) => {
-            let found = node.describe();
-            let message = format!("expected true or false for `refuse_private_addresses`, found {found}");
-            reader.problem(node.place, message, None);
-        }
+    let refuse = "refuse_private_addresses";
+    if let Some(refuse) = fields.get(refuse).and_then(|node| reader.boolean(node, refuse)) {
+        options.refuse_private_addresses = refuse;
     }
     options
 }

@@ -26,7 +26,7 @@ use answer::Wanted;
 use async_trait::async_trait;
 use config::{Api, Config};
 use gleitzeit_mesh::wire::Health;
-use gleitzeit_protocols::yaml::{Node, Problem, Reader};
+use gleitzeit_protocols::yaml::{Node, Problem, Reader, Spot};
 use gleitzeit_workflow::error::ErrorCode;
 use gleitzeit_workflow::payload::Payload;
 use serde_json::{Map, Value};
@@ -74,7 +74,7 @@ fn build(api: Api, definition: &Definition, settings: &Settings) -> Result<Arc<d
     let config = config::read(api, &mut reader, options.node.as_ref());
     if definition.connection.is_none() {
         let hint = Some("add `connection: {base_url: http://HOST:PORT}`".to_owned());
-        reader.problem(gleitzeit_protocols::yaml::Place::default(), "`connection` is missing", hint);
+        reader.problem(Spot::default(), "`connection` is missing", hint);
     }
     let (config, connection) = reader.finish(definition.connection.clone().map(|connection| (config, connection)))?;
     let service = Service::new(api, connection, definition.authentication.clone(), settings.clone());

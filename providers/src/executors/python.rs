@@ -65,12 +65,7 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
     let options = reader.finish(Some(options))?;
     if options.limits.sandbox == Sandbox::Strict {
         let possible = settings.way().lacks_strict().map_or_else(|| probe::strict(&options, settings), Err);
-        possible.map_err(|message| {
-            let place = definition.options.node.as_ref().map(|node| node.place).unwrap_or_default();
-            let mut reader = Reader::new(definition.options.file.clone());
-            reader.problem(place, message, Some(limits::INSTEAD_OF_STRICT.to_owned()));
-            reader.finish(Some(())).err().unwrap_or_default()
-        })?;
+        possible.map_err(|why| limits::no_strict_sandbox(definition, why))?;
     }
     let concurrency = definition.max_concurrency.unwrap_or_else(|| concurrency(settings));
     Ok(Arc::new(Python::new(options, settings.clone(), concurrency, Namespaces::Auto)))

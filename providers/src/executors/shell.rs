@@ -57,12 +57,7 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
     let shell = Shell::new(options, settings.clone(), None);
     if shell.options.limits.sandbox == Sandbox::Strict {
         let possible = shell.settings.way().lacks_strict().map_or_else(|| strict::prove(&shell), Err);
-        possible.map_err(|message| {
-            let place = definition.options.node.as_ref().map(|node| node.place).unwrap_or_default();
-            let mut reader = Reader::new(definition.options.file.clone());
-            reader.problem(place, message, Some(limits::INSTEAD_OF_STRICT.to_owned()));
-            reader.finish(Some(())).err().unwrap_or_default()
-        })?;
+        possible.map_err(|why| limits::no_strict_sandbox(definition, why))?;
     }
     Ok(Arc::new(shell))
 }

@@ -43,13 +43,25 @@ fn even_a_small_machine_takes_eight_calls_at_a_time() {
 fn every_problem_of_a_definition_has_its_place_and_remedy() {
     let text = "name: x\nprotocol: python\nexecuter: y\nexecutor: python-locl\nmax_concurrency: 0\n";
     let problems = Definition::parse("x.yaml", text).expect_err("four problems");
-    let lines: Vec<_> = problems.iter().map(|problem| problem.place.line).collect();
-    assert_eq!(lines, [2, 3, 4, 5], "{problems:#?}");
+    let lines: Vec<_> = problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [2, 3, 4, 5].map(Some), "{problems:#?}");
     assert_eq!(problems[2].hint.as_deref(), Some("did you mean `python-local`?"));
     let text = "name: x\nprotocol: python/v1\nexecutor: python-local\noptions:\n  python_executabel: python3\n";
     let problems = Definition::parse("x.yaml", text).expect_err("one problem");
-    assert_eq!((problems[0].place.line, problems[0].place.column), (5, 3));
+    assert_eq!((problems[0].line, problems[0].column), (Some(5), Some(3)));
     assert_eq!(problems[0].hint.as_deref(), Some("did you mean `python_executable`?"));
+}
+
+#[test]
+fn a_definition_may_be_spelt_as_in_yaml_1_1_and_begin_with_a_mark() {
+    let text =
+        "\u{feff}name: x\nprotocol: shell/v1\nexecutor: shell-local\nmax_concurrency: 1_000\noptions: {strict: yes}\n";
+    let definition = Definition::parse("x.yaml", text).expect("valid");
+    assert_eq!(definition.max_concurrency, Some(1_000));
+    let twice = Definition::parse("x.yaml", "name: x\nname: y\n").expect_err("twice");
+    assert!(twice.iter().any(|it| it.to_string().contains("x.yaml:2:1: `name` is given twice")), "{twice:#?}");
+    let wrong = Definition::parse("x.yaml", "name: [").expect_err("no YAML");
+    assert_eq!((wrong.len(), wrong[0].line, wrong[0].code), (1, Some(1), ErrorCode::ConfigurationError));
 }
 
 #[test]

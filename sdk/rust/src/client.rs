@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gleitzeit_mesh::wire::Role;
-use gleitzeit_proto::convert::note_from;
+use gleitzeit_proto::convert::{note_from, problem_from, role, run_status, task_status, timestamp};
 use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
 use gleitzeit_proto::v1::{self, validate_workflow_request};
@@ -92,7 +92,7 @@ impl Client {
         };
         let answer = call::repeated(&self.config, request, validate).await?;
         Ok(Validation {
-            problems: answer.problems.into_iter().map(convert::problem).collect(),
+            problems: answer.problems.into_iter().map(problem_from).collect(),
             problem_count: answer.problem_count,
             notes: answer.notes.into_iter().map(note_from).collect(),
         })
@@ -167,11 +167,11 @@ impl Client {
     /// If the filter is malformed; also the errors of any call.
     pub async fn list_runs(&self, filter: &RunFilter) -> Result<Page<RunSummary>> {
         let request = v1::ListRunsRequest {
-            statuses: filter.statuses.iter().copied().map(convert::run_status_number).collect(),
+            statuses: filter.statuses.iter().copied().map(|status| run_status(status).into()).collect(),
             name: filter.name.clone().unwrap_or_default(),
             labels: filter.labels.clone().into_iter().collect(),
-            submitted_after: filter.submitted_after.map(convert::time_message),
-            submitted_before: filter.submitted_before.map(convert::time_message),
+            submitted_after: filter.submitted_after.map(timestamp),
+            submitted_before: filter.submitted_before.map(timestamp),
             run_id_prefix: filter.run_id_prefix.clone().unwrap_or_default(),
             page_size: page_size(filter.page_size),
             page_token: filter.page_token.clone().unwrap_or_default(),
@@ -191,7 +191,7 @@ impl Client {
     pub async fn list_tasks(&self, run_id: &str, filter: &TaskFilter) -> Result<Page<Task>> {
         let request = v1::ListTasksRequest {
             run_id: run_id.to_owned(),
-            statuses: filter.statuses.iter().copied().map(convert::task_status_number).collect(),
+            statuses: filter.statuses.iter().copied().map(|status| task_status(status).into()).collect(),
             task_ids: filter.task_ids.clone(),
             include_results: Some(!filter.without_results),
             page_size: page_size(filter.page_size),
@@ -334,7 +334,7 @@ impl Client {
     /// As [`Client::status`]; if the token is malformed.
     pub async fn components(&self, roles: &[Role], page_token: Option<&str>) -> Result<Page<Component>> {
         let request = v1::ListComponentsRequest {
-            roles: roles.iter().copied().map(convert::role_number).collect(),
+            roles: roles.iter().copied().map(|it| role(it).into()).collect(),
             page_size: MAX_PAGE,
             page_token: page_token.unwrap_or_default().to_owned(),
         };

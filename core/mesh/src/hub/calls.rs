@@ -19,7 +19,7 @@ use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Instant;
 
-use crate::hub::frames::frames;
+use crate::frames::frames;
 use crate::hub::waiting::{Lines, Place};
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::id::CallId;
@@ -198,9 +198,7 @@ impl Hub {
         if !self.leases.holds(engine, &at) || self.calls.calls.contains_key(&call.id) {
             return;
         }
-        let (size, limit) = (call.params.size_bytes(), self.config.max_payload_bytes);
-        if size > limit {
-            let message = format!("`params` is {size} bytes; the limit is {limit}");
+        if let Some(message) = call.params.over(self.config.max_payload_bytes, "`params`") {
             let error = Failure::new(ErrorCode::TaskParameterError, message);
             return self.deliver(engine, CallEnd { id: call.id, outcome: MethodOutcome::Error(error) });
         }

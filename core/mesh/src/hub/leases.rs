@@ -12,7 +12,7 @@ use gleitzeit_run::{Request, Verdict};
 use gleitzeit_workflow::id::ProviderName;
 use gleitzeit_workflow::time::Instant;
 
-use crate::hub::frames::frames;
+use crate::frames::frames;
 use crate::hub::pending::Pending;
 use crate::hub::{Hub, Output, SocketId, Timer, Token};
 use crate::wire::{CancelTask, ComponentRegistered, ExecuteTask, FromHub};

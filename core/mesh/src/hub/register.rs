@@ -9,7 +9,7 @@ use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::payload::Payload;
 use serde::de::IgnoredAny;
 
-use crate::hub::frames::frames;
+use crate::frames::frames;
 use crate::hub::history::SeenHistory;
 use crate::hub::pending::Pending;
 use crate::hub::presence::Component;

@@ -17,6 +17,7 @@ use gleitzeit_workflow::error::ErrorCode;
 use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Instant;
 
+use crate::frames::Packer;
 use crate::hub::pending::Pending;
 use crate::hub::{Config, Hub, Output, SocketId, Timer, Token, append_result};
 use crate::id::ProposalId;
@@ -388,7 +389,8 @@ fn fill(
     is_within: bool,
     messages: &mut Vec<FromHub>,
 ) -> Option<Position> {
-    let (mut items, mut bytes) = (Vec::new(), 0);
+    let events = |entries| FromHub::Events(Events { entries });
+    let mut frame = Packer::new(FRAME_BYTES);
     let mut read_from = None;
     while cursor.sent < stream.head() && !cursor.is_full(config) && cursor.reading.is_none() {
         let next = cursor.sent.next();
@@ -410,22 +412,15 @@ fn fill(
         cursor.in_flight.push_back((next, size));
         cursor.in_flight_bytes += size;
         let is_submit = item.kind.as_deref() == Some("workflow_submitted");
-        if bytes > 0 && bytes + size > FRAME_BYTES {
-            messages.push(FromHub::Events(Events { entries: std::mem::take(&mut items) }));
-            bytes = 0;
-        }
         if is_submit && size > FRAME_BYTES {
+            messages.extend(frame.take().map(events));
             let pieces = pieces(&item_text(&item));
-            let events = pieces.into_iter().map(|part| Events { entries: vec![EventsItem::piece(next, part)] });
-            messages.extend(events.map(FromHub::Events));
+            messages.extend(pieces.into_iter().map(|part| events(vec![EventsItem::piece(next, part)])));
             continue;
         }
-        bytes += size;
-        items.push(item);
+        messages.extend(frame.push(item, size).map(events));
     }
-    if !items.is_empty() {
-        messages.push(FromHub::Events(Events { entries: items }));
-    }
+    messages.extend(frame.take().map(events));
     read_from
 }
 
@@ -433,23 +428,19 @@ fn fill(
 fn pages(slice: &Slice, epoch: Epoch, state: &SliceState) -> Vec<StatePage> {
     let page = |items, part| StatePage { slice: slice.clone(), epoch, items, part, last: false };
     let mut pages = Vec::new();
-    let (mut items, mut bytes) = (Vec::new(), 0);
+    let mut frame = Packer::new(FRAME_BYTES);
     for item in &state.items {
         // Items are structs of strings, numbers and raw JSON: serializing them cannot fail.
         let item = Payload::of(item).expect("a slice item is serializable");
         let size = item.size_bytes();
-        if !items.is_empty() && (size > FRAME_BYTES || bytes + size > FRAME_BYTES) {
-            pages.push(page(std::mem::take(&mut items), None));
-            bytes = 0;
-        }
         if size > FRAME_BYTES {
+            pages.extend(frame.take().map(|items| page(items, None)));
             pages.extend(pieces(item.get()).into_iter().map(|part| page(Vec::new(), Some(part))));
         } else {
-            bytes += size;
-            items.push(item);
+            pages.extend(frame.push(item, size).map(|items| page(items, None)));
         }
     }
-    pages.push(StatePage { last: true, ..page(items, None) });
+    pages.push(StatePage { last: true, ..page(frame.take().unwrap_or_default(), None) });
     pages
 }
 

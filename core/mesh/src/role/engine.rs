@@ -381,11 +381,7 @@ impl Engine {
                     self.answered(now, result, out);
                 }
             }
-            FromHub::MeshError(error) => {
-                let detail = format!("{}: {}", error.name, error.message);
-                let message = "the hub refused an event";
-                out.push(Output::Hub(role::Output::Log { warning: true, message, detail }));
-            }
+            FromHub::MeshError(error) => out.push(Output::Hub(role::Output::refused(&error))),
             _ => {}
         }
     }

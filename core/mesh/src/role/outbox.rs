@@ -7,14 +7,13 @@ use gleitzeit_run::planted::{self, Bug};
 use gleitzeit_run::{Command, Fence};
 use gleitzeit_workflow::time::Instant;
 
+use crate::frames::{FRAME_BYTES, Packer};
 use crate::id::ProposalId;
 use crate::role::{ANSWER_TIMEOUT_MS, Output};
 use crate::wire::{Append, ProposalItem, ToHub};
 
 /// The maximum number of proposals in transit; further ones wait here.
 pub const MAX_UNANSWERED: usize = 1_000;
-/// The largest size of a frame, except for one with a single larger payload.
-const MAX_FRAME_BYTES: usize = 1024 * 1024;
 /// The estimated size of a proposal besides its payload; generous.
 const OVERHEAD_BYTES: usize = 512;
 
@@ -89,30 +88,26 @@ impl Outbox {
     /// Sends what may be sent. The first frame carries `position`; returns whether there was one.
     pub(super) fn flush(&mut self, now: Instant, mut position: Option<Position>, out: &mut Vec<Output>) -> bool {
         let before = out.len();
-        let (mut proposals, mut bytes) = (Vec::new(), 0);
+        let mut frame = Packer::new(FRAME_BYTES);
+        let mut append = |proposals| Output::Send(ToHub::Append(Append { proposals, position: position.take() }));
         let mut sent = self.sent;
         for (number, item) in self.items.range(self.sent + 1..) {
             if self.unanswered >= MAX_UNANSWERED {
                 break;
             }
             let size = OVERHEAD_BYTES + payload_bytes(&item.command);
-            if bytes > 0 && bytes + size > MAX_FRAME_BYTES {
-                let full = std::mem::take(&mut proposals);
-                out.push(Output::Send(ToHub::Append(Append { proposals: full, position: position.take() })));
-                bytes = 0;
-            }
-            bytes += size;
             sent = *number;
             self.unanswered += 1;
-            proposals.push(ProposalItem {
+            let proposal = ProposalItem {
                 proposal_id: number.to_string().into(),
                 fence: item.fence.clone(),
                 command: item.command.clone(),
-            });
+            };
+            out.extend(frame.push(proposal, size).map(&mut append));
         }
         self.sent = sent;
-        if !proposals.is_empty() {
-            out.push(Output::Send(ToHub::Append(Append { proposals, position: position.take() })));
+        if let Some(proposals) = frame.take() {
+            out.push(append(proposals));
             self.waiting_since.get_or_insert(now);
         }
         out.len() > before

@@ -122,9 +122,9 @@ impl Owner {
         self.position
     }
 
-    /// The epochs of the slices whose state is complete.
-    pub(super) fn owned(&self) -> impl Iterator<Item = (&Slice, Epoch)> {
-        self.held.iter().filter(|(_, held)| held.complete).map(|(slice, held)| (slice, held.epoch))
+    /// The slices whose state is complete.
+    pub(super) fn owned(&self) -> Vec<Slice> {
+        self.held.iter().filter(|(_, held)| held.complete).map(|(slice, _)| slice.clone()).collect()
     }
 
     /// Whether more proposals can be sent at once; a role that makes many checks this first.
@@ -148,9 +148,11 @@ impl Owner {
         earliest([self.link.deadline(), self.outbox.deadline().filter(|_| self.link.is_up())])
     }
 
-    pub(super) fn handle(&mut self, now: Instant, input: Input, facts: &mut Vec<Fact>, out: &mut Vec<Output>) {
+    /// Takes an input, and returns what the role learns from it, in order.
+    pub(super) fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) -> Vec<Fact> {
+        let mut facts = Vec::new();
         match input {
-            Input::Connected => self.register(now, facts, out),
+            Input::Connected => self.register(now, &mut facts, out),
             Input::Disconnected => self.drop_link(),
             Input::Tick => {
                 self.link.tick(now, out);
@@ -159,11 +161,12 @@ impl Owner {
                 }
             }
             Input::Message(message) => {
-                if let Err(reason) = self.message(now, message, facts, out) {
+                if let Err(reason) = self.message(now, message, &mut facts, out) {
                     self.reconnect(reason, out);
                 }
             }
         }
+        facts
     }
 
     /// Sends proposals and acknowledges entries; called after the role has handled the facts.
@@ -278,10 +281,7 @@ impl Owner {
                     }
                 }
             }
-            FromHub::MeshError(error) => {
-                let detail = format!("{}: {}", error.name, error.message);
-                out.push(Output::Log { warning: true, message: "the hub refused an event", detail });
-            }
+            FromHub::MeshError(error) => out.push(Output::refused(&error)),
             other => facts.push(Fact::Message(other)),
         }
         Ok(())

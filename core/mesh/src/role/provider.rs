@@ -20,6 +20,7 @@ use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Instant;
 use sent::{Sent, size};
 
+use crate::frames::{FRAME_BYTES, Packer};
 use crate::id::CallId;
 use crate::role;
 use crate::role::{Identity, Link, Past, earliest};
@@ -30,8 +31,6 @@ use crate::wire::{
 
 /// How many calls beyond `max_concurrency` are accepted, because the hub may not have seen an answer yet.
 const MARGIN: usize = 16;
-/// The largest size of a frame of answers, except for one with a single larger result.
-const MAX_FRAME_BYTES: usize = 1024 * 1024;
 
 /// An input of the provider.
 #[derive(Clone, Debug)]
@@ -376,11 +375,7 @@ impl Provider {
                     self.stop(id, out);
                 }
             }
-            FromHub::MeshError(error) => {
-                let detail = format!("{}: {}", error.name, error.message);
-                let message = "the hub refused an event";
-                out.push(Output::Hub(role::Output::Log { warning: true, message, detail }));
-            }
+            FromHub::MeshError(error) => out.push(Output::Hub(role::Output::refused(&error))),
             _ => {}
         }
     }
@@ -437,19 +432,15 @@ impl Provider {
         self.waiting.retain(|id| self.running.contains(id));
         if self.link.is_up() {
             self.say_what_waits(out);
-            let (mut results, mut bytes) = (Vec::new(), 0);
+            let mut frame = Packer::new(FRAME_BYTES);
             for (id, outcome) in std::mem::take(&mut self.answers) {
                 let end = CallEnd { id, outcome };
-                if bytes > 0 && bytes + size(&end) > MAX_FRAME_BYTES {
-                    let results = std::mem::take(&mut results);
+                if let Some(results) = frame.push(end.clone(), size(&end)) {
                     send(out, ToHub::MethodResult(MethodResult { results }));
-                    bytes = 0;
                 }
-                bytes += size(&end);
-                results.push(end.clone());
                 self.sent.keep(now, end);
             }
-            if !results.is_empty() {
+            if let Some(results) = frame.take() {
                 send(out, ToHub::MethodResult(MethodResult { results }));
             }
         }

@@ -209,9 +209,7 @@ impl Resolver {
 
     /// Takes one of several inputs; [`Self::flush`] returns what follows from all of them.
     pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
-        let mut facts = Vec::new();
-        self.owner.handle(now, input, &mut facts, out);
-        for fact in facts {
+        for fact in self.owner.accept(now, input, out) {
             self.learn(now, fact);
         }
     }
@@ -240,7 +238,7 @@ impl Resolver {
 
     /// The shards whose state is complete.
     pub fn owned(&self) -> Vec<Slice> {
-        self.owner.owned().map(|(slice, _)| slice.clone()).collect()
+        self.owner.owned()
     }
 
     /// The last position that was processed.

@@ -83,16 +83,20 @@ impl MethodOutcome {
         }
     }
 
+    /// The outcome of a call that ended with a result; a result over the limit in bytes becomes an error.
+    pub fn of_result(result: Payload, max_payload_bytes: usize) -> Self {
+        match result.over(max_payload_bytes, "the result") {
+            Some(message) => Self::Error(Failure::new(ErrorCode::TaskResultInvalid, message)),
+            None => Self::Result(result),
+        }
+    }
+
     /// The same outcome within the limits: a result over `max_payload_bytes` becomes an error, and a large error is
     /// cut.
     #[must_use]
     pub fn bounded(self, max_payload_bytes: usize) -> Self {
         match self {
-            Self::Result(result) if result.size_bytes() > max_payload_bytes => {
-                let message = format!("the result is {} bytes; the limit is {max_payload_bytes}", result.size_bytes());
-                Self::Error(Failure::new(ErrorCode::TaskResultInvalid, message))
-            }
-            Self::Result(result) => Self::Result(result),
+            Self::Result(result) => Self::of_result(result, max_payload_bytes),
             Self::Error(error) => Self::Error(error.bounded()),
         }
     }

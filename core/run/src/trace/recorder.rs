@@ -8,7 +8,7 @@ use gleitzeit_workflow::id::{MethodName, TaskId};
 use gleitzeit_workflow::time::Timestamp;
 use serde_json::Value;
 
-use super::{MAX_ITEMS, Outcome, Span, SpanId, TraceId, gen_ai, short};
+use super::{MAX_ITEMS, Outcome, Span, SpanId, TraceId, TraceParent, gen_ai, short};
 use crate::event::{StopReason, WorkflowSubmitted};
 use crate::id::{Attempt, AttemptRef, RunId};
 use crate::{Entry, Event};
@@ -359,10 +359,8 @@ impl Recorder {
 
 /// The caller's span, and whether it wants the trace sampled.
 fn caller(submitted: &WorkflowSubmitted) -> (Option<SpanId>, Option<bool>) {
-    let mut parts = submitted.traceparent.as_deref().unwrap_or_default().split('-').skip(2);
-    let span = parts.next().and_then(|id| u64::from_str_radix(id, 16).ok()).filter(|id| *id != 0).map(SpanId);
-    let flags = parts.next().and_then(|flags| u8::from_str_radix(flags, 16).ok());
-    (span, span.and(flags).map(|flags| flags & 1 == 1))
+    let Some(parent) = submitted.traceparent.as_deref().and_then(TraceParent::parse) else { return (None, None) };
+    (u64::from_str_radix(parent.span_id, 16).ok().map(SpanId), Some(parent.is_sampled()))
 }
 
 fn run_attributes(run_id: RunId, submitted: &WorkflowSubmitted) -> Attributes {

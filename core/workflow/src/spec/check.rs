@@ -10,13 +10,12 @@ use super::checker::Checker;
 use super::fields::{Held, Holder, Place, about_workflow};
 use super::limits::Limits;
 use super::names::Names;
-use super::problem::{Note, Problem};
 use super::scalar;
-use super::tree::{At, Fields, Kind, Node, Spot};
 use super::workflow::Workflow;
-use super::{cycle, notes, task, yaml};
+use super::{cycle, notes, task};
 use crate::error::ErrorCode;
 use crate::json;
+use crate::yaml::{self, At, Fields, Kind, Node, Note, Problem, Spot, place_at};
 
 /// What a check says of a definition.
 #[derive(Clone, Debug)]
@@ -72,8 +71,8 @@ pub fn examine(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits)
     if let Err(problems) = too_large(source.len(), file, limits) {
         return problems.into();
     }
-    let source = source.strip_prefix('\u{feff}').unwrap_or(source);
-    match yaml::read(source, file, limits) {
+    let source = yaml::without_mark(source);
+    match limits.read(source, file) {
         Ok((root, noted)) => Checker { file, source, catalog, limits, problems: noted, notes: Vec::new() }.run(&root),
         Err(problem) => {
             // JSON that YAML cannot read (with surrogate pairs in escapes, for instance) is still JSON.
@@ -96,23 +95,14 @@ pub fn examine(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits)
 /// Line and column of the value at a path of keys in a workflow's text; `None` if there is no such value or the text
 /// cannot be read.
 pub fn place_of(source: &str, path: &[&str]) -> Option<(u32, u32)> {
-    let source = source.strip_prefix('\u{feff}').unwrap_or(source);
-    let (root, _) = yaml::read(source, "", &Limits::DEFAULT).ok()?;
+    let source = yaml::without_mark(source);
+    let (root, _) = Limits::DEFAULT.read(source, "").ok()?;
     let mut node = &root;
     for key in path {
         let Kind::Object(fields) = &node.kind else { return None };
         node = &fields.get(*key)?.1;
     }
-    Some((node.spot.line, node.spot.column))
-}
-
-/// Line and column of the character that begins at a byte offset.
-fn place_at(source: &str, at: usize) -> (u32, u32) {
-    let before = source.get(..at).unwrap_or(source);
-    let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
-    let column = before.chars().rev().take_while(|&letter| letter != '\n').count() + 1;
-    let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
-    (number(line), number(column))
+    node.spot.line_and_column()
 }
 
 /// Checks a workflow that is already a value. Its problems have the path of the field but no line and column.

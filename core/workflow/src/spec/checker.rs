@@ -2,10 +2,9 @@
 
 use super::catalog::Catalog;
 use super::limits::Limits;
-use super::problem::{Note, Problem};
 use super::scalar;
-use super::tree::{At, Fields, Kind, Node, Spot};
 use crate::error::ErrorCode;
+use crate::yaml::{At, Fields, Kind, Node, Note, Problem, Spot};
 
 /// What is known while a file is checked.
 pub(super) struct Checker<'a> {
@@ -35,16 +34,8 @@ impl Checker<'_> {
         if !self.listening() {
             return;
         }
-        let place = (spot.line > 0).then_some((spot.line, spot.column));
-        self.problems.push(Problem {
-            file: self.file.to_owned(),
-            line: place.map(|place| place.0),
-            column: place.map(|place| place.1),
-            field: at.to_string(),
-            code,
-            message: message.into(),
-            hint,
-        });
+        let problem = Problem::of_file(self.file, code, message).at_spot(spot);
+        self.problems.push(Problem { field: at.to_string(), hint, ..problem });
     }
 
     /// An ordinary problem of the workflow.

@@ -2,8 +2,8 @@
 
 use super::checker::Checker;
 use super::names::id_of;
-use super::tree::{At, Node, Spot};
 use crate::error::ErrorCode;
+use crate::yaml::{At, Node, Spot};
 
 /// A dependency of one task on another, and the place in the file that creates it.
 #[derive(Clone, Copy, Debug)]

@@ -6,10 +6,9 @@
 use indexmap::IndexMap;
 
 use super::checker::Checker;
-use super::problem::{closest, list};
 use super::scalar;
-use super::tree::{At, Fields, Kind, Node, text_of};
-use super::yaml::shorten;
+use crate::suggest::{closest, list};
+use crate::yaml::{At, Fields, Kind, Node, shorten, text_of};
 
 /// A kind of object in a workflow, and its fields.
 pub(super) struct Place {

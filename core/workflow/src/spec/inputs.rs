@@ -2,10 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::problem::Problem;
 use super::workflow::Workflow;
-use super::yaml::shorten;
 use crate::error::ErrorCode;
+use crate::yaml::{Problem, shorten};
 
 /// Reports given inputs whose type does not fit that of their default. Inputs that are not declared are not checked
 /// here.

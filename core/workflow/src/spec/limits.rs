@@ -1,6 +1,6 @@
 //! How large a workflow may be, and how many of its problems are reported.
 
-use crate::json;
+use crate::yaml::{self, FileKind, Node, Problem};
 
 /// What a workflow may cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,8 @@ pub struct Limits {
     pub tasks: usize,
     /// Values in the file (keys, scalars, lists, objects), aliases expanded.
     pub nodes: usize,
-    /// How deep lists and objects are nested; at most [`json::MAX_DEPTH`], as deep as a value may be that is made of it.
+    /// How deep lists and objects are nested; at most [`crate::json::MAX_DEPTH`], as deep as a value may be that is made
+    /// of it.
     pub depth: usize,
     /// How many problems are reported.
     pub problems: usize,
@@ -19,8 +20,17 @@ pub struct Limits {
 
 impl Limits {
     /// 8 MiB, 200,000 tasks, 5 million values, 128 levels, 100 problems.
-    pub const DEFAULT: Self =
-        Self { bytes: 8 << 20, tasks: 200_000, nodes: 5_000_000, depth: json::MAX_DEPTH, problems: 100 };
+    pub const DEFAULT: Self = Self::of_text(yaml::Limits::WORKFLOW);
+
+    const fn of_text(yaml::Limits { bytes, nodes, depth }: yaml::Limits) -> Self {
+        Self { bytes, tasks: 200_000, nodes, depth, problems: 100 }
+    }
+
+    /// Reads the text of a workflow within these limits. As [`yaml::read`].
+    pub(super) fn read(&self, source: &str, file: &str) -> Result<(Node, Vec<Problem>), Box<Problem>> {
+        let limits = yaml::Limits { bytes: self.bytes, nodes: self.nodes, depth: self.depth };
+        yaml::read(source, file, FileKind::Workflow, &limits)
+    }
 
     /// For so many bytes and tasks: more tasks may have as many more values.
     pub fn of(bytes: usize, tasks: usize) -> Self {

@@ -16,10 +16,8 @@ use serde_json::Value;
 
 use super::catalog::Catalog;
 use super::limits::Limits;
-use super::problem::Problem;
-use super::tree::{Kind, Node};
-use super::yaml;
 use crate::error::ErrorCode;
+use crate::yaml::{Kind, Node, Problem};
 use edit::Edits;
 
 /// A migrated file.
@@ -87,7 +85,7 @@ pub fn migrate(
     };
     let mut text = source.to_owned();
     for pass in [tasks::pass, parameters::pass, references::pass] {
-        let (root, noted) = yaml::read(&text, file, limits)?;
+        let (root, noted) = limits.read(&text, file)?;
         // With a duplicate key, for instance, the tree that was read does not match the text.
         if let Some(problem) = noted.into_iter().next() {
             return Err(Box::new(problem));
@@ -101,7 +99,7 @@ pub fn migrate(
             return Err(Box::new(problem.hint("write the repeated part out, then migrate again")));
         };
         // The result of every pass but the last is read by the next pass anyway; the last result must be readable too.
-        if let Err(problem) = yaml::read(&edited, file, limits) {
+        if let Err(problem) = limits.read(&edited, file) {
             let message = format!("the file cannot be edited in place: {}", problem.message);
             let problem = Problem::of_file(file, ErrorCode::WorkflowValidationFailed, message);
             return Err(Box::new(problem.hint("change it by hand; `gleitzeit validate` says what to write")));

@@ -7,8 +7,8 @@ use super::catalog::MethodInfo;
 use super::checker::Checker;
 use super::fields;
 use super::scalar;
-use super::tree::{At, Kind, Node, Spot, text_of};
 use super::types::Visits;
+use crate::yaml::{At, Kind, Node, Spot, text_of};
 
 /// Everything that a file declares.
 pub(super) struct Names<'n> {

@@ -3,9 +3,8 @@
 
 use super::checker::Checker;
 use super::names::Names;
-use super::tree::{At, Fields, Kind, Node, Spot, place_in};
-use super::yaml::shorten;
 use crate::template;
+use crate::yaml::{At, Fields, Kind, Node, Spot, place_in, shorten};
 
 /// A field of the original Gleitzeit; today the command line decides whether to wait.
 pub(super) const WAIT_FOR_COMPLETION: &str = "wait_for_completion";

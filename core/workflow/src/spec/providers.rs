@@ -7,11 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::catalog::{Catalog, MethodInfo, Violation};
 use super::checker::Checker;
 use super::known::{KnownProviders, Others, Serving};
-use super::problem::{closest, list};
-use super::tree::{At, Fields, Kind, Node};
-use super::yaml::shorten;
 use crate::error::ErrorCode;
 use crate::id::ProviderName;
+use crate::suggest::{closest, list};
+use crate::yaml::{At, Fields, Kind, Node, shorten};
 
 /// The largest length of a provider's name, as for a component id.
 const MAX_NAME_BYTES: usize = 200;

@@ -6,13 +6,12 @@ use super::catalog::PathSegment;
 use super::checker::Checker;
 use super::names::Names;
 use super::notes;
-use super::problem::{closest, list};
-use super::tree::{At, Kind, Node, Spot, inside};
 use super::types::{self, Types, Visits};
-use super::yaml::shorten;
 use crate::error::ErrorCode;
+use crate::suggest::{closest, list};
 use crate::template;
 use crate::template::{Piece, Reference, Root, Step};
+use crate::yaml::{At, Kind, Node, Spot, inside, shorten};
 
 impl Names<'_> {
     /// Checks every reference in a value and tells the tasks that it names. `own` is the task that it belongs to.

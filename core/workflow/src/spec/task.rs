@@ -7,16 +7,15 @@ use super::checker::Checker;
 use super::cycle::Wanted;
 use super::fields::{Held, Holder, Place, TASK, no_advice};
 use super::names::Names;
-use super::problem::closest;
 use super::providers;
 use super::scalar;
-use super::tree::{At, Fields, Kind, Node, Spot, inside};
 use super::workflow::{Backoff, Priority, RetryPolicy, Task};
-use super::yaml::shorten;
 use crate::error::ErrorCode;
 use crate::id::{MethodName, ProviderName, QueueName, TaskId};
+use crate::suggest::closest;
 use crate::template;
 use crate::template::{Language, Piece};
+use crate::yaml::{At, Fields, Kind, Node, Spot, inside, shorten};
 
 const RETRY_PLACE: Place =
     Place { what: "`retry`", known: RETRY, accepted: &[], elsewhere: RETRY_ELSEWHERE, advice: no_advice };

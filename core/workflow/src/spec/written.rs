@@ -2,11 +2,9 @@
 //! callers that can check more than the schema says, for instance with an interpreter.
 
 use super::limits::Limits;
-use super::problem::{Note, Problem};
-use super::tree::{Kind, Node, Spot};
 use super::workflow::{Task, Workflow};
-use super::yaml;
 use crate::error::ErrorCode;
+use crate::yaml::{Kind, Node, Note, Problem, Spot, without_mark};
 
 /// A text in a task's parameters.
 #[derive(Clone, Debug)]
@@ -40,11 +38,7 @@ pub fn written<'w>(source: &str, workflow: &'w Workflow, wanted: &[(&str, &str)]
 fn read(source: &str) -> Option<Node> {
     let nodes = Limits::DEFAULT.nodes.max(source.len());
     let limits = Limits { bytes: source.len(), nodes, ..Limits::DEFAULT };
-    yaml::read(bare(source), "", &limits).ok().map(|(root, _)| root)
-}
-
-fn bare(source: &str) -> &str {
-    source.strip_prefix('\u{feff}').unwrap_or(source)
+    limits.read(without_mark(source), "").ok().map(|(root, _)| root)
 }
 
 fn spot_of(root: &Node, index: usize, parameter: &str) -> Option<Spot> {
@@ -78,12 +72,9 @@ impl ParameterText<'_> {
     /// The place in the source of a line and a column of the text. If escapes, folding or aliases hide the line, the
     /// result is the place of the whole text.
     fn place(&self, source: &str, (line, column): (usize, usize)) -> Option<(u32, u32)> {
-        if self.spot.line == 0 {
-            return None;
-        }
-        let own = (self.spot.line, self.spot.column);
+        let own = self.spot.line_and_column()?;
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let Some((first, source)) = lines_of(bare(source), self.spot) else { return Some(own) };
+        let Some((first, source)) = lines_of(without_mark(source), self.spot) else { return Some(own) };
         // The lines up to the wanted one must appear verbatim in the source.
         let lines = self.text.lines().take(line).enumerate();
         let indents: Option<Vec<usize>> =

@@ -1,8 +1,6 @@
 //! Gets from a request to the beginning of its answer: sends it, sends it again if it reached no server, and follows
 //! redirects.
 
-use std::time::Duration;
-
 use gleitzeit_workflow::error::ErrorCode;
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
@@ -16,10 +14,7 @@ use super::request::Request;
 use super::service::Service;
 use super::text::header_text;
 use crate::call::CallError;
-use crate::client;
-
-/// The pause before a request that reached no server is sent again; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+use crate::client::{self, Retries};
 
 /// The headers that are kept when a redirect leads to another server.
 const PUBLIC: [HeaderName; 7] =
@@ -82,7 +77,7 @@ impl Exchange<'_> {
         if self.only_public {
             address::check(url).map_err(|private| refused(&private.to_string()))?;
         }
-        let (mut pause, mut left) = (FIRST_PAUSE, self.retries);
+        let mut retries = Retries::new(self.retries);
         loop {
             let mut headers = headers.clone();
             if let Some((name, value)) = self.service.and_then(|service| service.header_for(url)) {
@@ -95,13 +90,8 @@ impl Exchange<'_> {
             }
             match request.send().await {
                 Ok(response) => return Ok(response),
-                // The request reached no server, so no work is done twice.
-                Err(error) if error.is_connect() && left > 0 && !is_refused(&error) => {
-                    left -= 1;
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                Err(error) => return Err(failed(url, &error)),
+                Err(error) if is_refused(&error) || !retries.again(&error).await => return Err(failed(url, &error)),
+                Err(_) => {}
             }
         }
     }

@@ -4,6 +4,8 @@ use base64::Engine as _;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Url};
 
+use crate::client;
+
 /// The shortest secret that is replaced; a shorter text is not a secret, and would match everywhere.
 const SHORTEST_SECRET: usize = 4;
 
@@ -20,12 +22,7 @@ impl Service {
     /// If either cannot be used; the text contains no secret.
     pub(super) fn new(base_url: &str, header: Option<(String, String)>) -> Result<Self, String> {
         let base = Url::parse(base_url).map_err(|error| format!("`base_url` is no address: {error}"))?;
-        let header = header.map(|(name, value)| {
-            let name = HeaderName::try_from(name).map_err(|_| "the header's name is none".to_owned())?;
-            let mut value = HeaderValue::try_from(value).map_err(|_| "the secret fits into no header".to_owned())?;
-            value.set_sensitive(true);
-            Ok::<_, String>((name, value))
-        });
+        let header = header.map(|(name, value)| client::secret_header(&name, &value, "the secret"));
         Ok(Self { base, header: header.transpose()? })
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gleitzeit_protocols::yaml::{Kind, Node, Reader};
-use serde_json::Value;
 
 use crate::client::REFUSED;
+use crate::executors::result_bytes;
 
 /// The API that a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,6 @@ pub(super) struct Config {
     pub(super) check_prompt_tokens: bool,
 }
 
-// Results travel in one frame, so a larger one could not be delivered.
-const MAX_RESPONSE_BYTES: usize = 8 << 20;
 const TOKENS_FIELDS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 
 /// Reads the options; relative folders are relative to the folder of the file.
@@ -49,42 +47,31 @@ pub(super) fn read(api: Api, reader: &mut Reader, node: Option<&Node>) -> Config
         Api::OpenAi => &["max_response_bytes", "models", "image_folder", "check_prompt_tokens", "max_tokens_field"],
     };
     let fields = reader.fields(node, "`options`", known);
-    if let Some(node) = fields.get("max_response_bytes") {
-        match reader.positive(node, "max_response_bytes").and_then(|bytes| usize::try_from(bytes).ok()) {
-            Some(bytes) if bytes <= MAX_RESPONSE_BYTES => config.max_response_bytes = bytes,
-            Some(_) => {
-                reader.problem(node.place, format!("`max_response_bytes` is at most {MAX_RESPONSE_BYTES}"), None);
-            }
-            None => {}
-        }
+    if let Some(bytes) = result_bytes(reader, &fields, "max_response_bytes") {
+        config.max_response_bytes = bytes;
     }
     if let Some(entries) = fields.get("models").and_then(|node| reader.map(node, "`models`")) {
-        for (key, node) in entries {
-            if let Some(name) = reader.text(node, &key.text) {
-                config.models.insert(key.text.clone(), name);
+        for (key, (_, node)) in entries {
+            if let Some(name) = reader.text(node, key) {
+                config.models.insert(key.clone(), name);
             }
         }
     }
     if let Some(folder) = reader.optional_text(&fields, "image_folder") {
         config.image_folder = Some(reader.beside(&folder));
     }
-    if let Some(node) = fields.get("check_prompt_tokens") {
-        match node.kind {
-            Kind::Scalar(Value::Bool(check)) => config.check_prompt_tokens = check,
-            _ => {
-                let message = format!("expected true or false for `check_prompt_tokens`, found {}", node.describe());
-                reader.problem(node.place, message, None);
-            }
-        }
+    if let Some(check) = fields.get("check_prompt_tokens").and_then(|node| reader.boolean(node, "check_prompt_tokens"))
+    {
+        config.check_prompt_tokens = check;
     }
     if let Some(node) = fields.get("max_tokens_field") {
         match &node.kind {
-            Kind::Scalar(Value::String(name)) if TOKENS_FIELDS.contains(&name.as_str()) => {
+            Kind::Text(name) if TOKENS_FIELDS.contains(&name.as_str()) => {
                 config.max_tokens_field.clone_from(name);
             }
             _ => {
                 let message = format!("`max_tokens_field` is `{}` or `{}`", TOKENS_FIELDS[0], TOKENS_FIELDS[1]);
-                reader.problem(node.place, message, None);
+                reader.problem(node.spot, message, None);
             }
         }
     }

@@ -1,11 +1,9 @@
 //! The server behind a provider: reaches it, sends requests, and interprets refusals. Nothing here depends on what is
 //! asked.
 
-use std::time::Duration;
-
 use gleitzeit_mesh::wire::Health;
 use gleitzeit_workflow::error::ErrorCode;
-use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -15,7 +13,7 @@ use super::silence::Patience;
 use super::target::Target;
 use super::{host, refusal};
 use crate::call::CallError;
-use crate::client;
+use crate::client::{self, Retries};
 use crate::connection::{Authentication, Connection};
 use crate::settings::Settings;
 
@@ -34,9 +32,6 @@ pub(super) struct Begun {
     pub(super) target: Target,
     pub(super) patience: Patience,
 }
-
-/// The pause before a request that reached no server is sent again; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Service {
     pub(super) fn new(api: Api, connection: Connection, authentication: Authentication, settings: Settings) -> Self {
@@ -79,10 +74,8 @@ impl Service {
         let mut secrets: Vec<String> = plain.into_iter().collect();
         secrets.extend(value.rsplit(' ').next().map(str::to_owned));
         let from = secret.to_string();
-        let name = HeaderName::try_from(name).map_err(|_| "the header's name is none".to_owned())?;
-        let mut value = HeaderValue::try_from(value).map_err(|_| format!("what {from} holds fits into no header"))?;
-        value.set_sensitive(true);
-        Ok(Target { url, header: Some((name, value)), secrets, secret_from: Some(from) })
+        let header = client::secret_header(&name, &value, &format!("what {from} holds"))?;
+        Ok(Target { url, header: Some(header), secrets, secret_from: Some(from) })
     }
 
     /// Sends JSON and waits until an answer with a successful status begins. If the server refuses the fields named in
@@ -99,8 +92,7 @@ impl Service {
         let client = self.client().await.map_err(unhealthy)?;
         let target = self.target().await.map_err(unhealthy)?;
         let mut bytes = body.to_string().into_bytes();
-        let mut pause = FIRST_PAUSE;
-        let mut left = self.connection.retries;
+        let mut retries = Retries::new(self.connection.retries);
         let mut patience = Patience::begin(&target.url, self.connection.timeout);
         let response = loop {
             let mut request = client.post(format!("{}{path}", target.url)).body(bytes.clone());
@@ -127,12 +119,7 @@ impl Service {
                     bytes = body.to_string().into_bytes();
                     spare = &[];
                 }
-                // The request reached no server, so no work is done twice.
-                Err(error) if error.is_connect() && left > 0 => {
-                    left -= 1;
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
+                Err(error) if retries.again(&error).await => {}
                 Err(error) => return Err(self.failed(&target, &error)),
             }
         };

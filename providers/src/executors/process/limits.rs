@@ -1,12 +1,13 @@
 //! How much a call may use, and how strictly it is confined: the options that every provider of processes has.
 
-use gleitzeit_protocols::yaml::{Fields, Reader};
+use gleitzeit_protocols::yaml::{Fields, Problem, Reader};
+use gleitzeit_workflow::ErrorCode;
 
 use super::capture::StreamLimits;
+use crate::definition::{Definition, Options};
+use crate::executors::result_bytes;
 use crate::settings::Settings;
 
-/// Results travel in one frame, so a longer one could not be delivered.
-const MAX_TEXT: u64 = 8 << 20;
 /// More than any machine has; keeps sums from overflowing.
 const MOST: u64 = 1 << 50;
 
@@ -17,8 +18,15 @@ pub(in crate::executors) fn concurrency(settings: &Settings) -> u32 {
 }
 
 /// The remedy on a machine without the strict sandbox.
-pub(in crate::executors) const INSTEAD_OF_STRICT: &str =
-    "use `sandbox: limits`; or run the agent on Linux, with a newer kernel or more rights";
+const INSTEAD_OF_STRICT: &str = "use `sandbox: limits`; or run the agent on Linux, with a newer kernel or more rights";
+
+/// The problem of a definition that asks for the strict sandbox on a machine without one; `why` is its message.
+pub(in crate::executors) fn no_strict_sandbox(definition: &Definition, why: String) -> Vec<Problem> {
+    let Options { file, node } = &definition.options;
+    let spot = node.as_ref().map(|node| node.spot).unwrap_or_default();
+    let problem = Problem::of_file(file, ErrorCode::ConfigurationError, why).at_spot(spot);
+    vec![problem.hint(INSTEAD_OF_STRICT)]
+}
 
 /// How strictly the code is confined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +81,7 @@ impl Limits {
     /// Reads the limits; problems are noted in `reader`.
     pub(in crate::executors) fn read(reader: &mut Reader, fields: &Fields<'_>) -> Self {
         let mut limits = Self::default();
-        if let Some(bytes) = text_bytes(reader, fields, "max_output_bytes") {
+        if let Some(bytes) = result_bytes(reader, fields, "max_output_bytes") {
             limits.max_output_bytes = bytes;
         }
         for (name, field, most) in [
@@ -84,7 +92,7 @@ impl Limits {
             ("max_open_files", &mut limits.max_open_files, 1 << 20),
             ("max_file_bytes", &mut limits.max_file_bytes, MOST),
         ] {
-            if let Some(number) = number(reader, fields, name, most) {
+            if let Some(number) = reader.positive_up_to(fields, name, most) {
                 *field = number;
             }
         }
@@ -94,7 +102,7 @@ impl Limits {
                 Some("strict") => limits.sandbox = Sandbox::Strict,
                 Some(other) => {
                     let message = format!("`sandbox` is `limits` or `strict`, not `{other}`");
-                    reader.problem(node.place, message, None);
+                    reader.problem(node.spot, message, None);
                 }
             }
         }
@@ -105,19 +113,4 @@ impl Limits {
     pub(in crate::executors) fn streams(&self) -> StreamLimits {
         StreamLimits { kept: self.max_output_bytes, most: self.max_stream_bytes }
     }
-}
-
-/// A number of bytes, at most as many as a result can carry.
-pub(in crate::executors) fn text_bytes(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<usize> {
-    number(reader, fields, name, MAX_TEXT).and_then(|bytes| usize::try_from(bytes).ok())
-}
-
-fn number(reader: &mut Reader, fields: &Fields<'_>, name: &str, most: u64) -> Option<u64> {
-    let node = fields.get(name)?;
-    let number = reader.positive(node, name)?;
-    if number > most {
-        reader.problem(node.place, format!("`{name}` is at most {most}"), None);
-        return None;
-    }
-    Some(number)
 }

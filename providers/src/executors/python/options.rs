@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use gleitzeit_protocols::yaml::{Node, Reader};
 
-use crate::executors::process::limits::{Limits, text_bytes};
+use crate::executors::process::limits::Limits;
+use crate::executors::result_bytes;
 
 #[derive(Clone, Debug)]
 pub(super) struct Options {
@@ -38,7 +39,7 @@ pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
     if let Some(folder) = reader.optional_text(&fields, "scripts_dir") {
         options.scripts_dir = Some(reader.beside(&folder));
     }
-    if let Some(bytes) = text_bytes(reader, &fields, "max_result_bytes") {
+    if let Some(bytes) = result_bytes(reader, &fields, "max_result_bytes") {
         options.max_result_bytes = bytes;
     }
     options.limits = Limits::read(reader, &fields);

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use gleitzeit_mesh::wire::HealthState;
 use gleitzeit_protocols::Registry;
+use gleitzeit_protocols::yaml::FileKind;
 use gleitzeit_workflow::error::ErrorCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -34,7 +35,7 @@ fn bench_with(options: &str) -> Bench {
 fn bench_in(options: &str, namespaces: Namespaces) -> Bench {
     let temp = tempfile::tempdir().expect("folder");
     let mut reader = Reader::new("test");
-    let node = reader.parse(options);
+    let node = reader.parse(FileKind::Provider, options);
     let options = options::read(&mut reader, node.as_ref());
     let mut options = reader.finish(Some(options)).expect("valid options");
     if let (Some(other), "python3") = (std::env::var("GLEITZEIT_TEST_PYTHON").ok(), options.python_executable.as_str())

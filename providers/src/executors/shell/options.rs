@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use gleitzeit_protocols::yaml::{Kind, Node, Reader};
-use serde_json::Value;
 
 use crate::executors::process::limits::Limits;
 
@@ -33,13 +32,13 @@ pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
         options.shell = shell.into();
         if !options.shell.is_absolute() {
             let hint = Some("write the whole path, such as `/bin/bash`".to_owned());
-            reader.problem(node.place, "`shell` is no absolute path", hint);
+            reader.problem(node.spot, "`shell` is no absolute path", hint);
         }
     }
     if let Some(node) = fields.get("strict") {
         match &node.kind {
-            Kind::Scalar(Value::Bool(strict)) => options.strict = *strict,
-            _ => reader.problem(node.place, format!("`strict` is true or false, not {}", node.describe()), None),
+            Kind::Bool(strict) => options.strict = *strict,
+            _ => reader.problem(node.spot, format!("`strict` is true or false, not {}", node.describe()), None),
         }
     }
     options.limits = Limits::read(reader, &fields);

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gleitzeit_protocols::Registry;
+use gleitzeit_protocols::yaml::FileKind;
 use gleitzeit_workflow::error::ErrorCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -24,7 +25,7 @@ struct Bench {
 fn bench_in(options: &str, namespaces: Option<Namespaces>) -> Bench {
     let temp = tempfile::tempdir().expect("folder");
     let mut reader = Reader::new("test");
-    let node = reader.parse(options);
+    let node = reader.parse(FileKind::Provider, options);
     let options = options::read(&mut reader, node.as_ref());
     let options = reader.finish(Some(options)).expect("valid options");
     let shell = Shell::new(options, settings(temp.path()), namespaces);
@@ -381,8 +382,10 @@ async fn what_is_not_refused_fits() {
 #[test]
 fn wrong_options_are_named() {
     let mut reader = Reader::new("test");
-    let node = reader
-        .parse("shell: bash\nsandbox: none\nmax_processes: 0\nmax_output_bytes: 99999999999\nfast: true\nstrict: 1");
+    let node = reader.parse(
+        FileKind::Provider,
+        "shell: bash\nsandbox: none\nmax_processes: 0\nmax_output_bytes: 99999999999\nfast: true\nstrict: 1",
+    );
     let options = options::read(&mut reader, node.as_ref());
     let problems = reader.finish(Some(options)).expect_err("wrong");
     assert_eq!(problems.len(), 6, "{problems:?}");

@@ -241,12 +241,7 @@ impl Host {
         }
         self.open.remove(&id);
         let outcome = match ended {
-            Some(Ok(result)) if result.size_bytes() > self.provider.max_payload_bytes => {
-                let (size, limit) = (result.size_bytes(), self.provider.max_payload_bytes);
-                let message = format!("the result is {size} bytes; the limit is {limit}");
-                MethodOutcome::Error(Failure::new(ErrorCode::TaskResultInvalid, message))
-            }
-            Some(Ok(result)) => MethodOutcome::Result(result),
+            Some(Ok(result)) => MethodOutcome::of_result(result, self.provider.max_payload_bytes),
             Some(Err(error)) => MethodOutcome::Error(error.into_failure()),
             None => MethodOutcome::Error(Failure::new(ErrorCode::InternalError, "the provider broke off the call")),
         };

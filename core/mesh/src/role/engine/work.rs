@@ -14,17 +14,14 @@ use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Instant;
 
 use super::{DEFAULT_TIMEOUT_MS, Engine, Output, RESTATED_MS, START_AFTER_MS, Stage, Timer, Work, send};
+use crate::frames::frames;
 use crate::id::CallId;
 use crate::role::earliest;
 use crate::wire::{CallMeta, CancelMethod, ExecuteMethod, HealthState, MethodCall, MethodOutcome, TaskTaken, ToHub};
 
-/// The largest size of a frame of calls, except for one with a single larger parameter set.
-const MAX_FRAME_BYTES: usize = 1024 * 1024;
 /// How many providers' reasons an error contains; each reason is cut as well.
 const MAX_REASONS: usize = 10;
 const MAX_REASON_CHARS: usize = 500;
-/// The estimated size of a call besides its parameters; generous.
-const CALL_BYTES: usize = 1_024;
 
 /// The reasons of providers of which none can serve a call.
 #[derive(Default)]
@@ -355,19 +352,8 @@ pub(super) fn send_all(taken: Vec<AttemptRef>, calls: Vec<MethodCall>, cancels: 
     if !taken.is_empty() {
         send(out, ToHub::TaskTaken(TaskTaken { attempts: taken }));
     }
-    let (mut frame, mut bytes) = (Vec::new(), 0);
-    for call in calls {
-        let size = CALL_BYTES + call.params.size_bytes();
-        if bytes > 0 && bytes + size > MAX_FRAME_BYTES {
-            let calls = std::mem::take(&mut frame);
-            send(out, ToHub::ExecuteMethod(ExecuteMethod { calls }));
-            bytes = 0;
-        }
-        bytes += size;
-        frame.push(call);
-    }
-    if !frame.is_empty() {
-        send(out, ToHub::ExecuteMethod(ExecuteMethod { calls: frame }));
+    for calls in frames(calls, |call| call.params.size_bytes()) {
+        send(out, ToHub::ExecuteMethod(ExecuteMethod { calls }));
     }
     for id in cancels {
         send(out, ToHub::CancelMethod(CancelMethod { id }));

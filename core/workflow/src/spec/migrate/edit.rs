@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::tree::{Fields, Kind, Node, Spot};
+use crate::yaml::{Fields, Kind, Node, Spot};
 
 /// Replacements that are applied together; their places refer to the original text.
 pub(super) struct Edits<'s> {

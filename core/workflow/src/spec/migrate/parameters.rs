@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::tree::text_of;
-use super::super::tree::{Fields, Kind, Node, Spot};
 use super::edit::{Edits, quoted};
 use super::{Migration, field, tasks_of};
+use crate::yaml::{Fields, Kind, Node, Spot, text_of};
 
 /// The files that a workflow declares, old and new.
 struct Files {

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use super::super::names::id_of;
 use super::super::references::main_path;
-use super::super::tree::text_of;
-use super::super::tree::{Kind, Node};
 use super::edit::{Edits, quoted};
 use super::{Migration, field, tasks_of};
 use crate::template;
 use crate::template::{Piece, Root, Step};
+use crate::yaml::{Kind, Node, text_of};
 
 /// The tasks that a reference can name.
 struct Tasks<'n> {

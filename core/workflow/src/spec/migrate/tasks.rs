@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use super::super::names::id_of;
 use super::super::scalar::{id_from, is_id};
 use super::super::task::RESERVED;
-use super::super::tree::text_of;
-use super::super::tree::{Kind, Node};
 use super::edit::Edits;
 use super::{Migration, field, tasks_of};
+use crate::yaml::{Kind, Node, text_of};
 
 /// Fields of a workflow that no longer have an effect.
 const TOP: &[(&str, &str)] = &[

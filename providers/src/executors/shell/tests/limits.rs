@@ -65,7 +65,7 @@ async fn kill_9_of_the_agent_kills_what_left_its_session_too() {
     let seconds = unique();
     std::fs::write(temp.path().join("seconds"), &seconds).expect("written");
     let mut agent = tokio::process::Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "executors::shell::tests::limit_tests::agent_that_will_be_killed", "--nocapture"])
+        .args(["--exact", "executors::shell::tests::limits::agent_that_will_be_killed", "--nocapture"])
         .env("GLEITZEIT_TEST_SHELL_VICTIM", temp.path())
         .env("TMPDIR", temp.path())
         .stdout(std::process::Stdio::null())

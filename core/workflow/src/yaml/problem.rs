@@ -1,4 +1,4 @@
-//! What is wrong with a workflow, and where.
+//! What is wrong with a file, and where.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -6,6 +6,7 @@ use std::fmt;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use super::place::Spot;
 use crate::error::ErrorCode;
 
 /// One thing that is wrong with a file.
@@ -58,7 +59,15 @@ impl Problem {
         self
     }
 
-    pub(super) fn by_place(&self, other: &Self) -> Ordering {
+    /// The same with a place, if there was a text.
+    #[must_use]
+    pub fn at_spot(mut self, spot: Spot) -> Self {
+        (self.line, self.column) = spot.line_and_column().unzip();
+        self
+    }
+
+    /// The order of a file; problems without a place come first.
+    pub fn by_place(&self, other: &Self) -> Ordering {
         (self.line, self.column).cmp(&(other.line, other.column))
     }
 }
@@ -137,69 +146,9 @@ impl Serialize for Problem {
     }
 }
 
-/// At most ten names in backticks.
-pub(super) fn list<I>(names: I) -> String
-where
-    I: IntoIterator,
-    I::Item: AsRef<str>,
-{
-    let mut names = names.into_iter();
-    let mut shown: Vec<String> = names.by_ref().take(10).map(|name| format!("`{}`", name.as_ref())).collect();
-    if names.next().is_some() {
-        shown.push("…".to_owned());
-    }
-    shown.join(", ")
-}
-
-/// At most this many candidates are compared, so that a file of many mistakes stays cheap.
-const CANDIDATES: usize = 5_000;
-
-/// The candidate that was probably meant, if one is close enough: at most a third of the word's length in edits
-/// (transpositions count as one), ignoring case.
-pub fn closest<I>(word: &str, candidates: I) -> Option<String>
-where
-    I: IntoIterator,
-    I::Item: AsRef<str>,
-{
-    let length = word.chars().count();
-    if length > 100 {
-        return None;
-    }
-    let allowed = (length / 3).max(1);
-    let lower = word.to_lowercase();
-    let mut best: Option<(usize, String)> = None;
-    for candidate in candidates.into_iter().take(CANDIDATES) {
-        let candidate = candidate.as_ref();
-        // Bytes are at most four times the characters: a cheap test before the costly one.
-        if candidate.len() > (length + allowed) * 4 || candidate.len() + allowed < length {
-            continue;
-        }
-        let distance = strsim::osa_distance(&lower, &candidate.to_lowercase());
-        if distance <= allowed && best.as_ref().is_none_or(|(least, _)| distance < *least) {
-            best = Some((distance, candidate.to_owned()));
-        }
-    }
-    best.map(|(_, candidate)| candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_closest_word_is_suggested_only_if_it_is_close() {
-        let words = ["tasks", "timeout", "name"];
-        for (word, expected) in [
-            ("task", Some("tasks")),
-            ("takss", Some("tasks")),
-            ("Timeout", Some("timeout")),
-            ("timout", Some("timeout")),
-            ("xyzzy", None),
-            ("", None),
-        ] {
-            assert_eq!(closest(word, words).as_deref(), expected, "{word}");
-        }
-    }
 
     #[test]
     fn a_problem_is_shown_and_serialized_with_its_place() {

@@ -1,4 +1,4 @@
-//! A YAML or JSON document as it was written: values with their places. No rules of workflows live here.
+//! A YAML or JSON document as it was written: values with their places. Rules for particular files are elsewhere.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,40 +6,40 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::{Map, Number, Value};
 
-/// The place of a value in the source. Line 0 means that there was no text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Spot {
-    pub(super) line: u32,
-    pub(super) column: u32,
-    /// Bytes from the start of the source.
-    pub(super) start: usize,
-    pub(super) end: usize,
-}
+use super::place::Spot;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) spot: Spot,
-    pub(super) kind: Kind,
+pub struct Node {
+    /// The place.
+    pub spot: Spot,
+    /// The content.
+    pub kind: Kind,
 }
 
 /// An object's fields: key to the key's own place and the value.
-pub(super) type Fields = IndexMap<String, (Spot, Node)>;
+pub type Fields = IndexMap<String, (Spot, Node)>;
 
 /// What an alias names is shared with it, not copied; but for text.
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// Nothing.
     Null,
+    /// True or false.
     Bool(bool),
+    /// A number that JSON can carry.
     Number(Number),
+    /// A text.
     Text(String),
+    /// A list.
     List(Arc<[Node]>),
+    /// An object, in the order of the file; what is merged into it (`<<`) stands last.
     Object(Arc<Fields>),
 }
 
 impl Node {
     /// For messages: `a list`, `text`.
-    pub(super) fn what(&self) -> &'static str {
+    pub(crate) fn what(&self) -> &'static str {
         match self.kind {
             Kind::Null => "nothing (null)",
             Kind::Bool(_) => "a boolean",
@@ -50,8 +50,17 @@ impl Node {
         }
     }
 
+    /// For messages that quote what was found: `the text `x``, `a list`.
+    pub fn describe(&self) -> String {
+        match &self.kind {
+            Kind::List(_) => "a list".to_owned(),
+            Kind::Object(_) => "an object".to_owned(),
+            Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => describe(&self.to_value()),
+        }
+    }
+
     /// The value without places. The depth of a node is bounded by whoever built it.
-    pub(super) fn to_value(&self) -> Value {
+    pub fn to_value(&self) -> Value {
         match &self.kind {
             Kind::Null => Value::Null,
             Kind::Bool(yes) => Value::Bool(*yes),
@@ -66,7 +75,7 @@ impl Node {
     }
 
     /// A value that was never text; `None` if it is nested deeper than `depth`.
-    pub(super) fn from_value(value: &Value, depth: usize) -> Option<Self> {
+    pub fn from_value(value: &Value, depth: usize) -> Option<Self> {
         let inner = depth.checked_sub(1);
         let kind = match value {
             Value::Null => Kind::Null,
@@ -89,20 +98,33 @@ impl Node {
     }
 }
 
+/// A description of a value for messages: its type and, if it is short, the value itself.
+pub fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => format!("the boolean `{value}`"),
+        Value::Number(number) => format!("the number `{number}`"),
+        Value::String(text) if text.chars().count() <= 40 && !text.contains('\n') => format!("the text `{text}`"),
+        Value::String(text) => format!("a text of {} characters", text.chars().count()),
+        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
 /// The path to a field, as a chain on the stack: it costs nothing until it is shown.
 #[derive(Clone, Copy)]
-pub(super) enum At<'a> {
+pub(crate) enum At<'a> {
     Root,
     Key(&'a At<'a>, &'a str),
     Index(&'a At<'a>, usize),
 }
 
 impl At<'_> {
-    pub(super) fn key<'a>(&'a self, key: &'a str) -> At<'a> {
+    pub(crate) fn key<'a>(&'a self, key: &'a str) -> At<'a> {
         At::Key(self, key)
     }
 
-    pub(super) fn index(&self, index: usize) -> At<'_> {
+    pub(crate) fn index(&self, index: usize) -> At<'_> {
         At::Index(self, index)
     }
 }
@@ -119,38 +141,12 @@ impl fmt::Display for At<'_> {
 }
 
 /// The text of a field, if the node is an object that has it as text.
-pub(super) fn text_of<'n>(node: &'n Node, field: &str) -> Option<&'n str> {
+pub(crate) fn text_of<'n>(node: &'n Node, field: &str) -> Option<&'n str> {
     match &node.kind {
         Kind::Object(fields) => match fields.get(field) {
             Some((_, Node { kind: Kind::Text(text), .. })) => Some(text),
             _ => None,
         },
         _ => None,
-    }
-}
-
-/// The place of `text[offset..]`, which begins with `${`, in the source: its n-th `${` is that of the value's source.
-/// Where escapes or aliases hide it, the value's own place.
-pub(super) fn inside(source: &str, spot: Spot, text: &str, offset: usize) -> Spot {
-    place_in(source, spot, text, offset, "${")
-}
-
-/// The same of anything else that begins with `mark`.
-pub(super) fn place_in(source: &str, spot: Spot, text: &str, offset: usize, mark: &str) -> Spot {
-    let (Some(written), Some(before)) = (source.get(spot.start..spot.end), text.get(..offset)) else { return spot };
-    let nth = before.matches(mark).count();
-    if written.matches(mark).count() != text.matches(mark).count() {
-        return spot;
-    }
-    let Some((found, _)) = written.match_indices(mark).nth(nth) else { return spot };
-    let start = spot.start + found;
-    let lines = written[..found].bytes().filter(|&byte| byte == b'\n').count();
-    let line_start = source[..start].rfind('\n').map_or(0, |newline| newline + 1);
-    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-    Spot {
-        line: spot.line.saturating_add(number(lines)),
-        column: number(source[line_start..start].chars().count() + 1),
-        start,
-        end: spot.end,
     }
 }

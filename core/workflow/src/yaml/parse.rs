@@ -7,14 +7,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use granit_parser::{Event, Parser, ScalarStyle, Tag};
 use indexmap::map::Entry;
 use serde_json::Number;
 
-use super::limits::Limits;
+use super::place::Spot;
 use super::problem::Problem;
-use super::tree::{Fields, Kind, Node, Spot};
-use crate::error::ErrorCode;
+use super::scalar::{Scalar, core, older, shorten};
+use super::syntax::syntax;
+use super::tree::{Fields, Kind, Node};
+use super::{FileKind, Limits};
 
 /// How many problems are noted while reading; the checker has its own bound.
 const NOTED: usize = 100;
@@ -26,84 +28,18 @@ const REPEATED_BYTES: usize = 4 << 20;
 /// … or for this many times what the file itself holds, if that is more.
 const REPEATED_TIMES: usize = 10;
 
-/// Reads one document.
+/// Reads one document; problems refer to it as `file`. Returned with the tree are the problems that did not stop reading.
 ///
 /// # Errors
 /// One problem if the syntax is broken or a limit is passed.
-pub(super) fn read(source: &str, file: &str, limits: &Limits) -> Result<(Node, Vec<Problem>), Box<Problem>> {
-    let mut builder = Builder { file, limits, ..Builder::default() };
+pub fn read(source: &str, file: &str, kind: FileKind, limits: &Limits) -> Result<(Node, Vec<Problem>), Box<Problem>> {
+    let mut builder = Builder::new(file, kind, limits);
     for event in Parser::new_from_str(source) {
-        let (event, span) = event.map_err(|error| Box::new(syntax(file, source, &error)))?;
-        builder.event(event, spot(span)).map_err(Box::new)?;
+        let (event, span) = event.map_err(|error| Box::new(syntax(file, kind, source, &error)))?;
+        builder.event(event, Spot::of(span)).map_err(Box::new)?;
     }
-    match builder.root {
-        Some(root) => Ok((root, builder.noted)),
-        None => Ok((Node { spot: Spot { line: 1, column: 1, start: 0, end: 0 }, kind: Kind::Null }, builder.noted)),
-    }
-}
-
-fn spot(span: Span) -> Spot {
-    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-    Spot {
-        line: number(span.start.line()),
-        column: number(span.start.col().saturating_add(1)),
-        start: span.start.byte_offset().unwrap_or(0),
-        end: span.end.byte_offset().unwrap_or(0),
-    }
-}
-
-fn syntax(file: &str, source: &str, error: &ScanError) -> Problem {
-    let place = error.marker();
-    let line = u32::try_from(place.line()).unwrap_or(u32::MAX).max(1);
-    let column = u32::try_from(place.col()).unwrap_or(u32::MAX).saturating_add(1);
-    if let Some((line, column)) = indenting_tab(source, place.line(), is_of_tab(error.kind())) {
-        let message = "invalid YAML: a tab stands in the indentation of this line";
-        let problem = Problem::of_file(file, ErrorCode::ParseError, message).at(line, column);
-        return problem.hint("indent with spaces: YAML does not allow tabs there; an editor can turn them into spaces");
-    }
-    let problem =
-        Problem::of_file(file, ErrorCode::ParseError, format!("invalid YAML: {}", error.info())).at(line, column);
-    let text = source.lines().nth(place.line().saturating_sub(1)).unwrap_or_default();
-    if text.contains("${") {
-        problem.hint("put quotes around text with `${…}` inside `{…}` or `[…]`, or where it holds `: ` or `#`")
-    } else {
-        match error.kind() {
-            kind if is_of_tab(kind) => problem.hint("write spaces in place of the tab"),
-            ErrorKind::UnknownAnchor => problem.hint("text that begins with `*` needs quotes"),
-            _ if text.contains('@') || text.contains('`') || text.contains('%') => {
-                problem.hint("text that begins with a special character needs quotes")
-            }
-            ErrorKind::RecursionLimitExceeded => {
-                problem.hint("write it with fewer lists and objects inside each other")
-            }
-            _ => problem.hint("look at indentation, `:`, `-` and quotes here and in the line before"),
-        }
-    }
-}
-
-/// Whether reading broke off because of a tab.
-fn is_of_tab(kind: &ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::TabNotAllowed
-            | ErrorKind::TabInBlockIndentation
-            | ErrorKind::TabAtBlockScalarStart
-            | ErrorKind::TabInIndentation
-            | ErrorKind::TabInPlainScalar
-    )
-}
-
-/// The tab in the indentation of the line in which reading broke off or, if a tab is to blame, of the next that has
-/// one: text over several lines is named by its beginning. Line and column, from 1.
-fn indenting_tab(source: &str, line: usize, is_to_blame: bool) -> Option<(u32, u32)> {
-    let first = line.saturating_sub(1);
-    let mut lines = source.lines().enumerate().skip(first).take(if is_to_blame { usize::MAX } else { 1 });
-    lines.find_map(|(index, text)| {
-        let indent = &text[..text.len() - text.trim_start().len()];
-        // Blank lines may hold anything.
-        let column = indent.chars().position(|letter| letter == '\t').filter(|_| indent.len() < text.len())?;
-        Some((u32::try_from(index + 1).ok()?, u32::try_from(column + 1).ok()?))
-    })
+    let empty = || Node { spot: Spot { line: 1, column: 1, start: 0, end: 0 }, kind: Kind::Null };
+    Ok((builder.root.unwrap_or_else(empty), builder.noted))
 }
 
 /// A list or object that is not closed yet.
@@ -139,9 +75,9 @@ struct Anchored {
     depth: usize,
 }
 
-#[derive(Default)]
 struct Builder<'a> {
     file: &'a str,
+    kind: FileKind,
     limits: &'a Limits,
     frames: Vec<Frame>,
     root: Option<Node>,
@@ -156,25 +92,33 @@ struct Builder<'a> {
     documents: usize,
 }
 
-impl Default for &Limits {
-    fn default() -> Self {
-        &Limits::DEFAULT
+impl<'a> Builder<'a> {
+    fn new(file: &'a str, kind: FileKind, limits: &'a Limits) -> Self {
+        Self {
+            file,
+            kind,
+            limits,
+            frames: Vec::new(),
+            root: None,
+            anchors: BTreeMap::new(),
+            noted: Vec::new(),
+            nodes: 0,
+            bytes: 0,
+            repeated_nodes: 0,
+            repeated_bytes: 0,
+            documents: 0,
+        }
     }
-}
 
-impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, spot: Spot) -> Result<(), Problem> {
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
+                    let name = self.kind.name();
                     return Err(self
-                        .problem(
-                            spot,
-                            ErrorCode::ParseError,
-                            "a file holds one workflow; here a second document begins",
-                        )
-                        .hint("remove the `---`, or put each workflow into a file of its own"));
+                        .misread(spot, format!("a file holds one {name}; here a second document begins"))
+                        .hint(format!("remove the `---`, or put each {name} into a file of its own")));
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -199,8 +143,15 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn problem(&self, spot: Spot, code: ErrorCode, message: impl Into<String>) -> Problem {
-        Problem { field: self.field(), ..Problem::of_file(self.file, code, message).at(spot.line, spot.column) }
+    /// A problem because of which the text cannot be read at all.
+    fn misread(&self, spot: Spot, message: impl Into<String>) -> Problem {
+        let problem = Problem::of_file(self.file, self.kind.syntax_code(), message).at(spot.line, spot.column);
+        Problem { field: self.field(), ..problem }
+    }
+
+    /// A problem of text that can be read but not used.
+    fn unusable(&self, spot: Spot, message: impl Into<String>) -> Problem {
+        Problem { code: self.kind.content_code(), ..self.misread(spot, message) }
     }
 
     fn note(&mut self, problem: Problem) {
@@ -231,17 +182,10 @@ impl Builder<'_> {
         self.nodes = self.nodes.saturating_add(nodes);
         self.bytes = self.bytes.saturating_add(bytes);
         if self.nodes > self.limits.nodes || self.bytes > self.limits.bytes.saturating_mul(2) {
-            return Err(self
-                .problem(
-                    spot,
-                    ErrorCode::WorkflowValidationFailed,
-                    format!(
-                        "the file grows past the limit of {} values or {} bytes",
-                        self.limits.nodes,
-                        self.limits.bytes * 2
-                    ),
-                )
-                .hint("large data belongs into `files`"));
+            let (nodes, bytes) = (self.limits.nodes, self.limits.bytes.saturating_mul(2));
+            let message = format!("the file grows past the limit of {nodes} values or {bytes} bytes");
+            let hint = self.kind.if_too_large().map(str::to_owned);
+            return Err(Problem { hint, ..self.unusable(spot, message) });
         }
         Ok(())
     }
@@ -260,8 +204,9 @@ impl Builder<'_> {
                  and {most_bytes}",
                 self.repeated_nodes, self.repeated_bytes
             );
-            let problem = self.problem(spot, ErrorCode::WorkflowValidationFailed, message);
-            return Err(problem.hint("an alias repeats all that it names each time; large data belongs into `files`"));
+            let advice = self.kind.if_too_large().map_or_else(String::new, |advice| format!("; {advice}"));
+            let hint = format!("an alias repeats all that it names each time{advice}");
+            return Err(self.unusable(spot, message).hint(hint));
         }
         self.count(spot, nodes, bytes)
     }
@@ -291,7 +236,7 @@ impl Builder<'_> {
             *key = Some((spot, new));
         }
         if let Some((message, hint)) = note {
-            let problem = self.problem(spot, ErrorCode::WorkflowValidationFailed, message).hint(hint);
+            let problem = self.unusable(spot, message).hint(hint);
             self.note(problem);
         }
     }
@@ -301,12 +246,12 @@ impl Builder<'_> {
         self.count(spot, 1, 0)?;
         if self.expects_key() {
             return Err(self
-                .problem(spot, ErrorCode::ParseError, "a list or object cannot be a key")
+                .misread(spot, "a list or object cannot be a key")
                 .hint("if `${…}` was meant, put it in quotes"));
         }
         if self.frames.len() >= self.limits.depth {
             let message = format!("nested deeper than the limit of {} levels", self.limits.depth);
-            return Err(self.problem(spot, ErrorCode::WorkflowValidationFailed, message));
+            return Err(self.unusable(spot, message));
         }
         if let Some(tag) = tag
             && !(tag.is_yaml_core_schema() && ["map", "seq"].contains(&tag.suffix()))
@@ -319,7 +264,7 @@ impl Builder<'_> {
 
     fn note_tag(&mut self, spot: Spot) {
         let problem = self
-            .problem(spot, ErrorCode::WorkflowValidationFailed, "YAML tags such as `!name` are not supported here")
+            .unusable(spot, "YAML tags such as `!name` are not supported here")
             .hint("write the value plainly; text that begins with `!` needs quotes");
         self.note(problem);
     }
@@ -344,15 +289,15 @@ impl Builder<'_> {
 
     fn alias(&mut self, spot: Spot, id: usize) -> Result<(), Problem> {
         let Some(&Anchored { ref node, nodes, bytes, depth }) = self.anchors.get(&id) else {
-            return Err(self.problem(spot, ErrorCode::ParseError, "an alias inside what it names"));
+            return Err(self.misread(spot, "an alias inside what it names"));
         };
         let node = node.clone();
         if self.expects_key() {
-            return Err(self.problem(spot, ErrorCode::ParseError, "an alias cannot be a key"));
+            return Err(self.misread(spot, "an alias cannot be a key"));
         }
         if self.frames.len() + depth > self.limits.depth + 1 {
             let message = format!("nested deeper than the limit of {} levels", self.limits.depth);
-            return Err(self.problem(spot, ErrorCode::WorkflowValidationFailed, message));
+            return Err(self.unusable(spot, message));
         }
         self.repeat(spot, nodes, bytes)?;
         self.value(node, 0, (nodes, bytes), depth)
@@ -392,7 +337,7 @@ impl Builder<'_> {
                     }
                     _ => {
                         let message = "`<<` takes an object or a list of objects, usually an alias";
-                        let problem = self.problem(spot, ErrorCode::WorkflowValidationFailed, message);
+                        let problem = self.unusable(spot, message);
                         self.note(problem);
                     }
                 },
@@ -402,7 +347,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The YAML 1.2 core schema: `yes` and `on` are text.
+    /// A value that is neither a list nor an object; quoted values are text.
     fn scalar(&mut self, spot: Spot, text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Kind {
         if let Some(tag) = tag {
             match (tag.is_yaml_core_schema(), tag.suffix()) {
@@ -416,78 +361,18 @@ impl Builder<'_> {
         } else if style != ScalarStyle::Plain {
             return Kind::Text(text.into_owned());
         }
-        match &*text {
-            "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,
-            "true" | "True" | "TRUE" => return Kind::Bool(true),
-            "false" | "False" | "FALSE" => return Kind::Bool(false),
-            _ => {}
-        }
-        match number(&text) {
+        let read = if self.kind.has_older_spellings() { older(&text) } else { core(&text) };
+        match read {
+            Scalar::Word(kind) => kind,
             Scalar::Number(number) => Kind::Number(number),
             Scalar::Text => Kind::Text(text.into_owned()),
             Scalar::Unfit(why) => {
                 let problem = self
-                    .problem(spot, ErrorCode::WorkflowValidationFailed, format!("`{}` {why}", shorten(&text)))
+                    .unusable(spot, format!("`{}` {why}", shorten(&text)))
                     .hint("put it in quotes if text is meant");
                 self.note(problem);
                 Kind::Number(Number::from(0))
             }
         }
-    }
-}
-
-pub(super) fn shorten(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(60) {
-        Some((at, _)) => Cow::Owned(format!("{}…", &text[..at])),
-        None => Cow::Borrowed(text),
-    }
-}
-
-enum Scalar {
-    Number(Number),
-    Text,
-    Unfit(&'static str),
-}
-
-/// Whether a number is another than zero.
-fn has_value(digits: &str) -> bool {
-    digits.bytes().take_while(|byte| !matches!(byte, b'e' | b'E')).any(|byte| matches!(byte, b'1'..=b'9'))
-}
-
-fn number(text: &str) -> Scalar {
-    const RANGE: &str = "is outside the whole numbers that JSON readers agree on (-2^63 to 2^64-1)";
-    let (negative, digits) = match text.strip_prefix(['+', '-']) {
-        Some(rest) => (text.starts_with('-'), rest),
-        None => (false, text),
-    };
-    if [".inf", ".Inf", ".INF"].contains(&digits) || [".nan", ".NaN", ".NAN"].contains(&text) {
-        return Scalar::Unfit("is no JSON number: infinity and not-a-number cannot be passed on");
-    }
-    if !digits.bytes().next().is_some_and(|first| first.is_ascii_digit() || first == b'.') {
-        return Scalar::Text;
-    }
-    if digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        let whole =
-            if negative { text.parse::<i64>().map(Number::from) } else { digits.parse::<u64>().map(Number::from) };
-        return whole.map_or(Scalar::Unfit(RANGE), Scalar::Number);
-    }
-    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
-        // YAML has no signs before these; digits are checked because Rust would take a further sign.
-        if let Some(rest) = text.strip_prefix(prefix)
-            && !rest.is_empty()
-            && rest.chars().all(|digit| digit.is_digit(radix))
-        {
-            return u64::from_str_radix(rest, radix).map_or(Scalar::Unfit(RANGE), |n| Scalar::Number(n.into()));
-        }
-    }
-    if !digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte))
-        || !digits.bytes().any(|b| b.is_ascii_digit())
-    {
-        return Scalar::Text;
-    }
-    match text.parse::<f64>() {
-        Ok(0.0) if has_value(digits) => Scalar::Unfit("is closer to zero than any number that can be passed on"),
-        Ok(value) => Number::from_f64(value).map_or(Scalar::Unfit("is too large for a number"), Scalar::Number),
-        Err(_) => Scalar::Text,
     }
 }
