@@ -2,7 +2,7 @@
 //! everything durable in it follows from committed entries.
 //!
 //! Like every machine here it is synchronous: [`Hub::handle`] takes what happened and says what to do. Files: `session`
-//! (sockets), `register`, `protocols` and `presence` (components), `ownership` (who owns which slice), `stream` (entries to owners and
+//! (sockets), `pending` (requests to the writer), `register`, `protocols` and `presence` (components), `ownership` (who owns which slice), `stream` (entries to owners and
 //! watchers), `leases` (attempts to engines), `calls` (method calls to providers) and `waiting` (those that no provider has room for), `view` and
 //! `present` (what people may ask).
 

@@ -1,6 +1,6 @@
-//! `http`: requests to any server, or to one service with a secret. What a task asks for is read in `request`, redirects
-//! are followed in `exchange`, whom a request may reach is decided in `address`, the answer is read in `answer`, its bytes
-//! are unpacked in `coding` and become text in `text`.
+//! `http`: requests to any server, or to one service with a secret. The service and who may see the secret
+//! is `service`, what a task asks for is read in `request`, redirects are followed in `exchange`, whom a request may reach is
+//! decided in `address`, the answer is read in `answer`, its bytes are unpacked in `coding` and become text in `text`.
 //!
 //! The invariants: a secret of the provider goes to its own service only, also over redirects; a request that may have
 //! reached somebody is never sent again by itself.
