@@ -15,7 +15,7 @@
 //! | [`graph`] | which task waits for which |
 //! | [`contract`] | whether two versions of a protocol are the same contract |
 //! | [`json`], [`payload`] | values: the limits of what is carried, and JSON text that is passed on without being parsed |
-//! | [`tagged`] | enums that are sent and stored as a name and a JSON body |
+//! | [`mod@tagged`] | enums that are sent and stored as a name and a JSON body |
 //! | [`error`] | the table of error codes for the whole system |
 //! | [`id`] | names of tasks, queues, methods, providers and protocols |
 //! | [`time`] | instants and durations in the form in which they are stored and shown |
