@@ -2,9 +2,10 @@
 //! truth: everything durable in it follows from committed entries.
 //!
 //! Like every state machine in this crate it is synchronous: [`Hub::handle`] takes an input and returns what to do.
-//! Files: `session` (sockets), `register`, `protocols` and `presence` (components), `ownership` (who owns which slice),
-//! `stream` (entries to owners and watchers), `leases` (attempts to engines), `calls` (method calls to providers) and
-//! `waiting` (calls that no provider has room for), `view` and `present` (answers to people's questions).
+//! Files: `session` (sockets), `pending` (requests to the writer), `register`, `protocols` and `presence` (components),
+//! `ownership` (who owns which slice), `stream` (entries to owners and watchers), `leases` (attempts to engines), `calls`
+//! (method calls to providers) and `waiting` (calls that no provider has room for), `view` and `present` (answers to
+//! people's questions).
 
 mod binding;
 mod calls;

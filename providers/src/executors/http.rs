@@ -1,6 +1,6 @@
-//! `http`: requests to any server, or to one service with a secret. `request` parses what a task asks for, `exchange`
-//! sends it and follows redirects, `address` decides which addresses may be reached, `answer` reads the answer,
-//! `coding` decompresses its body, and `text` decodes it.
+//! `http`: requests to any server, or to one service with a secret. `service` knows the service and who may see the
+//! secret, `request` parses what a task asks for, `exchange` sends it and follows redirects, `address` decides which
+//! addresses may be reached, `answer` reads the answer, `coding` decompresses its body, and `text` decodes it.
 //!
 //! The invariants: a secret of the provider is sent only to its own service, even over redirects; and a request that
 //! may have reached a server is never repeated automatically.
