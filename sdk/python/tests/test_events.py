@@ -10,7 +10,7 @@ from gleitzeit import Client, events
 
 REPOSITORY = ROOT.parent.parent
 #: One of every form that was ever recorded.
-GOLDEN = [json.loads(it.read_text()) for it in sorted((REPOSITORY / "core" / "tests" / "golden" / "events").glob("*.json"))]
+GOLDEN = [json.loads(it.read_text()) for it in sorted((REPOSITORY / "core" / "run" / "tests" / "golden" / "events").glob("*.json"))]
 #: Of no run; and what is not sent of a submission, of which only the workflow's name is.
 OTHERS = {"ownership_granted", "protocol_registered", "protocol_removed", "protocols_used"}
 PRIVATE = {"workflow", "files", "env", "request"}
