@@ -4,7 +4,7 @@
 use anstyle::{AnsiColor, Style};
 use gleitzeit_sdk::{HealthState, PresenceStatus, RunEvent, RunStatus, TaskStatus};
 
-use crate::{looks, states};
+use crate::{output_settings, states};
 
 /// The role of a piece of text, which determines its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,12 +111,12 @@ pub(crate) struct Paint {
 
 /// The paint for stdout.
 pub(crate) fn stdout() -> Paint {
-    Paint { is_on: looks::stdout_has_colour() }
+    Paint { is_on: output_settings::stdout_has_colour() }
 }
 
 /// The paint for stderr.
 pub(crate) fn stderr() -> Paint {
-    Paint { is_on: looks::stderr_has_colour() }
+    Paint { is_on: output_settings::stderr_has_colour() }
 }
 
 impl Paint {

@@ -41,7 +41,7 @@ impl Shown {
         is_gapless: bool,
         goes_on: bool,
     ) -> Self {
-        if !looks::short_ids() {
+        if !output_settings::short_ids() {
             return Self::default();
         }
         let mut sorted = ids;

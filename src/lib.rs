@@ -23,20 +23,20 @@ mod ids;
 mod inputs;
 mod json;
 mod lines;
-mod looks;
+mod output_settings;
 mod memory;
 mod method_view;
 mod monitor;
 mod output;
 mod own_token;
-mod past;
+mod run_stores;
 mod pid_one;
 mod place;
 mod plan;
 mod plane;
 mod platform;
 mod progress;
-mod reading;
+mod find_runs;
 mod service;
 mod settings;
 mod setup;
@@ -62,7 +62,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::{Cli, Format};
 use crate::error::{CommandError, Exit};
-use crate::looks::Choices;
+use crate::output_settings::Choices;
 use crate::telemetry::Telemetry;
 
 /// Runs the command line with the process's arguments.
@@ -111,7 +111,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
         error.exit
     };
     // Provisional settings, until the arguments are parsed.
-    looks::settle(&Choices { colour: looks::wanted_colour(&lossy), ..Choices::default() });
+    output_settings::settle(&Choices { colour: output_settings::wanted_colour(&lossy), ..Choices::default() });
     let mut command = Cli::command();
     if let Some(path) = settings::config_path(&lossy) {
         command = settings::with_file(command, Path::new(path)).map_err(refused)?;
@@ -119,7 +119,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
     let parsed = command.try_get_matches_from_mut(arguments).and_then(|matches| {
         let mut cli = Cli::from_arg_matches(&matches)?;
         cli.global.prefer_flags(&matches);
-        looks::settle(&Choices::from(&cli.global));
+        output_settings::settle(&Choices::from(&cli.global));
         Ok(cli)
     });
     parsed.map_err(|error| match error.kind() {

@@ -26,7 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::cli::ClientArgs;
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::{client, looks, when};
+use crate::{client, output_settings, when};
 use look::{Answer, Reader};
 use model::{Action, Looks, Model};
 use task::OpenTask;
@@ -65,7 +65,7 @@ impl Drop for Restored {
 
 async fn serve(client: &Client, terminal: &mut DefaultTerminal) -> CommandResult {
     let mut keys = keys();
-    let shown = Looks { relative_times: looks::relative_times(), short_ids: looks::short_ids() };
+    let shown = Looks { relative_times: output_settings::relative_times(), short_ids: output_settings::short_ids() };
     let mut model = Model::new(client.config().url.clone(), shown, when::now());
     let mut monitor = Monitor { client, reader: Reader::default(), last: None };
     let mut refresh = interval(REFRESH);

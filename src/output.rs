@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::Format;
 use crate::error::CommandError;
 use crate::json::indented;
-use crate::{causes, color, diagnostics, looks, sink};
+use crate::{causes, color, diagnostics, output_settings, sink};
 
 /// Whether the reader of stdout is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(crate) fn columns() -> usize {
 
 /// The width to which output is fitted: the terminal's; `None` if stdout is not a terminal or nothing may be cut.
 pub(crate) fn fitting_columns() -> Option<usize> {
-    terminal_columns().filter(|_| !looks::in_full())
+    terminal_columns().filter(|_| !output_settings::in_full())
 }
 
 /// Wraps prose to the width of stdout's terminal; continuation lines are indented by `hang` more columns.
@@ -82,7 +82,7 @@ pub(crate) fn wrapped_prose(text: &str, hang: usize) -> String {
 /// Writes a line to stderr that is neither a result nor an error, without waiting for its reader. `--quiet` suppresses
 /// it.
 pub(crate) fn note(text: &str) {
-    if !looks::is_quiet() {
+    if !output_settings::is_quiet() {
         say(&on_stderr().wrapped(&color::stderr().marked(text), 2));
     }
 }
@@ -104,7 +104,7 @@ pub(crate) fn show(text: &str) {
 
 /// Writes the notes on a workflow to stderr.
 pub(crate) fn notes(notes: &[Note]) {
-    if !looks::is_quiet() {
+    if !output_settings::is_quiet() {
         let stderr = on_stderr();
         notes.iter().for_each(|note| say(&stderr.note(note)));
     }

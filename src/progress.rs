@@ -12,7 +12,7 @@ use gleitzeit_sdk::RunEvent;
 use state::{State, cut};
 
 use crate::cli::Format;
-use crate::{color, looks, output, text, view};
+use crate::{color, output_settings, output, text, view};
 
 /// How often the live view is redrawn, so that times advance.
 pub(crate) const REDRAW: Duration = Duration::from_millis(100);
@@ -47,7 +47,7 @@ impl Progress {
     /// printed only for the table format: a caller that asked for a document gets just that.
     pub(crate) fn new(name: &str, total: usize, format: Format) -> Self {
         let state = State::new(Some((text::first_line(name, 60), total)), Instant::now());
-        Self { live: Live::if_possible(), quiet: format != Format::Table || looks::is_quiet(), state }
+        Self { live: Live::if_possible(), quiet: format != Format::Table || output_settings::is_quiet(), state }
     }
 
     /// Shows only running tasks and their output, below lines printed by the caller; nothing if stderr is not a
@@ -133,7 +133,7 @@ impl Live {
     /// A live view, if stderr is a terminal that can be redrawn and notes are wanted.
     fn if_possible() -> Option<Self> {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let is_wanted = io::stderr().is_terminal() && !dumb && !looks::is_quiet();
+        let is_wanted = io::stderr().is_terminal() && !dumb && !output_settings::is_quiet();
         is_wanted.then(|| Self { colour: color::stderr().is_on(), drawn: 0, drawn_at: None })
     }
 

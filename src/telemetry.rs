@@ -9,7 +9,7 @@ mod process;
 mod receiver;
 mod sampling;
 mod spans;
-mod way;
+mod export_clients;
 
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};

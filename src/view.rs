@@ -12,7 +12,7 @@ use crate::json::indented;
 use crate::states::{run_status, standing, task_status};
 use crate::table::Table;
 use crate::text::{clean, first_line};
-use crate::{causes, color, looks, output, when, width};
+use crate::{causes, color, output_settings, output, when, width};
 
 /// The most characters of a text on a line of its own: a reason with its remedy must not be cut.
 const LONG: usize = 500;
@@ -91,7 +91,7 @@ pub(crate) fn status_of(status: RunStatus, error: Option<&Failure>) -> (&'static
 
 /// A cell with the first line of a text, cut to `limit` columns unless everything is to be shown.
 pub(crate) fn cell(text: &str, limit: usize) -> String {
-    first_line(text, if looks::in_full() { usize::MAX } else { limit })
+    first_line(text, if output_settings::in_full() { usize::MAX } else { limit })
 }
 
 fn task_row(task: &Task) -> Vec<String> {

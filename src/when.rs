@@ -20,7 +20,7 @@ pub(crate) fn now() -> Timestamp {
 
 /// A time as it is shown on stdout.
 pub(crate) fn shown(at: Timestamp) -> String {
-    if looks::relative_times() { relative(at, now()) } else { at.to_string() }
+    if output_settings::relative_times() { relative(at, now()) } else { at.to_string() }
 }
 
 /// `now`, `5 s ago`, `in 3 min`, `2 h ago`, `2026-11-28 10:03 UTC`.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api;
 use crate::config::{Config, StoreConfig};
 use crate::connection::{CuttableListener, Limits};
-use crate::front::{self, Fronts};
+use crate::port::{self, Fronts};
 use crate::http::{self, Readiness};
 use crate::hub::{self, Admission, HubTask};
 use crate::journal::{
@@ -316,7 +316,7 @@ impl App {
         let listener = CuttableListener::new(listener, limits);
         let connections = listener.cut_all.clone();
         let fronts = Fronts::new(workflows, router, hosts);
-        let mut serve = tokio::spawn(front::serve(listener, fronts, stopping.clone()));
+        let mut serve = tokio::spawn(port::serve(listener, fronts, stopping.clone()));
         readiness.set(true);
         tracing::info!(%address, "control plane is ready");
 

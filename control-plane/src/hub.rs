@@ -14,7 +14,7 @@ mod packet;
 mod peer;
 mod so_far;
 mod socket;
-mod waiting;
+mod inbox_limits;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;

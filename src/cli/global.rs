@@ -7,7 +7,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, ValueEnum};
 
-use crate::looks::{Choices, ColorWhen};
+use crate::output_settings::{Choices, ColorWhen};
 
 /// What they are headed with.
 const HEADING: &str = "Global options";

@@ -11,7 +11,7 @@ use crate::cli::CancelArgs;
 use crate::color::Tone;
 use crate::document::CancelDocument;
 use crate::error::{CommandResult, Exit};
-use crate::reading::{self, Found};
+use crate::find_runs::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, color, output};
 
@@ -28,8 +28,8 @@ pub(crate) fn run(args: CancelArgs) -> CommandResult {
             [] => return many::matching(&client::connect(&args.client).await?, &args).await,
             _ => return many::named(&client::connect(&args.client).await?, &args).await,
         };
-        let found = reading::find(&args.client, run).await?;
-        let before = reading::refuse_cancel(&found).await?;
+        let found = find_runs::find(&args.client, run).await?;
+        let before = find_runs::refuse_cancel(&found).await?;
         let Found { client, run_id, .. } = found;
         let cancelled = match before {
             Some(cancelled) => cancelled,

@@ -8,13 +8,13 @@ use crate::cli::ExplainArgs;
 use crate::color::Tone;
 use crate::document::ExplainDocument;
 use crate::error::{CommandResult, Exit};
-use crate::reading::{self, Found};
+use crate::find_runs::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{causes, color, output, text, view};
 
 pub(crate) fn run(args: ExplainArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let Found { client, run_id, .. } = reading::find(&args.client, &args.run).await?;
+        let Found { client, run_id, .. } = find_runs::find(&args.client, &args.run).await?;
         let explanation = client.explain(&run_id, args.task.as_deref()).await?;
         output::document(args.output.format(), &ExplainDocument::from(&explanation), |_| text(&explanation))?;
         Ok(Exit::Success)

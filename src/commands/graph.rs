@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::cli::{GraphArgs, GraphForm};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::graph::Marks;
-use crate::reading::{self, Found};
+use crate::find_runs::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::Source;
 use crate::{client, graph, output, setup};
@@ -49,7 +49,7 @@ fn of_file(args: &GraphArgs) -> CommandResult {
 
 fn of_run(args: &GraphArgs, wanted: &str) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let found = reading::find(&args.client, wanted).await.map_err(|error| {
+        let found = find_runs::find(&args.client, wanted).await.map_err(|error| {
             let hint = error.hint.clone().unwrap_or_default();
             error.hint(format!("there is no file `{wanted}`, so a run was meant; {hint}"))
         })?;

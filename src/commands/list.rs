@@ -9,7 +9,7 @@ use crate::cli::{Format, ListArgs};
 use crate::color::Tone;
 use crate::document::{List, RunItem};
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::reading::Sources;
+use crate::find_runs::Sources;
 use crate::signals::{OnSignal, block_on};
 use crate::table::Table;
 use crate::{color, hub_url, ids, inputs, output, states, view, when};

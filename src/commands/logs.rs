@@ -16,7 +16,7 @@ use crate::color::Tone;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::json::indented;
 use crate::lines::Lines;
-use crate::reading::{self, Found};
+use crate::find_runs::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{causes, client, color, output, text, when};
 
@@ -26,7 +26,7 @@ const SAID: [(&str, &str); 3] =
 
 pub(crate) fn run(args: LogsArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let found = reading::find(&args.client, &args.run).await?;
+        let found = find_runs::find(&args.client, &args.run).await?;
         found.note_if_elsewhere().await?;
         let Found { client, run_id, .. } = found;
         if args.follow {

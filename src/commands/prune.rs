@@ -9,7 +9,7 @@ use crate::cli::{DEFAULT_RETENTION, PruneArgs};
 use crate::document::Pruned;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, hub_url, output, past};
+use crate::{client, hub_url, output, run_stores};
 
 pub(crate) fn run(args: PruneArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
@@ -44,7 +44,7 @@ pub(crate) fn run(args: PruneArgs) -> CommandResult {
 /// How many stores of `gleitzeit run` were removed, and how many could not be. Runs on a blocking thread, since it
 /// works on files.
 async fn of_runs(age: Duration) -> Result<(u64, usize), CommandError> {
-    let removed = tokio::task::spawn_blocking(move || past::prune(age)).await;
+    let removed = tokio::task::spawn_blocking(move || run_stores::prune(age)).await;
     removed.map_err(|error| CommandError::internal(error.to_string()))
 }
 

@@ -4,13 +4,13 @@ use crate::cli::{Format, RetryArgs};
 use crate::document::Submitted;
 use crate::error::{CommandResult, Exit};
 use crate::output;
-use crate::reading::{self, Found};
+use crate::find_runs::{self, Found};
 use crate::signals::{OnSignal, block_on};
 
 pub(crate) fn run(args: RetryArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let found = reading::find(&args.client, &args.run).await?;
-        reading::refuse_retry(&found).await?;
+        let found = find_runs::find(&args.client, &args.run).await?;
+        find_runs::refuse_retry(&found).await?;
         let Found { client, run_id, .. } = found;
         let run = client.retry(&run_id, args.request_id.as_deref(), args.all).await?;
         let submitted = Submitted::of(&run);

@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Format, RunArgs};
 use crate::error::{CommandError, CommandResult};
 use crate::follow::{Followed, OnInterrupt, finish, follow};
-use crate::past::{OwnFolder, Reached};
+use crate::run_stores::{OwnFolder, Reached};
 use crate::plane::Plane;
 use crate::progress::Progress;
 use crate::signals::{OnSignal, Threads, block_on, block_on_threads};
 use crate::telemetry::Telemetry;
 use crate::workflow::{Prepared, Source};
-use crate::{client, hub_url, output, past, setup, workflow};
+use crate::{client, hub_url, output, run_stores, setup, workflow};
 
 pub(crate) fn run(args: RunArgs, telemetry: &Telemetry) -> CommandResult {
     let source = Source::read(&args.file)?;
@@ -90,7 +90,7 @@ fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult
         }
     });
     folder.leave(&reached, args.retention, format == Format::Table);
-    past::tidy(args.retention);
+    run_stores::tidy(args.retention);
     result
 }
 

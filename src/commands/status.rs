@@ -5,14 +5,14 @@ use gleitzeit_sdk::Client;
 use crate::cli::{Format, StatusArgs};
 use crate::document::{RunDocument, StatusDocument};
 use crate::error::{CommandResult, Exit};
-use crate::reading::{self, Found};
+use crate::find_runs::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, output, view};
 
 pub(crate) fn run(args: StatusArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         match &args.run {
-            Some(wanted) => of_run(&reading::find(&args.client, wanted).await?, args.output.format()).await,
+            Some(wanted) => of_run(&find_runs::find(&args.client, wanted).await?, args.output.format()).await,
             None => {
                 let client = client::connect_or_start(&args.client, || Ok(())).await?;
                 of_control_plane(&client, args.output.format()).await

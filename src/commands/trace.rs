@@ -3,13 +3,13 @@
 use crate::cli::TraceArgs;
 use crate::document::TraceDocument;
 use crate::error::{CommandResult, Exit};
-use crate::reading::{self, Found};
+use crate::find_runs::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{output, timeline, view, when};
 
 pub(crate) fn run(args: TraceArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let Found { client, run_id, .. } = reading::find(&args.client, &args.run).await?;
+        let Found { client, run_id, .. } = find_runs::find(&args.client, &args.run).await?;
         let spans = client.trace(&run_id).await?;
         let trace_id = spans.first().map(|span| span.trace_id.clone()).unwrap_or_default();
         let url = args.trace_url.map(|base| format!("{}/trace/{trace_id}", base.trim_end_matches('/')));

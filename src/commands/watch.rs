@@ -15,14 +15,14 @@ use crate::follow::{AWAY, outcome};
 use crate::lines::{Line, Lines};
 use crate::output::Reader;
 use crate::progress::{Progress, REDRAW};
-use crate::reading::{self, Found};
+use crate::find_runs::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{causes, color, output, view};
 
 pub(crate) fn run(args: WatchArgs) -> CommandResult {
     // The run does not depend on its watchers.
     block_on(OnSignal::Drop, |_| async move {
-        let found = reading::find(&args.client, &args.run).await?;
+        let found = find_runs::find(&args.client, &args.run).await?;
         found.note_if_elsewhere().await?;
         let Found { client, run_id, .. } = found;
         let format = args.output.format();

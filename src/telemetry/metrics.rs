@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use super::otlp::{self, Otlp};
 use super::process;
 use super::receiver::Receiver;
-use super::way::ExportClient;
+use super::export_clients::ExportClient;
 use crate::error::CommandError;
 
 /// The meters and their readers.

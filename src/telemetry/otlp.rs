@@ -11,7 +11,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::receiver::Receiver;
-use super::way::ExportClient;
+use super::export_clients::ExportClient;
 use crate::error::CommandError;
 
 /// How long a process tries to export the remaining data at its end.

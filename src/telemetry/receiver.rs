@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use gleitzeit_link::{Found, HTTP2, PROBE_LIMIT, probe, probe_tls};
 use gleitzeit_tls::Trust;
 
-use super::way::{self, ExportClient, Http};
+use super::export_clients::{self, ExportClient, Http};
 use crate::error::CommandError;
 use crate::trust;
 
@@ -116,7 +116,7 @@ impl Receiver {
         match self.speech {
             Speech::Http => Http::new(self.timeout, &trust).map(ExportClient::Http),
             Speech::Grpc if self.url.starts_with("https:") => {
-                way::grpc(&self.url, self.timeout, &trust).map(|channel| ExportClient::Grpc(Some(channel)))
+                export_clients::grpc(&self.url, self.timeout, &trust).map(|channel| ExportClient::Grpc(Some(channel)))
             }
             Speech::Grpc => Ok(ExportClient::Grpc(None)),
         }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::hub::message::{Incoming, Received, ToMachine};
 use crate::hub::peer::Peer;
-use crate::hub::waiting::Waiting;
+use crate::hub::inbox_limits::Waiting;
 use crate::metrics::{Metrics, Way};
 
 /// The entrance to the hub for sockets of every kind.

@@ -10,7 +10,7 @@ use gleitzeit_workflow::Failure;
 use tokio::sync::oneshot;
 
 use crate::hub::peer::Peer;
-use crate::hub::waiting::Place;
+use crate::hub::inbox_limits::Place;
 
 /// What sockets and the API send to the machine.
 #[derive(Debug)]

@@ -10,19 +10,19 @@ mod compare;
 #[cfg(test)]
 mod damage;
 mod entries;
-mod list;
-mod lists;
-mod look;
+mod list_runs;
+mod list_sums;
+mod inspect;
 #[cfg(test)]
 mod lost;
-mod mark;
+mod watermark;
 mod migrate;
-mod part;
+mod part_file;
 mod prune;
 mod read;
 mod repair;
 mod restore;
-mod rows;
+mod run_tables;
 mod run_row;
 mod state;
 mod sum;
@@ -47,12 +47,12 @@ use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
 
 pub use backup::{Copied, backup};
 pub use check::{Checked, Wrong, check};
-pub use look::{Holder, Look, StoreLock};
+pub use inspect::{Holder, Look, StoreLock};
 pub use repair::repair;
 pub use restore::restore;
 
 use claim::Claim;
-use mark::Mark;
+use watermark::Mark;
 use read::SqliteReader;
 use state::State;
 use sum::{Sum, stored};
@@ -204,7 +204,7 @@ fn connect(path: &Path, made: bool, claim: &Claim, mark: &mut Mark) -> Result<(C
 fn flush(path: &Path, claim: &Claim) -> std::io::Result<()> {
     claim.sync()?;
     File::options().write(true).open(log_of(path))?.sync_all()?;
-    part::sync_folder(path)
+    part_file::sync_folder(path)
 }
 
 /// The path of a store's write-ahead log.
@@ -229,7 +229,7 @@ impl SqliteStore {
         in_transaction(db, || {
             for entry in entries {
                 let sum = write(db, entry)?;
-                rows::record(db, entry, &mut state.lists)?;
+                run_tables::record(db, entry, &mut state.lists)?;
                 state.count(entry, sum);
             }
             state.write(db)

@@ -13,17 +13,17 @@ mod config;
 mod history;
 mod io;
 mod leases;
-mod names;
+mod call_ids;
 mod ownership;
 mod pending;
 mod presence;
-mod present;
+mod why_waiting;
 mod protocols;
 mod register;
 mod session;
 mod stream;
 mod view;
-mod waiting;
+mod call_lines;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,8 +41,8 @@ use crate::wire::{AppendResult, FromHub, MeshError, ProposalResult, ProposalVerd
 
 pub use config::{Config, Start};
 pub use io::{Batch, Input, Output, SocketId, Token};
-use present::Departures;
-pub use present::Present;
+use why_waiting::Departures;
+pub use why_waiting::Present;
 pub use view::ComponentView;
 
 use calls::Calls;

@@ -17,7 +17,7 @@ mod scalar;
 mod task;
 mod types;
 mod workflow;
-mod written;
+mod parameter_texts;
 
 pub use crate::yaml::{Note, Problem};
 pub use catalog::{AnyMethod, Catalog, ENVIRONMENT, MethodInfo, PathSegment, Violation};
@@ -28,4 +28,4 @@ pub use limits::Limits;
 pub use migrate::{Change, Migrated, migrate};
 pub use providers::WithProviders;
 pub use workflow::{Backoff, Priority, RetryPolicy, Task, Workflow};
-pub use written::{ParameterText, template_position, written};
+pub use parameter_texts::{ParameterText, template_position, written};

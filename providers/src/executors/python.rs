@@ -17,7 +17,7 @@ mod pool;
 mod probe;
 mod run;
 mod server;
-mod wanted;
+mod request;
 mod wire;
 
 use std::sync::Arc;

@@ -14,7 +14,7 @@ mod options;
 mod run;
 mod sizes;
 mod strict;
-mod wanted;
+mod request;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -21,7 +21,7 @@ mod submission;
 mod system;
 mod trace;
 mod watch;
-mod within;
+mod in_process;
 mod workflow;
 
 pub use client::Client;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 
 use super::entries::{COLUMNS, entry, sum_of};
-use super::lists::Lists;
+use super::list_sums::Lists;
 use super::read::UNFINISHED;
 use super::state::State;
 use super::sum::{loaded, stored};

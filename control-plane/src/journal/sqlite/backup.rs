@@ -10,8 +10,8 @@ use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
 use super::entries::{COLUMNS, entry};
-use super::mark::Mark;
-use super::part::{Part, beside, sync_folder};
+use super::watermark::Mark;
+use super::part_file::{Part, beside, sync_folder};
 use super::state::State;
 use super::{SqliteStore, Store, at, compare, database, real_path, swap};
 use crate::journal::{RunCounts, StoreError, new_term};

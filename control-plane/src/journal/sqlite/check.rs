@@ -8,9 +8,9 @@ use gleitzeit_workflow::ErrorCode;
 use rusqlite::{Connection, OpenFlags};
 
 use super::entries::{COLUMNS, entry};
-use super::lists::Lists;
+use super::list_sums::Lists;
 use super::state::State;
-use super::{at, compare, database, migrate, real_path, rows, swap};
+use super::{at, compare, database, migrate, real_path, run_tables, swap};
 use crate::journal::StoreError;
 use crate::journal::guard::guarded;
 
@@ -160,7 +160,7 @@ fn finish(db: &Connection, read: Option<Current>, checked: &mut Checked) {
     let Some(Current { run_id, run, why, .. }) = read else { return };
     checked.runs += 1;
     // A damaged row is reported together with the lists.
-    let Ok(row) = rows::one(db, run_id) else {
+    let Ok(row) = run_tables::one(db, run_id) else {
         if let Some(why) = why {
             checked.note(Some(run_id), None, why);
         }

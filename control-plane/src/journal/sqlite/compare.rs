@@ -3,7 +3,7 @@
 
 use rusqlite::Connection;
 
-use super::{database, rows};
+use super::{database, run_tables};
 use crate::journal::StoreError;
 
 /// The most differences that are reported.
@@ -16,7 +16,7 @@ const MAX_TOLD: usize = 100;
 /// If the entries cannot be read, or there is no room for the temporary tables.
 pub(super) fn differences(db: &Connection) -> Result<Vec<String>, StoreError> {
     let failed = database("make its lists once more");
-    let (_, unread) = rows::rebuild(db, "temp")?;
+    let (_, unread) = run_tables::rebuild(db, "temp")?;
     // If another version wrote these runs, their rows may say more than can be read now.
     db.execute_batch("CREATE TABLE temp.unread (run_id BLOB PRIMARY KEY) WITHOUT ROWID").map_err(&failed)?;
     for run_id in unread {

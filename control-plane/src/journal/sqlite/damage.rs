@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use gleitzeit_run::{Entry, Position, RunId, RunStatus, Seq};
 use gleitzeit_workflow::Timestamp;
 
-use super::lists::SCANS;
+use super::list_sums::SCANS;
 use super::{SqliteStore, Store, StoreError, Tail, backup, check, number, repair, restore};
 use crate::journal::fold::fold;
 use crate::journal::suite::{Feeder, labelled, run_id, submission};

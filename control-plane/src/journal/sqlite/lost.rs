@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gleitzeit_run::Position;
 use gleitzeit_workflow::ErrorCode;
 
-use super::part::{beside, part_of};
+use super::part_file::{beside, part_of};
 use super::swap::tests::cut_off;
 use super::{SqliteStore, Store, StoreError, backup, check, restore};
 use crate::journal::suite::{Feeder, submission};

@@ -9,8 +9,8 @@ use crate::journal::{FORMAT_VERSION, StoreError};
 
 use super::database;
 use super::entries::{COLUMNS, sum_of};
-use super::lists::Lists;
-use super::rows::{self, ROWS_VERSION};
+use super::list_sums::Lists;
+use super::run_tables::{self, ROWS_VERSION};
 use super::state::{self, State};
 use super::sum::stored;
 
@@ -49,7 +49,7 @@ pub(super) fn prepare(db: &Transaction<'_>, path: &Path) -> Result<State, StoreE
     }
     let rows_version: u32 =
         db.query_row("SELECT rows_version FROM meta", [], |row| row.get(0)).map_err(database("read its format"))?;
-    let rebuilt = if rows_version == ROWS_VERSION { None } else { Some(rows::rebuild(db, "main")?.0) };
+    let rebuilt = if rows_version == ROWS_VERSION { None } else { Some(run_tables::rebuild(db, "main")?.0) };
     db.execute("UPDATE meta SET format_version = ?1, rows_version = ?2", [FORMAT_VERSION, ROWS_VERSION])
         .map_err(&failed)?;
     let state = match State::read(db, rebuilt.is_none())? {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::entries::run_id;
 use super::state::State;
 use super::sum::loaded;
-use super::{number, rows, run_row, signed};
+use super::{number, run_tables, run_row, signed};
 use crate::journal::Pruned;
 
 /// How many entries one step removes.
@@ -63,7 +63,7 @@ fn unlist(db: &Connection, state: &mut State, ended: Timestamp, done: &mut Prune
     let bytes = id.0.into_bytes();
     let last = db.prepare_cached(last)?.query_row([bytes], |row| number(row, 0)).optional()?.unwrap_or(0);
     db.prepare_cached("INSERT OR IGNORE INTO pruning VALUES (?1)")?.execute([bytes])?;
-    rows::remove(db, id, &mut state.lists)?;
+    run_tables::remove(db, id, &mut state.lists)?;
     state.forget(Position(last));
     done.runs.push((id, status));
     Ok(true)

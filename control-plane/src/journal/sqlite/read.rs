@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::claim::Claim;
 use super::entries::{COLUMNS, damaged, entry};
-use super::list::list;
+use super::list_runs::list;
 use super::sum::loaded;
-use super::{database, number, rows, signed};
+use super::{database, number, run_tables, signed};
 use crate::journal::guard::guarded;
 use crate::journal::{ReadLimit, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
 
@@ -132,7 +132,7 @@ impl Reader for SqliteReader {
     }
 
     fn find_request(&self, request_id: &str) -> Result<Option<(RunId, String)>, StoreError> {
-        rows::request(&self.db, request_id).map_err(database("look up a request"))
+        run_tables::request(&self.db, request_id).map_err(database("look up a request"))
     }
 
     fn list_runs(&self, filter: &RunFilter, after: Option<RunId>, limit: usize) -> Result<Vec<RunRow>, StoreError> {
@@ -140,11 +140,11 @@ impl Reader for SqliteReader {
     }
 
     fn ended_since(&self, from: Timestamp, limit: usize) -> Result<Vec<(RunId, Timestamp)>, StoreError> {
-        rows::ended_since(&self.db, from, most(limit))
+        run_tables::ended_since(&self.db, from, most(limit))
     }
 
     fn counts(&self) -> Result<RunCounts, StoreError> {
-        rows::counts(&self.db)
+        run_tables::counts(&self.db)
     }
 }
 

@@ -11,10 +11,10 @@ use crate::journal::StoreError;
 use super::backup::close_copy;
 use super::claim::Claim;
 use super::entries::{COLUMNS, entry};
-use super::part::{Part, sweep};
+use super::part_file::{Part, sweep};
 use super::state::State;
 use super::swap::{Swap, resume};
-use super::{SqliteStore, at, compare, database, lock, migrate, real_path, rows, terms};
+use super::{SqliteStore, at, compare, database, lock, migrate, real_path, run_tables, terms};
 
 /// Copies the row of an entry.
 const COPY: &str = "INSERT INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
@@ -75,7 +75,7 @@ fn copy(store: &Path, new: &mut SqliteStore) -> Result<(), StoreError> {
         transaction.execute("INSERT INTO pruning VALUES (?1)", [run_id]).map_err(&failed)?;
     }
     terms::copy(&old, &transaction).map_err(&failed)?;
-    state.lists = rows::rebuild(&transaction, "main")?.0;
+    state.lists = run_tables::rebuild(&transaction, "main")?.0;
     let there = State::found(&transaction)?;
     let incomplete = |why| StoreError::Incomplete { path: store.to_owned(), why };
     state.compare_with(there).map_err(incomplete)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::journal::StoreError;
 
 use super::backup::{Copied, check};
-use super::part::{Part, sweep};
+use super::part_file::{Part, sweep};
 use super::swap::{Swap, resume};
 use super::{lock, make_folder, real_path};
 

@@ -10,8 +10,8 @@ use gleitzeit_workflow::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::entries::run_id;
-use super::lists::Lists;
-use super::mark::Mark;
+use super::list_sums::Lists;
+use super::watermark::Mark;
 use super::sum::{Sum, loaded, stored};
 use super::{database, number, signed};
 use crate::journal::{StoreError, Tail, ending};

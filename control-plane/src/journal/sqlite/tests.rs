@@ -379,7 +379,7 @@ fn a_store_of_format_1_becomes_one_of_this_format() {
     store.db.execute_batch(old).expect("changed");
     let path = store.path.clone();
     drop(store);
-    std::fs::write(part::beside(&path, ".lock"), "").expect("nothing was marked then");
+    std::fs::write(part_file::beside(&path, ".lock"), "").expect("nothing was marked then");
     for _ in 0..2 {
         let store = SqliteStore::open(&path).expect("migrated");
         let reader = store.reader().expect("a reader");

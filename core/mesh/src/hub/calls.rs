@@ -20,7 +20,7 @@ use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Instant;
 
 use crate::frames::frames;
-use crate::hub::waiting::{Lines, Place};
+use crate::hub::call_lines::{Lines, Place};
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::id::CallId;
 use crate::wire::{

@@ -18,7 +18,7 @@ use super::lane::{Lane, Worker};
 use super::options::Options;
 use super::pool::Pool;
 use super::server::Start;
-use super::wanted::Wanted;
+use super::request::Wanted;
 use super::wire;
 use crate::call::{Call, CallError, Context};
 use crate::executors::process::capture::{Captured, StreamLimits};

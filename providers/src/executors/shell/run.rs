@@ -15,7 +15,7 @@ use super::family::{Family, OURS, Start};
 use super::interpreter::Interpreter;
 use super::namespaces::Namespaces;
 use super::options::Options;
-use super::wanted::Wanted;
+use super::request::Wanted;
 use crate::call::{Call, CallError, Context};
 use crate::executors::process::capture::{Captured, tail};
 use crate::executors::process::watch::{too_many, watch};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gleitzeit_control_plane::StoreConfig;
-use gleitzeit_control_plane::kept::{self, Effort, Keep, Removed, STORE};
+use gleitzeit_control_plane::unserved_stores::{self, Effort, Keep, Removed, STORE};
 
 use crate::cli::Retention;
 use crate::error::{CommandError, chain};
@@ -45,7 +45,7 @@ impl OwnFolder {
     /// If it cannot be created.
     pub(crate) fn new() -> Result<Self, CommandError> {
         let (runs, is_found) = folder().map_or_else(|| (std::env::temp_dir(), false), |runs| (runs, true));
-        let path = runs.join(kept::folder_name());
+        let path = runs.join(unserved_stores::folder_name());
         place::make_folder(&path, "name a folder in XDG_DATA_HOME that you may write to: runs are kept there")?;
         Ok(Self { path, is_found })
     }
@@ -109,7 +109,7 @@ pub(crate) fn control_plane_store() -> Option<PathBuf> {
 pub(crate) fn tidy(retention: Retention) {
     // With `off`, all stores are kept.
     let (Retention(Some(age)), Some(folder)) = (retention, folder()) else { return };
-    let removed = kept::prune(&folder, Keep { age: Some(age), count: Some(MOST) }, SHARE);
+    let removed = unserved_stores::prune(&folder, Keep { age: Some(age), count: Some(MOST) }, SHARE);
     for (folder, error) in removed.failed {
         tracing::debug!(folder = %folder.display(), error = chain(&*error), "an old run could not be removed");
     }
@@ -119,7 +119,7 @@ pub(crate) fn tidy(retention: Retention) {
 /// many were removed and how many were not.
 pub(crate) fn prune(age: Duration) -> (u64, usize) {
     let Some(folder) = folder() else { return (0, 0) };
-    let Removed { stores, failed } = kept::prune(&folder, Keep { age: Some(age), count: None }, Effort::ALL);
+    let Removed { stores, failed } = unserved_stores::prune(&folder, Keep { age: Some(age), count: None }, Effort::ALL);
     for (folder, error) in &failed {
         output::note(&format!("`{}` could not be removed: {}", folder.display(), chain(&**error)));
     }

@@ -6,7 +6,7 @@ use gleitzeit_workflow::{ErrorCode, Failure};
 use tonic::{Request, Response, Status};
 
 use crate::api::{Answer, Answers, Listing, State, listing, run_id};
-use crate::kept::Kept;
+use crate::unserved_stores::Kept;
 
 impl Kept {
     /// The API state that answers for the run with this id.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use gleitzeit_run::Position;
 
 use super::claim::Claim;
-use super::mark::Mark;
-use super::part::beside;
+use super::watermark::Mark;
+use super::part_file::beside;
 use super::read::SqliteReader;
 use super::state::{State, missing};
 use super::{at, database, lock, log_of, migrate, real_path};

@@ -9,7 +9,7 @@ use serde_json::{Error as JsonError, Value};
 
 use super::database;
 use super::entries::{self, entry, run_id};
-use super::lists::{Lists, request_sum};
+use super::list_sums::{Lists, request_sum};
 use super::run_row::{StartedRow, end_sum, name, not_as_written, start_sum, status};
 use super::sum::stored;
 use crate::journal::{RunCounts, RunRow, StoreError, Unreadable, ending};
@@ -218,7 +218,7 @@ pub(super) fn request(db: &Connection, request_id: &str) -> rusqlite::Result<Opt
 pub(super) fn one(db: &Connection, run_id: RunId) -> Result<Option<RunRow>, StoreError> {
     let hex = run_id.to_string();
     let filter = crate::journal::RunFilter { id_prefix: hex, ..crate::journal::RunFilter::default() };
-    Ok(super::list::list(db, &filter, None, 1)?.pop())
+    Ok(super::list_runs::list(db, &filter, None, 1)?.pop())
 }
 
 /// Removes a run from both tables.

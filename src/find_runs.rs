@@ -11,7 +11,7 @@ mod refuse;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gleitzeit_control_plane::kept::{Kept, Kind, Whereabouts};
+use gleitzeit_control_plane::unserved_stores::{Kept, Kind, Whereabouts};
 use gleitzeit_run::RunId;
 use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, Page, RunFilter, RunStatus, RunSummary};
 use gleitzeit_workflow::ErrorCode;
@@ -19,7 +19,7 @@ use pages::{Cursor, Shown, Source};
 
 use crate::cli::ClientArgs;
 use crate::error::{CommandError, Exit, chain};
-use crate::{client, hub_url, output, past};
+use crate::{client, hub_url, output, run_stores};
 pub(crate) use refuse::{refuse_cancel, refuse_retry};
 
 /// For how many unreadable stores the reason is shown.
@@ -81,7 +81,7 @@ struct Stores {
 
 impl Stores {
     fn new(control_plane: Option<PathBuf>) -> Result<Self, CommandError> {
-        let kept = Kept::new(past::folder().unwrap_or_default(), control_plane);
+        let kept = Kept::new(run_stores::folder().unwrap_or_default(), control_plane);
         let streams = kept.clone();
         let config = ClientConfig::new("the stores of `gleitzeit run`");
         Ok(Self { client: Client::within(config, move || streams.connect())?, kept })
@@ -130,7 +130,7 @@ impl Sources {
                 if is_silent {
                     warn_away(&away);
                 }
-                Ok(Self { plane: None, stores: Some(Stores::new(past::control_plane_store())?), away: Some(away) })
+                Ok(Self { plane: None, stores: Some(Stores::new(run_stores::control_plane_store())?), away: Some(away) })
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Refusals for runs that no control plane serves, with what can be done instead.
 
-use gleitzeit_control_plane::kept::{Kind, Whereabouts};
+use gleitzeit_control_plane::unserved_stores::{Kind, Whereabouts};
 use gleitzeit_sdk::{Cancelled, Run, RunStatus};
 use gleitzeit_workflow::ErrorCode;
 
