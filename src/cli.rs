@@ -2,13 +2,13 @@
 
 mod global;
 mod help;
-#[cfg(test)]
-mod hints;
 mod local;
 mod runs;
 mod server;
 mod store;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::path::PathBuf;

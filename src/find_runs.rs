@@ -130,7 +130,11 @@ impl Sources {
                 if is_silent {
                     warn_away(&away);
                 }
-                Ok(Self { plane: None, stores: Some(Stores::new(run_stores::control_plane_store())?), away: Some(away) })
+                Ok(Self {
+                    plane: None,
+                    stores: Some(Stores::new(run_stores::control_plane_store())?),
+                    away: Some(away),
+                })
             }
         }
     }

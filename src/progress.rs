@@ -12,7 +12,7 @@ use gleitzeit_sdk::RunEvent;
 use state::{State, cut};
 
 use crate::cli::Format;
-use crate::{color, output_settings, output, text, view};
+use crate::{color, output, output_settings, text, view};
 
 /// How often the live view is redrawn, so that times advance.
 pub(crate) const REDRAW: Duration = Duration::from_millis(100);

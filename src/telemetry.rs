@@ -2,6 +2,7 @@
 //! only emit events and spans; what happens to them is decided here.
 
 mod calls;
+mod export_clients;
 mod log;
 mod metrics;
 mod otlp;
@@ -9,7 +10,6 @@ mod process;
 mod receiver;
 mod sampling;
 mod spans;
-mod export_clients;
 
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};

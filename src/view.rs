@@ -12,7 +12,7 @@ use crate::json::indented;
 use crate::states::{run_status, standing, task_status};
 use crate::table::Table;
 use crate::text::{clean, first_line};
-use crate::{causes, color, output_settings, output, when, width};
+use crate::{causes, color, output, output_settings, when, width};
 
 /// The most characters of a text on a line of its own: a reason with its remedy must not be cut.
 const LONG: usize = 500;

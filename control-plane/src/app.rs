@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use crate::api;
 use crate::config::{Config, StoreConfig};
 use crate::connection::{CuttableListener, Limits};
-use crate::port::{self, Fronts};
 use crate::http::{self, Readiness};
 use crate::hub::{self, Admission, HubTask};
 use crate::journal::{
@@ -30,6 +29,7 @@ use crate::journal::{
     WriterError, WriterHandle,
 };
 use crate::metrics::Metrics;
+use crate::port::{self, Fronts};
 use crate::trace::{Cursor, Exporter};
 
 /// Engine.IO's own pings. They detect sockets that never answer heartbeats, and components notice by them that the hub

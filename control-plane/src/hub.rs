@@ -7,6 +7,7 @@ mod admit;
 mod compile;
 mod host;
 mod inbox;
+mod inbox_limits;
 mod local;
 mod machine;
 mod message;
@@ -14,7 +15,6 @@ mod packet;
 mod peer;
 mod so_far;
 mod socket;
-mod inbox_limits;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;

@@ -15,9 +15,7 @@ mod size;
 mod sqlite;
 mod store;
 #[cfg(test)]
-pub(crate) mod suite;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod work;
 mod writer;
 

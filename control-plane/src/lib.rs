@@ -7,14 +7,14 @@ mod api;
 mod app;
 mod config;
 mod connection;
-mod port;
 mod http;
 mod hub;
 pub mod journal;
-pub mod unserved_stores;
 mod metrics;
 mod platform;
+mod port;
 mod trace;
+pub mod unserved_stores;
 
 pub use app::{App, Error, Liveness, build};
 pub use config::{Config, ReadEnv, StoreConfig, Token};

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::cli::{GraphArgs, GraphForm};
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::graph::Marks;
 use crate::find_runs::{self, Found};
+use crate::graph::Marks;
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::Source;
 use crate::{client, graph, output, setup};

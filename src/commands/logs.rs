@@ -14,9 +14,9 @@ use serde_json::{Map, Value};
 use crate::cli::LogsArgs;
 use crate::color::Tone;
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::find_runs::{self, Found};
 use crate::json::indented;
 use crate::lines::Lines;
-use crate::find_runs::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{causes, client, color, output, text, when};
 

@@ -3,8 +3,8 @@
 use crate::cli::{Format, RetryArgs};
 use crate::document::Submitted;
 use crate::error::{CommandResult, Exit};
-use crate::output;
 use crate::find_runs::{self, Found};
+use crate::output;
 use crate::signals::{OnSignal, block_on};
 
 pub(crate) fn run(args: RetryArgs) -> CommandResult {

@@ -11,11 +11,11 @@ use crate::cli::{Format, WatchArgs};
 use crate::color::Tone;
 use crate::document::EventDocument;
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::find_runs::{self, Found};
 use crate::follow::{AWAY, outcome};
 use crate::lines::{Line, Lines};
 use crate::output::Reader;
 use crate::progress::{Progress, REDRAW};
-use crate::find_runs::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{causes, color, output, view};
 

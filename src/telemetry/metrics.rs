@@ -15,10 +15,10 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tokio::runtime::Handle;
 
+use super::export_clients::ExportClient;
 use super::otlp::{self, Otlp};
 use super::process;
 use super::receiver::Receiver;
-use super::export_clients::ExportClient;
 use crate::error::CommandError;
 
 /// The meters and their readers.

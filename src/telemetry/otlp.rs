@@ -10,8 +10,8 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::receiver::Receiver;
 use super::export_clients::ExportClient;
+use super::receiver::Receiver;
 use crate::error::CommandError;
 
 /// How long a process tries to export the remaining data at its end.

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use gleitzeit_mesh::hub::SocketId;
 use tokio::sync::mpsc;
 
+use crate::hub::inbox_limits::Waiting;
 use crate::hub::message::{Incoming, Received, ToMachine};
 use crate::hub::peer::Peer;
-use crate::hub::inbox_limits::Waiting;
 use crate::metrics::{Metrics, Way};
 
 /// The entrance to the hub for sockets of every kind.

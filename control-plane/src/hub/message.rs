@@ -9,8 +9,8 @@ use gleitzeit_run::{AttemptRef, ProtocolUse};
 use gleitzeit_workflow::Failure;
 use tokio::sync::oneshot;
 
-use crate::hub::peer::Peer;
 use crate::hub::inbox_limits::Place;
+use crate::hub::peer::Peer;
 
 /// What sockets and the API send to the machine.
 #[derive(Debug)]

@@ -190,7 +190,7 @@ impl Reader for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::suite::store_suite;
+    use crate::journal::tests::store_suite::store_suite;
 
     store_suite!(((), MemoryStore::default()));
 }

@@ -68,7 +68,7 @@ mod tests {
     use gleitzeit_workflow::Timestamp;
 
     use super::*;
-    use crate::journal::suite::{run_id, submission};
+    use crate::journal::tests::store_suite::{run_id, submission};
 
     fn state(n: u128) -> Arc<State> {
         Arc::new(State::new(run_id(n), submission("w"), Timestamp(0)))

@@ -1,35 +1,29 @@
 //! A store in one SQLite file. A lock file beside it keeps a second process out. This module opens and writes; `read`
 //! reads entries, `rows` keeps the rows of runs and requests, and `list` queries them.
 
-#[cfg(test)]
-mod aside;
 mod backup;
 mod check;
 mod claim;
 mod compare;
-#[cfg(test)]
-mod damage;
 mod entries;
+mod inspect;
 mod list_runs;
 mod list_sums;
-mod inspect;
-#[cfg(test)]
-mod lost;
-mod watermark;
 mod migrate;
 mod part_file;
 mod prune;
 mod read;
 mod repair;
 mod restore;
-mod run_tables;
 mod run_row;
+mod run_tables;
 mod state;
 mod sum;
 mod swap;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod watermark;
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -52,10 +46,10 @@ pub use repair::repair;
 pub use restore::restore;
 
 use claim::Claim;
-use watermark::Mark;
 use read::SqliteReader;
 use state::State;
 use sum::{Sum, stored};
+use watermark::Mark;
 
 /// The log is checkpointed every 16 MiB instead of every 4, because each checkpoint costs two more flushes. Incremental
 /// vacuum returns free pages to the disk in small steps. With F_FULLFSYNC a flush on macOS reaches the disk itself and
@@ -228,7 +222,7 @@ impl SqliteStore {
         let Self { db, state, .. } = self;
         in_transaction(db, || {
             for entry in entries {
-                let sum = write(db, entry)?;
+                let sum = entries::write(db, entry)?;
                 run_tables::record(db, entry, &mut state.lists)?;
                 state.count(entry, sum);
             }
@@ -364,38 +358,6 @@ fn in_transaction(db: &Connection, change: impl FnOnce() -> rusqlite::Result<()>
         execute("ROLLBACK").ok();
     }
     changed
-}
-
-fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<u64> {
-    let run_id = entry.run_id.map(|id| id.0.into_bytes());
-    let queue = entry.queue.as_ref().map(QueueName::as_str);
-    let kind = entry.event.kind();
-    let body = match &entry.event {
-        Event::WorkflowSubmitted(submitted) => submitted.take_text().unwrap_or_else(|| entry.event.body()),
-        other => other.body(),
-    };
-    let sum = Sum::new()
-        .number(signed(entry.position.0))
-        .maybe(run_id.as_ref().map(<[u8; 16]>::as_slice))
-        .number(signed(entry.seq.0))
-        .number(entry.recorded_at.0)
-        .maybe(queue.map(str::as_bytes))
-        .number(i64::from(EVENT_VERSION))
-        .bytes(kind.as_bytes())
-        .bytes(body.as_bytes())
-        .value();
-    db.prepare_cached("INSERT INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute(params![
-        signed(entry.position.0),
-        run_id,
-        signed(entry.seq.0),
-        entry.recorded_at.0,
-        queue,
-        EVENT_VERSION,
-        kind,
-        body,
-        stored(sum),
-    ])?;
-    Ok(sum)
 }
 
 /// Names the path in errors that the operator can fix, such as a full disk or missing permissions; other errors stay as

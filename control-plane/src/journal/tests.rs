@@ -11,12 +11,14 @@ use gleitzeit_run::{AttemptRef, Epoch, History, RunStatus, Slice, TermId};
 use gleitzeit_workflow::{Payload, QueueName};
 use serde_json::json;
 
-use super::suite::{labelled, run_id, submission};
 use super::*;
 
 mod clocks;
 mod held;
 mod protocols;
+pub(crate) mod store_suite;
+
+use store_suite::{labelled, run_id, submission};
 
 struct Desk {
     journal: Journal,

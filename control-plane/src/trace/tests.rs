@@ -9,7 +9,7 @@ use gleitzeit_run::event::CancelCause;
 use tokio::time::timeout;
 
 use super::*;
-use crate::journal::suite::{run_id, submission};
+use crate::journal::tests::store_suite::{run_id, submission};
 use crate::journal::{MemoryStore, WriterConfig};
 
 const GRACE: Duration = Duration::from_secs(20);

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::*;
-use crate::journal::suite::{Feeder, labelled, run_id, submission};
+use crate::journal::tests::store_suite::{Feeder, labelled, run_id, submission};
 use crate::journal::{Journal, SqliteStore, Store as _};
 
 /// The state of a run in a store that is made for a test.

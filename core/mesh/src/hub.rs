@@ -8,22 +8,22 @@
 //! people's questions).
 
 mod binding;
+mod call_ids;
+mod call_lines;
 mod calls;
 mod config;
 mod history;
 mod io;
 mod leases;
-mod call_ids;
 mod ownership;
 mod pending;
 mod presence;
-mod why_waiting;
 mod protocols;
 mod register;
 mod session;
 mod stream;
 mod view;
-mod call_lines;
+mod why_waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,9 +41,9 @@ use crate::wire::{AppendResult, FromHub, MeshError, ProposalResult, ProposalVerd
 
 pub use config::{Config, Start};
 pub use io::{Batch, Input, Output, SocketId, Token};
+pub use view::ComponentView;
 use why_waiting::Departures;
 pub use why_waiting::Present;
-pub use view::ComponentView;
 
 use calls::Calls;
 use leases::Leases;

@@ -15,9 +15,9 @@ mod lane;
 mod options;
 mod pool;
 mod probe;
+mod request;
 mod run;
 mod server;
-mod request;
 mod wire;
 
 use std::sync::Arc;

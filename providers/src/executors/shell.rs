@@ -11,10 +11,10 @@ mod family;
 mod interpreter;
 mod namespaces;
 mod options;
+mod request;
 mod run;
 mod sizes;
 mod strict;
-mod request;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ mod convert;
 mod error;
 mod events;
 mod handle;
+mod in_process;
 mod output;
 pub mod provider;
 mod regular;
@@ -21,7 +22,6 @@ mod submission;
 mod system;
 mod trace;
 mod watch;
-mod in_process;
 mod workflow;
 
 pub use client::Client;

@@ -10,9 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
 use super::entries::{COLUMNS, entry};
-use super::watermark::Mark;
 use super::part_file::{Part, beside, sync_folder};
 use super::state::State;
+use super::watermark::Mark;
 use super::{SqliteStore, Store, at, compare, database, real_path, swap};
 use crate::journal::{RunCounts, StoreError, new_term};
 

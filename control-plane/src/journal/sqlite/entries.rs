@@ -3,11 +3,11 @@
 use gleitzeit_run::event::EVENT_VERSION;
 use gleitzeit_run::{Entry, Event, Position, RunId, Seq};
 use gleitzeit_workflow::{QueueName, Timestamp};
-use rusqlite::Row;
+use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-use super::sum::{Sum, loaded};
-use super::{database, number};
+use super::sum::{Sum, loaded, stored};
+use super::{database, number, signed};
 use crate::journal::{StoreError, Unreadable};
 
 /// The columns that [`entry`] reads.
@@ -40,7 +40,40 @@ pub(super) fn entry(row: &Row<'_>) -> Result<(Entry, usize), StoreError> {
     Ok((entry, body.len()))
 }
 
-/// The checksum of an entry as it is stored, computed as [`super::write`] does.
+/// Writes an entry as a row, and returns its checksum.
+pub(super) fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<u64> {
+    let run_id = entry.run_id.map(|id| id.0.into_bytes());
+    let queue = entry.queue.as_ref().map(QueueName::as_str);
+    let kind = entry.event.kind();
+    let body = match &entry.event {
+        Event::WorkflowSubmitted(submitted) => submitted.take_text().unwrap_or_else(|| entry.event.body()),
+        other => other.body(),
+    };
+    let sum = Sum::new()
+        .number(signed(entry.position.0))
+        .maybe(run_id.as_ref().map(<[u8; 16]>::as_slice))
+        .number(signed(entry.seq.0))
+        .number(entry.recorded_at.0)
+        .maybe(queue.map(str::as_bytes))
+        .number(i64::from(EVENT_VERSION))
+        .bytes(kind.as_bytes())
+        .bytes(body.as_bytes())
+        .value();
+    db.prepare_cached("INSERT INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute(params![
+        signed(entry.position.0),
+        run_id,
+        signed(entry.seq.0),
+        entry.recorded_at.0,
+        queue,
+        EVENT_VERSION,
+        kind,
+        body,
+        stored(sum),
+    ])?;
+    Ok(sum)
+}
+
+/// The checksum of an entry as it is stored, computed as [`write`] does.
 pub(super) fn sum_of(row: &Row<'_>) -> rusqlite::Result<u64> {
     let bytes = |at| -> rusqlite::Result<Option<&[u8]>> { Ok(row.get_ref(at)?.as_bytes_or_null()?) };
     let sum = Sum::new().number(row.get(0)?).maybe(bytes(1)?).number(row.get(2)?).number(row.get(3)?).maybe(bytes(4)?);

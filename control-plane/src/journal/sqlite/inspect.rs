@@ -10,10 +10,10 @@ use std::sync::Arc;
 use gleitzeit_run::Position;
 
 use super::claim::Claim;
-use super::watermark::Mark;
 use super::part_file::beside;
 use super::read::SqliteReader;
 use super::state::{State, missing};
+use super::watermark::Mark;
 use super::{at, database, lock, log_of, migrate, real_path};
 use crate::journal::{Reader, StoreError};
 use crate::platform::is_claimed;

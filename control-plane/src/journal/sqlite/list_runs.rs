@@ -107,7 +107,8 @@ mod tests {
     use gleitzeit_workflow::Timestamp;
 
     use super::*;
-    use crate::journal::{SqliteStore, suite};
+    use crate::journal::SqliteStore;
+    use crate::journal::tests::store_suite;
 
     /// The database's query plan.
     fn plan(filter: &RunFilter, after: Option<RunId>) -> String {
@@ -137,7 +138,7 @@ mod tests {
             (name, "SEARCH runs USING INDEX runs_by_name (name=? AND run_id>? AND run_id<?)"),
             (since, "SEARCH runs USING PRIMARY KEY (run_id>? AND run_id<?)"),
         ] {
-            for after in [None, Some(suite::run_id(7))] {
+            for after in [None, Some(store_suite::run_id(7))] {
                 assert_eq!(plan(&filter, after), expected, "{filter:?}");
             }
         }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::entries::run_id;
 use super::state::State;
 use super::sum::loaded;
-use super::{number, run_tables, run_row, signed};
+use super::{number, run_row, run_tables, signed};
 use crate::journal::Pruned;
 
 /// How many entries one step removes.

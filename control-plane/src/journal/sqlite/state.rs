@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::entries::run_id;
 use super::list_sums::Lists;
-use super::watermark::Mark;
 use super::sum::{Sum, loaded, stored};
+use super::watermark::Mark;
 use super::{database, number, signed};
 use crate::journal::{StoreError, Tail, ending};
 

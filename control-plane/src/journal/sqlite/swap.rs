@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use gleitzeit_run::Position;
 
-use super::watermark::Mark;
 use super::part_file::{Part, beside, is_id, part_of, sync_folder};
 use super::sum::Sum;
+use super::watermark::Mark;
 use super::{create_private, lock};
 use crate::journal::StoreError;
 

@@ -5,8 +5,12 @@ use gleitzeit_workflow::Payload;
 use serde_json::json;
 
 use super::*;
-use crate::journal::suite::{self, Feeder, labelled, store_suite, submission};
+use crate::journal::tests::store_suite::{self, Feeder, labelled, store_suite, submission};
 use crate::journal::{FORMAT_VERSION, RunFilter};
+
+mod damage;
+mod lost;
+mod set_aside;
 
 fn fresh() -> (tempfile::TempDir, SqliteStore) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -119,7 +123,7 @@ fn a_page_of_large_entries_ends_early_but_not_empty() {
     let reader = store.reader().expect("a reader");
     let (mut next, mut pages) = (Seq(1), Vec::new());
     loop {
-        let page = reader.read_run(suite::run_id(1), next, 99.into()).expect("read");
+        let page = reader.read_run(store_suite::run_id(1), next, 99.into()).expect("read");
         let Some(last) = page.last() else { break };
         next = last.seq.next();
         pages.push(page.len());
@@ -172,7 +176,7 @@ fn rows_of_another_version_are_made_again_from_the_entries() {
         (reader.list_runs(&RunFilter::default(), None, 9).expect("listed"), reader.find_request("mine").expect("read"))
     };
     let before = rows(&store);
-    assert!(before.0.len() == 2 && before.1 == Some((suite::run_id(1), "hash of mine".to_owned())));
+    assert!(before.0.len() == 2 && before.1 == Some((store_suite::run_id(1), "hash of mine".to_owned())));
     store.db.execute_batch("DROP TABLE runs; DELETE FROM requests; UPDATE meta SET rows_version = 0").expect("changed");
     let path = store.path.clone();
     drop(store);
@@ -208,7 +212,7 @@ fn lists_without_sums_get_them_and_may_lose_them_again() {
             let store = SqliteStore::open(&path).expect("brought to this version");
             let reader = store.reader().expect("a reader");
             let found = reader.find_request("mine").expect("read");
-            assert_eq!(found, Some((suite::run_id(1), "hash of mine".to_owned())));
+            assert_eq!(found, Some((store_suite::run_id(1), "hash of mine".to_owned())));
             assert_eq!(reader.counts().expect("counted").failed, 1);
         }
         assert_eq!(check(&path).expect("read").wrong, []);
@@ -343,7 +347,7 @@ async fn pruning_without_room_is_an_error_and_everything_goes_on() {
         assert!(cause.to_string().contains("disk is full") && cause.to_string().contains("make some room"), "{cause}");
     }
     assert_eq!((journal.counts(), journal.summary().pruned), before);
-    let submit = Request::Submit { run_id: suite::run_id(999), submitted: submission("w"), known: None };
+    let submit = Request::Submit { run_id: store_suite::run_id(999), submitted: submission("w"), known: None };
     assert!(matches!(journal.propose(submit).await, Ok(Verdict::Ok { .. })), "it goes on");
     // Room is made while the journal is running.
     Connection::open(&path).and_then(|db| db.execute_batch("DROP TRIGGER takes_room")).expect("changed");
@@ -385,7 +389,7 @@ fn a_store_of_format_1_becomes_one_of_this_format() {
         let reader = store.reader().expect("a reader");
         let read = reader.read_from(Position(0), 9.into()).expect("read");
         assert_eq!(read, entries.iter().map(|entry| Entry::clone(entry)).collect::<Vec<_>>());
-        assert_eq!(reader.find_request("mine").expect("read").map(|(run, _)| run), Some(suite::run_id(1)));
+        assert_eq!(reader.find_request("mine").expect("read").map(|(run, _)| run), Some(store_suite::run_id(1)));
         assert_eq!(reader.list_runs(&RunFilter::default(), None, 9).expect("listed").len(), 2);
         let format: u32 = store.db.query_row("SELECT format_version FROM meta", [], |row| row.get(0)).expect("read");
         assert_eq!(format, FORMAT_VERSION);

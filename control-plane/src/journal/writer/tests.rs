@@ -2,7 +2,7 @@ use gleitzeit_run::RunStatus;
 use gleitzeit_workflow::Payload;
 
 use super::*;
-use crate::journal::suite::{Feeder, labelled, run_id, submission};
+use crate::journal::tests::store_suite::{Feeder, labelled, run_id, submission};
 
 #[test]
 fn a_run_whose_replay_panics_is_set_aside_and_the_others_start() {

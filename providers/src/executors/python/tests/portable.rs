@@ -3,7 +3,7 @@
 use gleitzeit_protocols::Registry;
 
 use super::*;
-use crate::executors::again;
+use crate::executors::tests::{pythons, rerun};
 use crate::factory::Factory;
 
 /// Tests of what the portable way does not have.
@@ -14,26 +14,26 @@ const LONG: [&str; 2] = ["a_result_that_cannot_be_carried", "a_gigabyte_of_outpu
 #[tokio::test]
 #[ignore = "it takes minutes; CI runs it by itself"]
 async fn whole_suite_in_the_portable_way() {
-    again::run("executors::python::", &BUT, &[("GLEITZEIT_PORTABLE", "1")]).await;
+    rerun("executors::python::", &BUT, &[("GLEITZEIT_PORTABLE", "1")]).await;
 }
 
 #[tokio::test]
 #[ignore = "it takes minutes; CI runs it by itself"]
 async fn whole_suite_with_an_interpreter_for_each_call() {
     let variables = [("GLEITZEIT_PORTABLE", "1"), ("GLEITZEIT_TEST_FRESH", "1")];
-    again::run("executors::python::", &[&BUT[..], &LONG[..]].concat(), &variables).await;
+    rerun("executors::python::", &[&BUT[..], &LONG[..]].concat(), &variables).await;
 }
 
 #[tokio::test]
 #[ignore = "it takes minutes; CI runs it by itself"]
 async fn whole_suite_with_each_python() {
-    let pythons = again::pythons();
+    let pythons = pythons();
     if pythons.len() < 2 {
         return skipped("this machine has one Python, with which the other tests run");
     }
     for python in pythons {
         let python = python.to_str().expect("text");
-        again::run("executors::python::", &LONG, &[("GLEITZEIT_TEST_PYTHON", python)]).await;
+        rerun("executors::python::", &LONG, &[("GLEITZEIT_TEST_PYTHON", python)]).await;
     }
 }
 

@@ -5,13 +5,13 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use super::*;
-use crate::executors::again;
+use crate::executors::tests::rerun;
 
 #[tokio::test]
 #[ignore = "it takes minutes; CI runs it by itself"]
 async fn whole_suite_in_the_portable_way() {
     // `strict` is refused there, as its own test checks.
-    again::run("executors::shell::", &["tests::strict"], &[("GLEITZEIT_PORTABLE", "1")]).await;
+    rerun("executors::shell::", &["tests::strict"], &[("GLEITZEIT_PORTABLE", "1")]).await;
 }
 
 #[test]

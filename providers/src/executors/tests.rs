@@ -13,7 +13,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Runs the tests whose names contain `suite` and none of the names in `but`.
-pub(in crate::executors) async fn run(suite: &str, but: &[&str], variables: &[(&str, &str)]) {
+pub(in crate::executors) async fn rerun(suite: &str, but: &[&str], variables: &[(&str, &str)]) {
     // One suite at a time: many of the tests measure how long something takes.
     static ALONE: Mutex<()> = Mutex::const_new(());
     let _alone = ALONE.lock().await;

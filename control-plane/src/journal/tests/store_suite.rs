@@ -10,7 +10,7 @@ use gleitzeit_workflow::spec::{Priority, RetryPolicy, Task, Workflow};
 use gleitzeit_workflow::{ErrorCode, Failure, Payload, QueueName, Timestamp};
 use serde_json::json;
 
-use super::{Reader, RunCounts, RunFilter, Store, StoreError, Tail};
+use super::super::{Reader, RunCounts, RunFilter, Store, StoreError, Tail};
 
 /// An id that sorts by `n`.
 pub(crate) fn run_id(n: u128) -> RunId {
@@ -355,7 +355,7 @@ macro_rules! store_suite {
         $(#[test]
         fn $test() {
             let (_keep, store) = $new;
-            $crate::journal::suite::$test(Box::new(store));
+            $crate::journal::tests::store_suite::$test(Box::new(store));
         })*
     };
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use gleitzeit_run::{Entry, Position, RunId, RunStatus, Seq};
 use gleitzeit_workflow::Timestamp;
 
-use super::list_sums::SCANS;
-use super::{SqliteStore, Store, StoreError, Tail, backup, check, number, repair, restore};
+use super::super::list_sums::SCANS;
+use super::super::{SqliteStore, Store, StoreError, Tail, backup, check, number, repair, restore};
 use crate::journal::fold::fold;
-use crate::journal::suite::{Feeder, labelled, run_id, submission};
+use crate::journal::tests::store_suite::{Feeder, labelled, run_id, submission};
 use crate::journal::{Reader, RunCounts, RunFilter, RunRow};
 
 /// Everything that a control plane ever reads from a store.

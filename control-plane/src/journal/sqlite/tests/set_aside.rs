@@ -8,13 +8,13 @@ use gleitzeit_workflow::{ErrorCode, Payload};
 use rusqlite::{Connection, params};
 use serde_json::json;
 
-use super::entries::{COLUMNS, entry, sum_of};
-use super::list_sums::Lists;
-use super::read::UNFINISHED;
-use super::state::State;
-use super::sum::{loaded, stored};
-use super::{SqliteStore, Store, backup, check};
-use crate::journal::suite::{Feeder, labelled, run_id, submission};
+use super::super::entries::{COLUMNS, entry, sum_of};
+use super::super::list_sums::Lists;
+use super::super::read::UNFINISHED;
+use super::super::state::State;
+use super::super::sum::{loaded, stored};
+use super::super::{SqliteStore, Store, backup, check};
+use crate::journal::tests::store_suite::{Feeder, labelled, run_id, submission};
 use crate::journal::{Journal, RunFilter, StoreError, Work, WriterConfig};
 
 /// Run 1 is fine, run 2 completes a task that never began, and run 3 has an entry of an unknown kind.

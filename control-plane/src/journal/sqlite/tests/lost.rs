@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use gleitzeit_run::Position;
 use gleitzeit_workflow::ErrorCode;
 
-use super::part_file::{beside, part_of};
-use super::swap::tests::cut_off;
-use super::{SqliteStore, Store, StoreError, backup, check, restore};
-use crate::journal::suite::{Feeder, submission};
+use super::super::part_file::{beside, part_of};
+use super::super::swap::tests::cut_off;
+use super::super::{SqliteStore, Store, StoreError, backup, check, restore};
+use crate::journal::tests::store_suite::{Feeder, submission};
 
 /// An open store with this many runs.
 fn filled(path: &Path, runs: u128) -> (SqliteStore, Feeder) {
