@@ -30,11 +30,10 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gleitzeit_run::event::EVENT_VERSION;
-use gleitzeit_run::{Entry, Event, History, Position, TermId};
-use gleitzeit_workflow::{QueueName, Timestamp};
+use gleitzeit_run::{Entry, History, Position, TermId};
+use gleitzeit_workflow::Timestamp;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row};
 
 use crate::journal::store::is_corrupt;
 use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
@@ -48,7 +47,6 @@ pub use restore::restore;
 use claim::Claim;
 use read::SqliteReader;
 use state::State;
-use sum::{Sum, stored};
 use watermark::Mark;
 
 /// The log is checkpointed every 16 MiB instead of every 4, because each checkpoint costs two more flushes. Incremental
