@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use crate::looks;
+use crate::output_settings;
 
 /// The length of a prefix up to and including the millisecond, with the hyphen inside: `01a20df0-52a2`.
 pub(crate) const TO_THE_MILLISECOND: usize = 13;

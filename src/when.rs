@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use gleitzeit_sdk::Timestamp;
 
-use crate::looks;
+use crate::output_settings;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
