@@ -1,5 +1,5 @@
 //! A store in one SQLite file. A lock file beside it keeps a second process out. This module opens and writes; `read`
-//! reads entries, `rows` keeps the rows of runs and requests, and `list` queries them.
+//! reads entries, `entries` writes and reads rows of entries, `run_tables` keeps those of runs and requests, and `list_runs` queries them.
 
 mod backup;
 mod check;

@@ -1,5 +1,5 @@
 //! `shell-local`: shell commands, each with its own shell, session and folder and, where the kernel allows it, its own
-//! process namespace. `wanted` and `interpreter` parse what a call asks for, `sizes` checks what the system accepts,
+//! process namespace. `request` and `interpreter` parse what a call asks for, `sizes` checks what the system accepts,
 //! `family` manages the processes, `run` runs the call, and `namespaces` finds the way to a namespace. `outer.sh`,
 //! `first.sh`, `strict.sh` and `inner.sh` are the programs of the processes around a command; `strict` tests that the
 //! strict sandbox holds.

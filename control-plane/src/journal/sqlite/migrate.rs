@@ -14,7 +14,7 @@ use super::run_tables::{self, ROWS_VERSION};
 use super::state::{self, State};
 use super::sum::stored;
 
-/// `rows_version` is the version of the tables in `rows`, which can be rebuilt from the entries.
+/// `rows_version` is the version of the tables in `run_tables`, which can be rebuilt from the entries.
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta (format_version INTEGER NOT NULL, rows_version INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS entries (position INTEGER PRIMARY KEY, run_id BLOB, seq INTEGER NOT NULL,
