@@ -1,3 +1,4 @@
+use gleitzeit_run::Command;
 use gleitzeit_run::id::{Position, RunId};
 use gleitzeit_run::secret::Secret;
 use gleitzeit_workflow::spec::Priority;
@@ -6,7 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::wire::{
     AppendResult, CallEnd, CancelTask, ComponentRegistered, ExecuteTask, Health, HealthState, MethodOutcome,
-    MethodResult, MethodStarted, MethodWaiting, ProposalResult,
+    MethodResult, MethodStarted, MethodWaiting, ProposalResult, ProposalVerdict,
 };
 
 mod leaving;
