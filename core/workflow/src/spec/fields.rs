@@ -55,6 +55,11 @@ const TASK_ELSEWHERE: &[(&str, &str)] = &[
     ("pool", "queue"),
 ];
 
+/// A field that is there and not null.
+pub(super) fn given<'n>(fields: &'n Fields, field: &str) -> Option<&'n Node> {
+    fields.get(field).map(|(_, node)| node).filter(|node| !matches!(node.kind, Kind::Null))
+}
+
 /// What a field must be so that its parts can be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::{Catalog, MethodInfo, Violation};
 use super::checker::Checker;
+use super::fields::given;
 use super::known::{KnownProviders, Others, Serving};
 use crate::error::ErrorCode;
 use crate::id::ProviderName;
@@ -45,7 +46,7 @@ impl Catalog for WithProviders<'_> {
 
 /// The provider that a task names, if the field itself is valid.
 pub(super) fn named(checker: &mut Checker<'_>, fields: &Fields, at: At<'_>) -> Option<ProviderName> {
-    let (_, node) = fields.get("provider").filter(|(_, node)| !matches!(node.kind, Kind::Null))?;
+    let node = given(fields, "provider")?;
     let name = checker.text(node, at.key("provider"), "`provider`")?;
     if name.contains("${") {
         let hint = "write the name itself; where inputs decide, use a task for each provider".to_owned();
