@@ -261,7 +261,7 @@ fn greeting() -> Vec<(&'static str, FromHub)> {
 }
 
 #[test]
-fn what_the_hub_sends_is_read_and_written_as_ever() {
+fn messages_from_the_hub_keep_their_json() {
     let values = [greeting(), journal(), work(), presence()].into_iter().flatten();
     check("from_hub", values.collect());
 }
