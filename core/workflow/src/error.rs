@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_failure_keeps_what_decides_about_it() {
+    fn a_huge_failure_keeps_its_code_and_retry_advice() {
         let data = serde_json::json!({"retryable": false, "retry_after_ms": 7, "trace": "x".repeat(MAX_FAILURE_BYTES)});
         let huge = Failure { code: 4_711, message: "é".repeat(5_000), data: Some(Payload::from_value(&data)) };
         let cut = huge.clone().bounded();

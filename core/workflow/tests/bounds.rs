@@ -126,7 +126,7 @@ fn a_file_of_64_kib_never_takes_more_than_64_mib() {
 }
 
 #[test]
-fn aliases_of_a_sensible_size_are_no_problem() {
+fn reasonable_aliases_are_accepted() {
     let rows: String = (0..9_000).map(|row| format!("      - row {row}\n")).collect();
     let text =
         format!("{TASK}    rows: &rows\n{rows}    again: [*rows, *rows, *rows, *rows, *rows, *rows, *rows, *rows]\n");

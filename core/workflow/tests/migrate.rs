@@ -180,7 +180,7 @@ fn the_format_of_a_file_stays() {
 }
 
 #[test]
-fn what_needs_judgement_is_left_and_named() {
+fn decisions_are_left_to_the_user_and_listed() {
     for (source, field, message) in [
         ("type: batch\nbatch: {directory: d}\n", "batch", "there are no batches"),
         ("tasks:\n- {id: a, type: mcp}\n", "tasks[0].method", "nothing here speaks MCP"),
@@ -214,7 +214,7 @@ fn what_needs_judgement_is_left_and_named() {
 }
 
 #[test]
-fn a_whole_file_is_valid_afterwards_and_tells_what_changed() {
+fn a_whole_file_is_valid_afterwards_and_lists_its_changes() {
     let source = "name: Mixed # kept\nwait_for_completion: true\ntasks:\n  - id: \"ask\"\n    name: \"Ask\"\n    protocol: \"llm/v1\"\n    method: \"llm/chat\"\n    params:\n      messages: [{role: user, content: hi}]\n  - id: count\n    protocol: \"python/v1\"\n    method: \"python/execute\"\n    params:\n      code: |\n        # kept too\n        text = \"${ask.content}\"\n        result = len(text)\n    dependencies: [\"ask\"]\noutputs: {n: count.result}\n";
     let migrated = migrated(source);
     check(&migrated.text, "f", &Methods, &Limits::default()).expect("valid");
@@ -237,7 +237,7 @@ fn a_whole_file_is_valid_afterwards_and_tells_what_changed() {
 }
 
 #[test]
-fn what_cannot_be_edited_in_place_says_so() {
+fn files_that_cannot_be_edited_in_place_are_refused() {
     let no_locate = |path: &str| path.to_owned();
     let refused =
         |source: &str| migrate(source, "f", &Methods, &Limits::default(), &no_locate).expect_err(source).to_string();
@@ -250,7 +250,7 @@ fn what_cannot_be_edited_in_place_says_so() {
 }
 
 #[test]
-fn what_an_anchor_shares_is_edited_once() {
+fn shared_anchors_are_edited_once() {
     let source = "tasks:\n- id: a\n  method: x/y\n  params: &p {m: 1}\n- id: b\n  method: x/y\n  params: *p\n- {id: c, method: llm/chat}\noutputs:\n  x: &o ${c.content}\n  y: *o\n";
     let expected = source.replace("params", "parameters").replace("content", "response");
     assert_eq!(text_of(source), expected);

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_read_as_it_was_made_and_anything_else_is_an_engines_own_id() {
+    fn a_generated_name_parses_back_and_any_other_text_is_an_engine_id() {
         let id = CallId::from("01900000-0000-7000-8000-000000000000/1/a/t7.x/e");
         let told = name(Position(7), &"ab".into(), &id);
         assert_eq!(parse(&told), (Some((Position(7), "ab".into())), id.clone()));

@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_result_stands_alone_and_null_is_a_result() {
+    fn one_result_is_not_a_list_and_null_is_a_result() {
         let one: MethodResult = serde_json::from_str(r#"{"jsonrpc":"2.0","id":"a","result":null}"#).expect("valid");
         assert_eq!(one.results, vec![CallEnd { id: "a".into(), outcome: MethodOutcome::Result(Payload::null()) }]);
         assert_eq!(serde_json::to_string(&one).expect("json"), r#"{"jsonrpc":"2.0","id":"a","result":null}"#);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_ends_the_calls_that_it_names_and_no_others() {
+    fn invalid_json_ends_only_the_calls_that_it_names() {
         let said = |body: &str| -> Vec<(String, String)> {
             let ends = salvage(body).into_iter();
             let said = ends.map(|end| match end.outcome {

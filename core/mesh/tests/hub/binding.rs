@@ -103,7 +103,7 @@ fn a_component_that_asks_for_a_taken_id_is_disconnected_soon_and_admitted_once_t
 }
 
 #[test]
-fn an_id_that_is_made_from_a_secret_is_nobody_elses_whether_it_is_known_or_not() {
+fn an_id_derived_from_a_secret_belongs_to_its_holder_only() {
     let secret = "the secret of its process";
     for is_within_hub in [false, true] {
         let mut bench = Bench::new();

@@ -81,7 +81,7 @@ fn cancel(bench: &mut Bench) {
 }
 
 #[test]
-fn an_attempt_that_is_not_taken_is_ended_and_its_engine_cut_off() {
+fn an_attempt_that_is_not_accepted_ends_and_its_engine_is_disconnected() {
     let Sent { mut bench, engine, at } = sent(2);
     bench.send(engine, "task_taken", &json!({"attempts": [at[0]]}));
     bench.pass(4_999);
@@ -139,7 +139,7 @@ fn an_attempt_that_is_not_open_is_cancelled_at_the_engine_that_names_it() {
 }
 
 #[test]
-fn an_attempt_that_is_being_ended_is_cancelled_at_the_engine_that_has_taken_it_after_all() {
+fn an_attempt_that_is_ending_is_cancelled_if_its_engine_accepts_it_late() {
     let Sent { mut bench, engine, at } = sent(1);
     bench.is_held = true;
     bench.pass(5_000);
@@ -169,7 +169,7 @@ fn a_cancel_reaches_the_engine_and_an_unanswered_one_ends_the_run() {
 }
 
 #[test]
-fn a_cancel_is_told_again_to_an_engine_that_was_away() {
+fn a_cancel_is_repeated_to_an_engine_that_was_away() {
     let Sent { mut bench, engine, at } = sent(1);
     bench.send(engine, "task_taken", &json!({"attempts": at}));
     bench.leave(engine, false);
@@ -179,7 +179,7 @@ fn a_cancel_is_told_again_to_an_engine_that_was_away() {
 }
 
 #[test]
-fn a_draining_engine_gets_nothing_more() {
+fn a_draining_engine_receives_no_more_attempts() {
     let Sent { mut bench, engine, at } = sent(1);
     bench.register(engine, "engine", "e", json!({"slots": 0, "attempts": at}));
     assert_eq!(bench.hub.components()[0].capacity, 0);
@@ -189,7 +189,7 @@ fn a_draining_engine_gets_nothing_more() {
 }
 
 #[test]
-fn attempts_of_an_engine_that_was_in_the_process_of_the_hub_before_are_given_to_others_at_once() {
+fn attempts_of_a_local_engine_of_the_previous_hub_are_reassigned_at_once() {
     for (is_within_hub, waits_ms) in [(false, 15_000), (true, 0)] {
         let id = ComponentId::of_secret("e", &Secret::new(SECRET), is_within_hub);
         let Sent { mut bench, .. } = sent_of(Bench::new(), 2, id.as_str());

@@ -39,7 +39,7 @@ fn an_ownership_is_recorded_before_it_is_granted() {
 }
 
 #[test]
-fn shards_are_spread_and_a_newcomer_takes_only_its_share() {
+fn shards_are_balanced_and_a_new_owner_takes_only_its_share() {
     let mut bench = Bench::new();
     let (a, b) = (bench.join("resolver", "a", json!({})), bench.join("resolver", "b", json!({})));
     assert_eq!(shares(&bench, "resolver"), BTreeMap::from([("a".into(), 32), ("b".into(), 32)]));
@@ -74,7 +74,7 @@ fn a_silent_owner_is_replaced_after_two_seconds_and_a_leaving_one_at_once() {
 }
 
 #[test]
-fn an_owner_that_blinks_goes_on_with_what_it_has() {
+fn a_reconnecting_owner_keeps_its_slices() {
     let mut bench = Bench::new();
     let socket = bench.join("queue", "q", json!({}));
     let position = bench.head().0;
@@ -125,7 +125,7 @@ fn positions(bench: &mut Bench, socket: u64) -> Vec<u64> {
 }
 
 #[test]
-fn a_cursor_stops_at_its_window_and_goes_on_where_it_was() {
+fn a_cursor_stops_at_its_window_and_continues_from_there() {
     for kept_bytes in [1, 1_000_000] {
         let (mut bench, socket) = watched(Config { window_entries: 3, kept_bytes, ..Config::default() }, 8);
         assert_eq!(positions(&mut bench, socket), [1, 2, 3]);

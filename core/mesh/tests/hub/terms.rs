@@ -54,7 +54,7 @@ fn codes(bench: &mut Bench, socket: u64) -> Vec<Value> {
 }
 
 #[test]
-fn an_owner_that_has_seen_more_than_a_restored_journal_holds_gets_everything_anew() {
+fn an_owner_ahead_of_a_restored_journal_receives_its_state_again() {
     let mut bench = Bench::new();
     bench.begin("a", Position(0));
     let socket = bench.join("queue", "q", json!({}));
@@ -77,7 +77,7 @@ fn an_owner_that_has_seen_more_than_a_restored_journal_holds_gets_everything_ane
 }
 
 #[test]
-fn an_engine_of_a_lost_history_keeps_nothing_and_is_given_what_the_journal_says() {
+fn an_engine_of_a_lost_history_is_reset_to_the_journal() {
     let Called { sent: Sent { mut bench, at, .. }, before, .. } = called();
     let seen = json!({"term": "a", "position": bench.head().0});
     // In the backup the attempt is not dispatched yet, so nobody asks the engine to stop it.
@@ -105,7 +105,7 @@ fn an_engine_of_a_lost_history_keeps_nothing_and_is_given_what_the_journal_says(
 }
 
 #[test]
-fn an_answer_to_a_call_of_a_lost_history_is_refused_by_name_and_the_present_call_gets_its_own() {
+fn an_answer_from_a_lost_history_is_refused_and_the_current_call_is_answered() {
     let Called { sent: Sent { mut bench, at, .. }, before, call: lost } = called();
     bench.begin("b", before);
     let engine = bench.join("engine", "e", json!({"slots": 1}));
@@ -144,7 +144,7 @@ fn an_answer_to_a_call_of_a_lost_history_is_refused_by_name_and_the_present_call
 }
 
 #[test]
-fn a_call_goes_on_over_a_new_term_of_the_same_history() {
+fn a_call_continues_in_a_new_term_of_the_same_history() {
     let Called { sent: Sent { mut bench, at, .. }, call, .. } = called();
     bench.begin("b", bench.head());
     let seen = json!({"term": "a", "position": bench.head().0});
@@ -158,7 +158,7 @@ fn a_call_goes_on_over_a_new_term_of_the_same_history() {
 }
 
 #[test]
-fn a_component_that_holds_something_and_names_no_term_is_told_to_start_again() {
+fn a_component_with_work_but_no_term_must_start_anew() {
     let Called { sent: Sent { mut bench, at, .. }, .. } = called();
     let holds = json!({"slots": 1, "attempts": at});
     // The journal cannot be lost under a running hub.
@@ -174,7 +174,7 @@ fn a_component_that_holds_something_and_names_no_term_is_told_to_start_again() {
 }
 
 #[test]
-fn a_journal_from_before_terms_takes_its_components_as_they_are() {
+fn a_journal_without_terms_accepts_components_as_they_are() {
     let mut bench = Bench::new();
     bench.join("queue", "q", json!({}));
     let position = bench.head().0;

@@ -9,7 +9,7 @@ fn said(text: &str) -> String {
 }
 
 #[test]
-fn what_can_be_carried_passes_and_is_read_as_it_is() {
+fn valid_values_are_accepted_unchanged() {
     for text in [
         "null",
         " [1, -2.5e3, \"a\\\"b\\ud83d\\ude00\", {\"\": {}}] ",
@@ -26,7 +26,7 @@ fn what_can_be_carried_passes_and_is_read_as_it_is() {
 }
 
 #[test]
-fn what_cannot_be_carried_is_refused_with_its_place() {
+fn invalid_values_are_refused_with_their_place() {
     for (text, expected) in [
         ("{\"a\": [1, {\"b\": NaN}]}", "in `a[1].b`: NaN is no JSON; write null or text instead, at byte 16"),
         ("[-Infinity]", "in `[0]`: -Infinity is no JSON; write null or text instead, at byte 1"),
@@ -68,7 +68,7 @@ fn what_cannot_be_carried_is_refused_with_its_place() {
 }
 
 #[test]
-fn depth_is_bounded_however_deep_it_is_and_whatever_made_it() {
+fn depth_is_bounded_for_every_source() {
     let problem = check(&nested(MAX_DEPTH + 1)).expect_err("too deep");
     assert_eq!((problem.at, &problem.fault), (MAX_DEPTH, &Fault::Depth));
     assert_eq!(problem.path, "[0]".repeat(MAX_DEPTH));
@@ -83,14 +83,14 @@ fn depth_is_bounded_however_deep_it_is_and_whatever_made_it() {
 }
 
 #[test]
-fn what_will_stand_inside_something_is_bounded_with_it() {
+fn the_depth_of_a_nested_value_includes_its_surroundings() {
     assert_eq!(check_inside(&nested(MAX_DEPTH - 2), 2), Ok(()));
     let problem = check_inside(&nested(MAX_DEPTH - 1), 2).expect_err("too deep");
     assert_eq!((problem.at, problem.fault), (MAX_DEPTH - 2, Fault::Depth));
 }
 
 #[test]
-fn what_stands_around_a_value_does_not_count_for_those_who_read_messages() {
+fn the_envelope_does_not_count_towards_the_depth_of_a_message() {
     #[derive(Debug, serde::Deserialize)]
     struct Message {
         value: Value,
@@ -106,7 +106,7 @@ fn what_stands_around_a_value_does_not_count_for_those_who_read_messages() {
 }
 
 #[test]
-fn what_cannot_be_carried_is_shown_as_its_text_and_all_around_it_as_it_is() {
+fn invalid_values_are_shown_as_text_and_their_surroundings_unchanged() {
     let text = r#"{"a": [1, "\ud83c", 1e400], "b": 123456789012345678901, "ok": {"c": null}}"#;
     let expected = serde_json::json!({
         "a": [1, "\"\\ud83c\"", "1e400"], "b": "123456789012345678901", "ok": {"c": null}
@@ -122,7 +122,7 @@ fn what_cannot_be_carried_is_shown_as_its_text_and_all_around_it_as_it_is() {
 }
 
 #[test]
-fn a_problem_within_something_larger_names_the_whole_path() {
+fn a_nested_problem_names_the_whole_path() {
     let within = |text: &str| check(text).expect_err("a problem").within("result").path;
     assert_eq!(within("{\"a\": NaN}"), "result.a");
     assert_eq!(within("[NaN]"), "result[0]");

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_none_is_refused() {
+    fn an_invalid_name_is_refused() {
         for (written, expected) in [
             ("3", "`provider` must be text"),
             ("''", "`provider` must be one line of 1 to 200 bytes"),

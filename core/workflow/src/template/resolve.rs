@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_what_there_is() {
+    fn missing_values_are_reported_with_the_available_ones() {
         let scope = Fixed(json!({"a": {"response": "x", "model": "m"}}));
         let error = resolved(json!({"messages": [{"x y": "Hi ${a.respnse}"}]}), &scope).expect_err("missing");
         assert_eq!(
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named_with_what_there_was_and_the_limit() {
+    fn values_over_the_budget_are_reported_with_size_and_limit() {
         let scope = Fixed(json!({"a": "x".repeat(700)}));
         let error = resolved(json!({"list": ["${a}", "-", "${a}"]}), &scope).expect_err("too much");
         assert_eq!(

@@ -135,7 +135,7 @@ fn other_words_for_fields_of_a_workflow_are_recognized() {
 }
 
 #[test]
-fn a_field_that_is_null_is_as_if_it_were_not_there() {
+fn a_null_field_counts_as_missing() {
     good(
         "name: n\ninputs:\noutputs:\nlabels:\ntasks:\n  - {id: a, method: util/echo, dependencies: , parameters: , retry: , queue: }\n",
     );
@@ -145,7 +145,7 @@ fn a_field_that_is_null_is_as_if_it_were_not_there() {
 }
 
 #[test]
-fn what_a_result_mainly_is_is_found_under_other_words() {
+fn the_main_field_of_a_result_is_found_under_other_names() {
     for (reference, expected) in [
         ("a.result.text", None),
         ("a.output.text", Some("did you mean `${a.text}`?")),
