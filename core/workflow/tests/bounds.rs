@@ -150,7 +150,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn what_is_made_of_any_aliases_is_bounded_by_the_file(
+    fn expanded_aliases_are_bounded_by_the_size_of_the_file(
         lines in vec((0..40_usize, 1..60_usize, any::<bool>(), any::<bool>()), 1..60),
     ) {
         let mut text = TASK.to_owned();

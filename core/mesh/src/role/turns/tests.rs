@@ -117,7 +117,7 @@ proptest! {
     /// Runs of any length come at any time. Between two services of a run that has more to do, every other run is
     /// served at most once.
     #[test]
-    fn runs_of_equal_priority_go_round(runs in vec((1..60_usize, 0..100_usize, 0..2_usize), 1..12)) {
+    fn runs_of_equal_priority_take_turns(runs in vec((1..60_usize, 0..100_usize, 0..2_usize), 1..12)) {
         let mut line = Line::default();
         let mut served: Vec<u128> = Vec::new();
         let mut step = 0;
