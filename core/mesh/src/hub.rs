@@ -437,7 +437,7 @@ impl Hub {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         session.refusals += 1;
         if session.refusals > MAX_REFUSALS {
-            self.close(socket, "it goes on sending what is refused");
+            self.close(socket, "it keeps sending events that are refused");
         }
     }
 

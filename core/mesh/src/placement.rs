@@ -58,10 +58,14 @@ impl Hold {
     pub fn remedy(&self) -> String {
         match self {
             Self::NoProvider(Route { provider: Some(name), .. }) => {
-                format!("start `{name}`, or correct the task's `provider`; `gleitzeit providers` shows who is there")
+                format!(
+                    "start `{name}`, or correct the task's `provider`; `gleitzeit providers` lists those that are connected"
+                )
             }
-            Self::NoProvider(_) => "start one that does; `gleitzeit providers` shows who is there".to_owned(),
-            Self::ProvidersStarting(_) => "wait; `gleitzeit providers` shows how they are".to_owned(),
+            Self::NoProvider(_) => {
+                "start one that does; `gleitzeit providers` lists those that are connected".to_owned()
+            }
+            Self::ProvidersStarting(_) => "wait; `gleitzeit providers` shows their state".to_owned(),
             Self::ProvidersBusy(_) => "wait, raise `max_concurrency` of the provider, or start another one".to_owned(),
             Self::NoEngine(queue) => format!("start one with `gleitzeit agent --role engine --queues {queue}`"),
             Self::NoSlot(_) => "wait, or start an engine with more `--slots`".to_owned(),

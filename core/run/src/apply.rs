@@ -35,7 +35,7 @@ pub enum ApplyError {
         task: TaskId,
     },
     /// An entry contradicts the state.
-    #[error("entry {position} (`{kind}`) contradicts what stands before it: {why}")]
+    #[error("entry {position} (`{kind}`) contradicts the entries before it: {why}")]
     Contradiction {
         /// The entry's position in the journal.
         position: Position,

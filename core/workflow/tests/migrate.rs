@@ -183,15 +183,15 @@ fn the_format_of_a_file_stays() {
 fn decisions_are_left_to_the_user_and_listed() {
     for (source, field, message) in [
         ("type: batch\nbatch: {directory: d}\n", "batch", "there are no batches"),
-        ("tasks:\n- {id: a, type: mcp}\n", "tasks[0].method", "nothing here speaks MCP"),
+        ("tasks:\n- {id: a, type: mcp}\n", "tasks[0].method", "no built-in provider supports MCP"),
         ("tasks:\n- {id: a, function: f}\n", "tasks[0].function", "no functions by name"),
         ("tasks:\n- {id: a, protocol: x/v1}\n", "tasks[0].protocol", "has no `method`"),
         (
             "tasks:\n- {id: a, method: x/y, params: {}, parameters: {}}\n",
             "tasks[0].params",
-            "`parameters` is there already",
+            "`parameters` already exists",
         ),
-        ("tasks:\n- {id: 1a b, method: x/y}\n", "tasks[0].id", "no task id"),
+        ("tasks:\n- {id: 1a b, method: x/y}\n", "tasks[0].id", "not a task id"),
         (
             "tasks:\n- {id: a, method: llm/chat, parameters: {directory: d, messages: [{}]}}\n",
             "tasks[0].parameters.directory",

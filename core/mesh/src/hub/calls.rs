@@ -29,7 +29,7 @@ use crate::wire::{
 };
 
 /// Why a waiting call is returned to its engine.
-const NOBODY: &str = "no provider that is connected and well serves the method";
+const NOBODY: &str = "no connected and healthy provider serves the method";
 /// Larger progress is dropped: it is for people who watch, and many pieces are kept for slow ones.
 const MAX_PROGRESS_BYTES: usize = 64 * 1024;
 

@@ -78,7 +78,7 @@ impl Hub {
         let id = written_id(register);
         let session = self.sessions.get(&socket);
         if session.is_some_and(|session| session.registering.is_some()) {
-            return Err(invalid("the registration before is not answered yet"));
+            return Err(invalid("the previous registration is not answered yet"));
         }
         let registered = session.and_then(|session| session.component.as_ref());
         if let Some(registered) = registered.filter(|registered| registered.as_str() != id) {
@@ -173,7 +173,7 @@ impl Hub {
         let secret = self.insert_component(socket, &component_id, &register, again);
         if let Some(seen) = register.seen.as_ref().filter(|_| starts_anew) {
             let detail = format!("{component_id}: {}", self.not_of_this_journal(seen));
-            self.log(true, "what a component has seen is lost and it starts anew", detail);
+            self.log(true, "the history that a component has seen is lost, and it starts anew", detail);
         }
         // Calls that the provider was given before go out before the answer, so that it knows that no others are in
         // transit.
@@ -302,7 +302,7 @@ fn check_texts(register: &RegisterComponent) -> Result<(), Failure> {
     }
     check_address(register.address.as_deref())?;
     if id.is_empty() {
-        return Err(invalid("`component_id` is empty; leave it out to be given one"));
+        return Err(invalid("`component_id` is empty; omit it to have one assigned"));
     }
     Ok(())
 }
@@ -316,7 +316,7 @@ fn check_counts(register: &RegisterComponent) -> Result<(), Failure> {
         ("capabilities", register.capabilities.len(), MAX_CAPABILITIES),
     ] {
         if count > most {
-            return Err(invalid(format!("a component names at most {most} {what}, and this one names {count}")));
+            return Err(invalid(format!("a component may have at most {most} {what}, and this one has {count}")));
         }
     }
     Ok(())
@@ -325,14 +325,14 @@ fn check_counts(register: &RegisterComponent) -> Result<(), Failure> {
 fn check_methods(register: &RegisterComponent) -> Result<(), Failure> {
     if let Some(protocol) = register.protocols.iter().find(|protocol| read_method_names(protocol).is_none()) {
         let ProtocolDefinition { name, version, .. } = protocol;
-        return Err(invalid(format!("the methods of protocol `{name}/{version}` are no JSON object")));
+        return Err(invalid(format!("the methods of protocol `{name}/{version}` are not a JSON object")));
     }
     if let Some(method) = register.methods.iter().find(|method| !is_method_name(method.as_str())) {
         let message = format!("`{method}` cannot be a method's name; expected PROTOCOL/METHOD, such as `math/add`");
         return Err(invalid(message));
     }
     if register.component_type == Role::Provider && register.methods.is_empty() && register.protocols.is_empty() {
-        return Err(invalid("a provider names `methods`, `protocols` or both"));
+        return Err(invalid("a provider needs `methods`, `protocols` or both"));
     }
     Ok(())
 }
@@ -345,9 +345,9 @@ fn check_address(address: Option<&str>) -> Result<(), Failure> {
     let wrong = if address.len() > MAX_ADDRESS_BYTES || address.chars().any(char::is_control) {
         format!("must have at most {MAX_ADDRESS_BYTES} bytes and no control characters")
     } else if authority.contains('@') {
-        "holds a user or a password, and everybody may read it: leave them out".to_owned()
+        "contains a user name or a password, and everyone can read it: remove them".to_owned()
     } else if address.contains(['?', '#']) {
-        "goes on behind its path, where keys are often written, and everybody may read it: leave that out".to_owned()
+        "has a query or a fragment, which often contain keys, and everyone can read it: remove it".to_owned()
     } else {
         return Ok(());
     };

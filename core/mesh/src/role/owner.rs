@@ -274,7 +274,7 @@ impl Owner {
         if let Some(last) = self.revoked.pop() {
             let others = std::mem::take(&mut self.revoked).len();
             let detail = if others == 0 { last.to_string() } else { format!("{last} and {others} more") };
-            let message = "another component owns what this one did";
+            let message = "another component owns the slices that this one owned";
             out.push(Output::Log { warning: false, message, detail });
         }
         let load = u32::try_from(self.held.len()).ok();

@@ -210,7 +210,7 @@ fn unreadable(answer: &str) -> Option<CallEnd> {
     let fields = fields(answer)?;
     let mut ids = fields.iter().filter(|(name, _)| *name == "\"id\"");
     let (Some((_, id)), None) = (ids.next(), ids.next()) else { return None };
-    let message = format!("the answer is no JSON: {problem}");
+    let message = format!("the answer is not JSON: {problem}");
     let outcome = MethodOutcome::Error(Failure::new(ErrorCode::TaskResultInvalid, message));
     Some(CallEnd { id: serde_json::from_str(id).ok()?, outcome })
 }
@@ -296,7 +296,7 @@ mod tests {
             said.collect()
         };
         let invalid = |id: &str, problem: &str| {
-            let error = Failure::new(ErrorCode::TaskResultInvalid, format!("the answer is no JSON: {problem}"));
+            let error = Failure::new(ErrorCode::TaskResultInvalid, format!("the answer is not JSON: {problem}"));
             (id.to_owned(), error.to_string())
         };
         let nan = |at| format!("in `result.x[1]`: NaN is no JSON; write null or text instead, at byte {at}");

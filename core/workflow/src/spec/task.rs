@@ -132,7 +132,7 @@ fn id<'n>(checker: &mut Checker<'_>, task: &Node, fields: &'n Fields, held: &Hel
         checker.wrong(node.spot, at.key("id"), message, Some("choose another id".to_owned()));
     } else if !scalar::is_id(id) {
         let hint = "letters, digits, `_` and `-`, beginning with a letter or `_`, at most 200".to_owned();
-        checker.wrong(node.spot, at.key("id"), format!("`{}` is no task id", shorten(id)), Some(hint));
+        checker.wrong(node.spot, at.key("id"), format!("`{}` is not a task id", shorten(id)), Some(hint));
     }
     Some(id)
 }
@@ -161,7 +161,7 @@ fn method<'n, 'm>(
     if checker.listening() {
         let hint = match checker.method_meant(name) {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None => "see `gleitzeit protocols` for what there is".to_owned(),
+            None => "`gleitzeit protocols` lists the known methods".to_owned(),
         };
         let message = format!("unknown method `{}`", shorten(name));
         checker.report(node.spot, at, ErrorCode::MethodNotFound, message, Some(hint));

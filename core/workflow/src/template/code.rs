@@ -169,8 +169,8 @@ fn insert_all(
 /// Why a value cannot be inserted, written to follow the word "stands".
 type Refused = &'static str;
 
-const UNCERTAIN: Refused = "where it cannot be told whether it is code or text";
-const ESCAPED: Refused = "behind a backslash or in the middle of an escape";
+const UNCERTAIN: Refused = "where it could be either code or text";
+const ESCAPED: Refused = "after a backslash or in the middle of an escape";
 
 #[cfg(test)]
 mod tests {

@@ -283,7 +283,7 @@ fn missing(reference: &Reference, step: &Step, value: &Value) -> String {
                 let _ = write!(names, "{}`{key}`", if index > 0 { ", " } else { "" });
             }
             let more = if fields.len() > 8 { ", …" } else { "" };
-            format!("the fields there are {names}{more}")
+            format!("the available fields are {names}{more}")
         }
         Value::Array(items) => format!("the value there is a list of {}", items.len()),
         Value::String(_) => "the value there is text".to_owned(),
@@ -342,7 +342,7 @@ mod tests {
         let error = resolved(json!({"messages": [{"x y": "Hi ${a.respnse}"}]}), &scope).expect_err("missing");
         assert_eq!(
             error.to_string(),
-            "`messages[0]['x y']`: ${a.respnse} has no `respnse`: the fields there are `response`, `model`"
+            "`messages[0]['x y']`: ${a.respnse} has no `respnse`: the available fields are `response`, `model`"
         );
         assert!(resolved(json!("${b}"), &scope).is_err());
         assert!(resolved(json!("${a.response.x}"), &scope).is_err());

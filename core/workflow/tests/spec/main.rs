@@ -78,7 +78,7 @@ fn each_bad_file_is_refused_with_place_and_remedy() {
         (format!("{task}    method: util/echo\n"), "f:5:5: `method` is given twice: first in line 4, column 5"),
         (format!("{task}    dependencies: [b]\n"), "f:5:20: unknown dependency `b`"),
         (format!("{task}    dependencies: [a]\n"), "f:5:20: task `a` depends on itself: a -> a"),
-        (format!("{task}    timeout: soon\n"), "f:5:14: `soon` is no duration"),
+        (format!("{task}    timeout: soon\n"), "f:5:14: `soon` is not a duration"),
         (format!("{task}    timeout: 0\n"), "f:5:14: a timeout must be at least 1 ms"),
         (format!("{task}    priority: yes\n"), "f:5:15: `priority` cannot be `yes`"),
         (

@@ -75,7 +75,7 @@ fn other_words_for_fields_of_a_task_are_recognized() {
         (
             format!("{TASK}    parameters: {{}}\n    params: {{m: \"${{b.c}}\"}}\n"),
             vec![
-                "6:5: unknown field `params` in the task\n  hint: remove it: `parameters` is there already; move there what it lacks",
+                "6:5: unknown field `params` in the task\n  hint: remove it: `parameters` already exists; move what it lacks there",
             ],
         ),
         (
@@ -152,7 +152,7 @@ fn the_main_field_of_a_result_is_found_under_other_names() {
         ("a.content", Some("did you mean `${a.result}`?")),
         ("a.output.content", Some("did you mean `${a.result}`?")),
         ("a.output.rows", Some("did you mean `${a.rows}`?")),
-        ("a.colour", Some("the fields there are `result`, `text`, `count`, `done`, `rows`")),
+        ("a.colour", Some("the available fields are `result`, `text`, `count`, `done`, `rows`")),
     ] {
         let source = format!(
             "name: n\ntasks:\n  - {{id: a, method: python/execute}}\n  - {{id: b, method: util/echo, parameters: {{x: \"${{{reference}}}\"}}}}\n"

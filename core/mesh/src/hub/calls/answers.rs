@@ -52,8 +52,12 @@ impl Hub {
         id: &CallId,
         told: &CallId,
     ) -> Result<(), (ErrorCode, String)> {
-        let not_yours =
-            || Err((ErrorCode::CallNotYours, format!("call `{told}` was given to another provider or to none yet")));
+        let not_yours = || {
+            Err((
+                ErrorCode::CallNotYours,
+                format!("call `{told}` was assigned to another provider or is not assigned yet"),
+            ))
+        };
         let role = component.and_then(|component| self.components.get(component)).map(|it| it.role);
         if role.is_some_and(|role| role != Role::Provider) {
             return not_yours();

@@ -244,7 +244,7 @@ fn the_timeout_of_a_run_includes_every_wait() {
     assert_eq!(bench.said(), [""; 0]);
     bench.pass(1);
     assert_eq!(bench.said(), ["cancel call", "fail 1 WORKFLOW_TIMEOUT false None"]);
-    assert_eq!(bench.errors, ["the run's time was up before a provider worked on the attempt"]);
+    assert_eq!(bench.errors, ["the run timed out before a provider worked on the attempt"]);
 }
 
 #[test]

@@ -193,7 +193,7 @@ impl Engine {
         self.reported.remove(at);
         if result.verdict == ProposalVerdict::Fenced {
             let warning = !matches!(item.command, Command::StopAttempt(_));
-            let message = "a report counts no more: the attempt was ended without this engine";
+            let message = "a report is ignored: the attempt was ended without this engine";
             let detail = format!("{} of {at}", item.command.kind());
             out.push(Output::Hub(role::Output::Log { warning, message, detail }));
         }
@@ -269,8 +269,8 @@ impl Engine {
                         (ErrorCode::TaskTimeout, format!("the attempt ran longer than its timeout of {limit_ms} ms"))
                     } else {
                         let message = match work.began {
-                            Some(_) => format!("the run's time was up after the attempt ran {ran_ms} ms"),
-                            None => "the run's time was up before a provider worked on the attempt".to_owned(),
+                            Some(_) => format!("the run timed out after the attempt had run for {ran_ms} ms"),
+                            None => "the run timed out before a provider worked on the attempt".to_owned(),
                         };
                         (ErrorCode::WorkflowTimeout, message)
                     };

@@ -263,7 +263,7 @@ fn values_of_a_shell_command_are_variables_beside_those_of_the_task() {
         assert_eq!(as_value(&shown), as_value(expected), "{shown}");
     }
     let shown = answer(&json!({"command": "echo ${a.v}", "env": "${a.list}"}));
-    let expected = "parameter `env`: the values in `command` become variables in it, and it is no object";
+    let expected = "parameter `env`: the values in `command` become variables in it, so it must be an object";
     assert!(shown.starts_with("fail b TASK_PARAMETER_ERROR") && shown.contains(expected), "{shown}");
 }
 

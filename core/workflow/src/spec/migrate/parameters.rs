@@ -68,7 +68,7 @@ fn vision(migration: &mut Migration<'_>, fields: &Fields, at: &str, files: &mut 
         if messages.len() > 1 {
             migration.leave(
                 format!("{at}.messages"),
-                "`llm/vision` takes one prompt: the messages before the last are gone",
+                "`llm/vision` takes one prompt: the messages before the last one are dropped",
             );
         }
     }
@@ -87,7 +87,7 @@ fn vision(migration: &mut Migration<'_>, fields: &Fields, at: &str, files: &mut 
     let listed = ["image_paths", "images"].iter().find_map(|name| fields.get_key_value(*name));
     if let Some((written, (key, Node { kind: Kind::List(items), .. }))) = listed {
         if written == "image_paths" && fields.contains_key("images") {
-            migration.leave(format!("{at}.{written}"), "`images` is there already: move there what it lacks");
+            migration.leave(format!("{at}.{written}"), "`images` already exists: move what it lacks there");
             return;
         }
         if written == "image_paths" {

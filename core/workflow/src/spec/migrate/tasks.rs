@@ -13,7 +13,7 @@ use crate::yaml::{Fields, Kind, Node, text_of};
 const TOP: &[(&str, &str)] = &[
     ("wait_for_completion", "`run` and `submit --wait` wait"),
     ("metadata", "it had no effect"),
-    ("providers", "providers are files of their own, given to workers with `--provider`"),
+    ("providers", "providers are separate files, passed to workers with `--provider`"),
     ("protocol", "the `method` of each task names its protocol"),
     ("type", "there is one kind of workflow"),
     ("template", "it had no effect beside `tasks`"),
@@ -86,7 +86,7 @@ fn one(migration: &mut Migration<'_>, task: &Node, at: &str, id: &str, edits: &m
     let mut removed = Vec::new();
     name_to_id(migration, task, at, id, edits, &mut removed);
     if let Some(id) = id_of(task).filter(|id| !is_id(id)) {
-        migration.leave(format!("{at}.id"), format!("`{id}` is no task id: choose another one"));
+        migration.leave(format!("{at}.id"), format!("`{id}` is not a task id: choose another one"));
     }
     let method = method(migration, task, at, edits, &mut removed);
     let was_params = rename(migration, fields, at, &["params", "args"], "parameters", edits);
@@ -168,7 +168,7 @@ fn rename(
 ) -> bool {
     let Some((name, (key, _))) = from.iter().find_map(|from| fields.get_key_value(*from)) else { return false };
     if fields.contains_key(to) {
-        migration.leave(format!("{at}.{name}"), format!("`{to}` is there already: move there what it lacks"));
+        migration.leave(format!("{at}.{name}"), format!("`{to}` already exists: move what it lacks there"));
         return false;
     }
     edits.rewrite(*key, to);
@@ -227,7 +227,7 @@ fn method<'n>(
     match fields.get_key_value("type") {
         Some((name, _)) if fields.contains_key("method") => {
             removed.push((name, None));
-            migration.changed(format!("{at}.type"), "removed: the `method` says what is done");
+            migration.changed(format!("{at}.type"), "removed: the `method` names the work");
         }
         Some((_, (key, node))) => {
             edits.rewrite(*key, "method");
@@ -239,7 +239,9 @@ fn method<'n>(
     if wanted.starts_with("mcp/") && migration.catalog.method(&wanted).is_none() {
         migration.leave(
             format!("{at}.method"),
-            format!("`{wanted}`: nothing here speaks MCP; a provider of yours may serve it (docs/PROVIDERS.md)"),
+            format!(
+                "`{wanted}`: no built-in provider supports MCP; a provider of yours may serve it (docs/PROVIDERS.md)"
+            ),
         );
     }
     Some(wanted)
@@ -271,9 +273,9 @@ fn placement(migration: &mut Migration<'_>, parameters: &Node, at: &str, edits: 
             let why = match *name {
                 "batch_mode" => "all files go into one request",
                 "execution_mode" | "memory_limit" | "cpu_limit" | "image" => {
-                    "the provider decides how code is kept apart (`strict`)"
+                    "the provider decides how code is isolated (`strict`)"
                 }
-                _ => "which instance answers is the provider's matter",
+                _ => "the provider decides which instance answers",
             };
             migration.changed(format!("{at}.{name}"), format!("removed: {why}"));
             removed.push((*name, None));
