@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, SocketId, Start};
+use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, SocketId, Start, Token};
 use gleitzeit_mesh::wire::{FromHub, Meta, MethodResult, ToHub};
 use gleitzeit_protocols::Registry;
 use gleitzeit_workflow::Instant;
@@ -410,7 +410,7 @@ impl HubTask {
         self.close_again_at = (!self.closing.is_empty()).then(|| Clock::now() + CLOSE_AGAIN);
     }
 
-    fn read(&self, token: u64, from: gleitzeit_run::Position, limit: usize) {
+    fn read(&self, token: Token, from: gleitzeit_run::Position, limit: usize) {
         let (journal, reply) = (self.journal.clone(), self.to_self.clone());
         // Ends on its own: the read is bounded, and its answer is dropped if the hub is gone.
         tokio::spawn(async move {

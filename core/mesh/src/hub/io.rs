@@ -13,7 +13,8 @@ use crate::wire::{FromHub, ToHub};
 pub type SocketId = u64;
 
 /// Identifies a request of the hub to the writer until it is answered; never reused while a hub runs.
-pub type Token = u64;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token(pub u64);
 
 /// The result of one transaction of the writer, in order.
 #[derive(Clone, Debug, Default)]

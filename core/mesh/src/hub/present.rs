@@ -239,14 +239,14 @@ impl Present {
             }
             Hold::ProvidersStarting(route) => {
                 let starting = self.serving(route).filter(|it| it.health.state == HealthState::Starting);
-                let told: BTreeSet<String> = starting
+                let reasons: BTreeSet<String> = starting
                     .filter_map(|it| {
                         let why: String = it.health.reason.as_deref()?.chars().take(SHOWN_REASON).collect();
                         Some(format!("{}: {why}", it.name))
                     })
                     .collect();
-                let told: Vec<String> = told.into_iter().take(NAMED).collect();
-                if told.is_empty() { hold.to_string() } else { format!("{hold}: {}", told.join("; ")) }
+                let reasons: Vec<String> = reasons.into_iter().take(NAMED).collect();
+                if reasons.is_empty() { hold.to_string() } else { format!("{hold}: {}", reasons.join("; ")) }
             }
         }
     }

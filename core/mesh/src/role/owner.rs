@@ -12,7 +12,7 @@ use gleitzeit_workflow::error::Failure;
 use gleitzeit_workflow::json;
 use gleitzeit_workflow::time::Instant;
 
-use crate::role::outbox::Outbox;
+use crate::role::outbox::{Outbox, ProposalNumber};
 use crate::role::{Identity, Input, Link, MAX_UNANSWERED, Output, Past, earliest};
 use crate::wire::{
     ComponentRegistered, EventsAck, EventsItem, FromHub, HeartbeatResponse, Owned, Ownership, OwnershipStatus, Part,
@@ -40,7 +40,7 @@ pub(super) enum Fact {
     /// A proposal was recorded.
     Recorded { command: Command, owned: bool },
     /// A proposal was answered with a verdict other than `ok`.
-    Refused { number: u64, command: Command, verdict: ProposalVerdict, error: Option<Failure> },
+    Refused { number: ProposalNumber, command: Command, verdict: ProposalVerdict, error: Option<Failure> },
     /// Any other event from the hub.
     Message(FromHub),
     /// The session begins anew: forget what the hub repeats after each registration.
@@ -138,7 +138,7 @@ impl Owner {
     }
 
     /// Proposes a command for a slice. Returns the proposal's number, or `None` if the slice is not owned.
-    pub(super) fn propose(&mut self, slice: &Slice, command: Command) -> Option<u64> {
+    pub(super) fn propose(&mut self, slice: &Slice, command: Command) -> Option<ProposalNumber> {
         let held = self.held.get(slice).filter(|held| held.complete)?;
         let fence = Fence { slice: slice.clone(), epoch: held.epoch };
         Some(self.outbox.push(Some(fence), command))

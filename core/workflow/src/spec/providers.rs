@@ -114,16 +114,17 @@ fn unknown(checker: &mut Checker<'_>, known: &KnownProviders, (node, at): (&Node
 fn choices(serving: &Serving) -> Vec<(&str, String)> {
     let mut seen = BTreeSet::new();
     let new = serving.iter().filter(|(_, addresses)| !addresses.is_empty() && seen.insert(*addresses));
-    let told = |address: &String| if address == "*" { "any address".to_owned() } else { shorten(address).into_owned() };
+    let shown =
+        |address: &String| if address == "*" { "any address".to_owned() } else { shorten(address).into_owned() };
     new.map(|(name, addresses)| {
-        let told: Vec<String> = addresses.iter().take(SHOWN).map(told).collect();
-        (name.as_str(), told.join(", "))
+        let shown: Vec<String> = addresses.iter().take(SHOWN).map(shown).collect();
+        (name.as_str(), shown.join(", "))
     })
     .collect()
 }
 
 fn ambiguous(checker: &mut Checker<'_>, (node, at): (&Node, At<'_>), method: &str, choices: &[(&str, String)]) {
-    let told: Vec<String> =
+    let shown: Vec<String> =
         choices.iter().take(SHOWN).map(|(name, addresses)| format!("`{name}` ({addresses})")).collect();
     let more = match choices.len().saturating_sub(SHOWN) {
         0 => String::new(),
@@ -131,7 +132,7 @@ fn ambiguous(checker: &mut Checker<'_>, (node, at): (&Node, At<'_>), method: &st
     };
     let message = format!(
         "`{method}` is served by providers of different addresses, {}{more}: any may get the call",
-        told.join(", ")
+        shown.join(", ")
     );
     let say: Vec<String> = choices.iter().take(SHOWN).map(|(name, _)| format!("`provider: {name}`")).collect();
     checker.wrong(node.spot, at, message, Some(format!("say {}", say.join(" or "))));

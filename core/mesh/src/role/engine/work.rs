@@ -357,13 +357,13 @@ impl Engine {
 
 /// Says of each provider why it cannot; those that say the same under the same name count once.
 fn unhealthy(route: &Route, reasons: &BTreeSet<(String, String)>) -> Failure {
-    let told: Vec<String> =
+    let shown: Vec<String> =
         reasons.iter().take(MAX_REASONS).map(|(name, reason)| format!("{name}: {reason}")).collect();
     let more = match reasons.len().saturating_sub(MAX_REASONS) {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    let message = format!("all providers of {route} are unhealthy: {}{more}", told.join("; "));
+    let message = format!("all providers of {route} are unhealthy: {}{more}", shown.join("; "));
     Failure::new(ErrorCode::ProviderUnhealthy, message)
 }
 
