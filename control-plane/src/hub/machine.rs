@@ -312,7 +312,7 @@ impl HubTask {
         match output {
             Output::Send { socket, message } => self.send(socket, &message),
             Output::Close { socket, for_good, reason } => {
-                tracing::info!(socket, reason, "socket closed by the hub");
+                tracing::info!(socket = socket.0, reason, "socket closed by the hub");
                 match self.peers.remove(&socket) {
                     Some(peer) if for_good => self.dismiss(peer),
                     Some(peer) => self.drop_connection(peer),
@@ -351,9 +351,9 @@ impl HubTask {
                     metrics.resync();
                 }
             }
-            Err(NotSent::Gone) => tracing::debug!(socket, "a socket was gone already"),
+            Err(NotSent::Gone) => tracing::debug!(socket = socket.0, "a socket was gone already"),
             Err(NotSent::Slow(error)) => {
-                tracing::warn!(socket, event = message.kind(), error, "a socket is too slow and is closed");
+                tracing::warn!(socket = socket.0, event = message.kind(), error, "a socket is too slow and is closed");
                 self.drop_peer(socket);
             }
         }

@@ -1,5 +1,6 @@
 //! Answers to calls: which component may send one, and how all others are refused.
 
+use gleitzeit_mesh::hub::SocketId;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
@@ -8,7 +9,7 @@ use crate::leases::Sent;
 
 /// Checks that the engine has received exactly this answer.
 #[track_caller]
-fn check_continues(bench: &mut Bench, engine: u64, provider: u64, at: &Value) {
+fn check_continues(bench: &mut Bench, engine: SocketId, provider: SocketId, at: &Value) {
     assert!(bench.take_sent(engine, "method_result").is_empty(), "the engine hears nothing of what was refused");
     assert!(bench.take_sent(provider, "cancel_method").is_empty(), "the call goes on");
     answer(bench, provider, at);

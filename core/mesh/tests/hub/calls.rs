@@ -1,6 +1,6 @@
 //! Method calls between engines and providers.
 
-use gleitzeit_mesh::hub::Input;
+use gleitzeit_mesh::hub::{Input, SocketId};
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
@@ -18,11 +18,11 @@ pub(crate) fn call_id(at: &Value) -> String {
     format!("{}/{}/{}/e", text("run_id"), at["attempt"], text("task_id"))
 }
 
-pub(crate) fn call(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str]) {
+pub(crate) fn call(bench: &mut Bench, engine: SocketId, at: &Value, providers: &[&str]) {
     call_with(bench, engine, at, providers, 2);
 }
 
-pub(crate) fn call_with(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str], priority: i32) {
+pub(crate) fn call_with(bench: &mut Bench, engine: SocketId, at: &Value, providers: &[&str], priority: i32) {
     let meta = json!({
         "run_id": at["run_id"], "task_id": at["task_id"], "attempt": at["attempt"], "correlation_id": "",
         "traceparent": "", "timeout_ms": 9_000,
@@ -34,11 +34,11 @@ pub(crate) fn call_with(bench: &mut Bench, engine: u64, at: &Value, providers: &
     bench.send(engine, "execute_method", &call);
 }
 
-pub(crate) fn provider(bench: &mut Bench, id: &str, max_concurrency: u32) -> u64 {
+pub(crate) fn provider(bench: &mut Bench, id: &str, max_concurrency: u32) -> SocketId {
     bench.join("provider", id, json!({"methods": ["m/x"], "max_concurrency": max_concurrency}))
 }
 
-pub(crate) fn answer(bench: &mut Bench, provider: u64, at: &Value) {
+pub(crate) fn answer(bench: &mut Bench, provider: SocketId, at: &Value) {
     bench.send(provider, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(at), "result": 1}));
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn ids(calls: &[Value]) -> Vec<String> {
 
 /// Checks that exactly one refusal, of this name, was sent since the last look.
 #[track_caller]
-pub(crate) fn refused(bench: &mut Bench, socket: u64, name: &str) {
+pub(crate) fn refused(bench: &mut Bench, socket: SocketId, name: &str) {
     let errors = bench.take_sent(socket, "mesh_error");
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert_eq!((&errors[0]["name"], &errors[0]["in_reply_to"]), (&json!(name), &json!("method_result")), "{errors:?}");
@@ -90,7 +90,7 @@ fn the_calls_of_a_lost_provider_are_answered_as_lost() {
 }
 
 /// The calls that the engine was sent this event for since the last look.
-pub(crate) fn call_ids(bench: &mut Bench, engine: u64, kind: &str) -> Vec<String> {
+pub(crate) fn call_ids(bench: &mut Bench, engine: SocketId, kind: &str) -> Vec<String> {
     let ids = bench.take_sent(engine, kind).into_iter().flat_map(|it| it["ids"].as_array().expect("a list").clone());
     ids.map(|id| id.as_str().expect("text").to_owned()).collect()
 }
@@ -230,7 +230,7 @@ fn a_reconnecting_provider_keeps_only_the_calls_that_it_lists() {
     assert_eq!(bench.take_sent(engine, "method_result")[0]["result"], 1);
 }
 
-pub(crate) fn health(bench: &mut Bench, provider: u64, id: &str, state: &str) {
+pub(crate) fn health(bench: &mut Bench, provider: SocketId, id: &str, state: &str) {
     let rest = json!({"methods": ["m/x"], "max_concurrency": 1, "health": {"state": state}});
     bench.register(provider, "provider", id, rest);
 }

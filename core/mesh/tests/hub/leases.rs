@@ -1,6 +1,7 @@
 //! Leases: attempts on their engines.
 
 use gleitzeit_fixtures::{run_id, submitted, task, workflow};
+use gleitzeit_mesh::hub::SocketId;
 use gleitzeit_run::command::CancelWorkflow;
 use gleitzeit_run::event::{CancelCause, StopReason};
 use gleitzeit_run::{ComponentId, Event, Request, Secret};
@@ -15,7 +16,7 @@ pub(crate) const SECRET: &str = "what only e knows";
 /// A hub with one component of each role but no provider, and attempts that were sent to the engine `e`.
 pub(crate) struct Sent {
     pub(crate) bench: Bench,
-    pub(crate) engine: u64,
+    pub(crate) engine: SocketId,
     /// The attempts by name.
     pub(crate) at: Vec<Value>,
 }
@@ -59,7 +60,7 @@ pub(crate) fn sent_to(mut bench: Bench, engine_id: &str, providers: &[Option<&st
 }
 
 /// Proposes a command; returns the verdict.
-pub(crate) fn propose(bench: &mut Bench, socket: u64, fence: Option<Value>, command: &str, data: &Value) -> Value {
+pub(crate) fn propose(bench: &mut Bench, socket: SocketId, fence: Option<Value>, command: &str, data: &Value) -> Value {
     // Owners acknowledge what they were sent.
     let position = bench.head();
     let proposal = json!({"proposal_id": "1", "fence": fence, "command": {"type": command, "data": data}});

@@ -1,6 +1,7 @@
 //! A journal that is behind what components have seen: a backup was restored, or the store was removed, while they
 //! stayed up.
 
+use gleitzeit_mesh::hub::SocketId;
 use gleitzeit_run::{Event, Position};
 use serde_json::{Value, json};
 
@@ -41,15 +42,15 @@ fn call(sent: &mut Sent) {
     sent.bench.send(sent.engine, "execute_method", &call);
 }
 
-fn join_provider(bench: &mut Bench, calls: Value) -> u64 {
+fn join_provider(bench: &mut Bench, calls: Value) -> SocketId {
     bench.join("provider", "p", json!({"methods": ["m/x"], "max_concurrency": 4, "calls": calls}))
 }
 
-fn registered(bench: &mut Bench, socket: u64) -> Value {
+fn registered(bench: &mut Bench, socket: SocketId) -> Value {
     bench.take_sent(socket, "component_registered").pop().expect("it is registered")
 }
 
-fn codes(bench: &mut Bench, socket: u64) -> Vec<Value> {
+fn codes(bench: &mut Bench, socket: SocketId) -> Vec<Value> {
     bench.take_sent(socket, "mesh_error").into_iter().map(|it| it["name"].clone()).collect()
 }
 
