@@ -11,7 +11,7 @@ use super::known::{KnownProviders, Others, Serving};
 use crate::error::ErrorCode;
 use crate::id::ProviderName;
 use crate::suggest::{closest, list};
-use crate::yaml::{At, Fields, Kind, Node, shorten};
+use crate::yaml::{At, Fields, Node, shorten};
 
 /// The largest length of a provider's name, as for a component id.
 const MAX_NAME_BYTES: usize = 200;
