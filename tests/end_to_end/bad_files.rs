@@ -81,7 +81,7 @@ fn cases() -> Vec<Case> {
             ],
         ),
         text(
-            "a circle",
+            "a cycle",
             "name: W\ntasks:\n  - {id: a, method: util/echo, dependencies: [c]}\n  - {id: b, method: util/echo, parameters: {x: \
              \"${a}\"}}\n  - {id: c, method: util/echo, dependencies: [b]}\n",
             &[(4, 48, "tasks[1].parameters", "WORKFLOW_CIRCULAR_DEPENDENCY", "a -> c -> b -> a", "remove one")],
@@ -91,7 +91,7 @@ fn cases() -> Vec<Case> {
             "name: W\ntimeout: soon\ntasks:\n  - {id: 5, method: util/echo, priority: hi}\n  - {id: b, method: util/sleep, \
              parameters: {seconds: long}, retry: {max_attempts: many}}\n",
             &[
-                (2, 10, "timeout", INVALID, "`soon` is no duration", "500ms"),
+                (2, 10, "timeout", INVALID, "`soon` is not a duration", "500ms"),
                 (4, 10, "tasks[0].id", INVALID, "must be text", "quotes"),
                 (4, 42, "tasks[0].priority", INVALID, "cannot be `hi`", "urgent"),
                 (5, 55, "tasks[1].parameters.seconds", "TASK_VALIDATION_FAILED", "expected number", "protocols"),
@@ -127,10 +127,10 @@ fn cases() -> Vec<Case> {
     cases.push(Case(
         "a bomb",
         bomb().into_bytes(),
-        vec![(6, 38, "a4[7]", INVALID, "stand for 101218 values", "repeats all that it names")],
+        vec![(6, 38, "a4[7]", INVALID, "stand for 101218 values", "repeats its whole value")],
     ));
     let large = format!("name: W\ndescription: {}\ntasks: [{{id: a, method: util/echo}}]\n", "x".repeat(10 << 20));
-    let many = (1, 1, "", TOO_LARGE, "more than the limit of 8388608 bytes", "into `files`");
+    let many = (1, 1, "", TOO_LARGE, "more than the limit of 8388608 bytes", "in `files`");
     cases.push(Case("ten megabytes", large.into_bytes(), vec![many]));
     cases
 }

@@ -54,7 +54,7 @@ fn whoever_is_missing_is_named_and_what_to_start() {
     let said = cluster.ask(&["explain", &run]);
     assert_eq!((&said["tasks"][0]["id"], said["tasks"].as_array().map(Vec::len)), (&json!("a"), Some(1)), "{said:#}");
     assert_eq!((&said["dependent_tasks"], &said["more_tasks"], &said["error"]), (&json!(1), &json!(0), &Value::Null));
-    assert_eq!(said["waiting"]["reason"], "it goes on with `a`");
+    assert_eq!(said["waiting"]["reason"], "it continues with `a`");
     // The explanation of a dependent task names the task that blocks it.
     let said = cluster.ask(&["explain", &run, "b"]);
     assert_eq!(said["tasks"][0]["waiting"]["reason"], "its dependencies `a` are not done");
@@ -77,7 +77,7 @@ fn work_is_told_where_it_is_until_when_and_who_is_in_the_way() {
     cluster.start_agent("hands", "provider");
     let sleep = |id: &str, priority: u32| json!({"id": id, "method": "util/sleep", "timeout": 300, "priority": priority, "parameters": {"seconds": 200}});
     let run = workflow(&cluster, &json!([sleep("first", 9), sleep("second", 1)]));
-    let waiting = until_explained(&cluster, &run, "first", &["attempt 1 is open on engine", "at work at provider"]);
+    let waiting = until_explained(&cluster, &run, "first", &["attempt 1 is open on engine", "running on provider"]);
     assert!(waiting["until"].is_string() && waiting["since"].is_string(), "{waiting}");
     let reason = format!("all 1 slots of the engines for queue `default` are in use, by `first` of run {run}");
     let waiting = until_explained(&cluster, &run, "second", &[&reason]);
@@ -90,7 +90,7 @@ fn work_is_told_where_it_is_until_when_and_who_is_in_the_way() {
     cluster.ask(&["cancel", &run, "--reason", "enough"]);
     let said = cluster.ask(&["explain", &run]);
     if said["status"] == "running" {
-        assert!(text(&said["waiting"]["reason"]).starts_with("it is to end (enough)"), "{said:#}");
+        assert!(text(&said["waiting"]["reason"]).starts_with("it is ending (enough)"), "{said:#}");
     }
     cluster.until_ended(&run);
     let said = cluster.ask(&["explain", &run]);
@@ -109,9 +109,8 @@ fn a_call_that_waits_for_a_busy_provider_says_so_and_has_not_begun() {
     cluster.start_all(&["--slots", "8", "--provider", &provider]);
     let sleep = |id: &str, priority: u32| json!({"id": id, "method": "util/sleep", "timeout": 300, "priority": priority, "parameters": {"seconds": 200}});
     let run = workflow(&cluster, &json!([sleep("first", 9), sleep("second", 5), sleep("third", 1)]));
-    let busy =
-        "all providers of `util/sleep` (util) are at work, with 1 call of at most 1 at a time; 1 call ready for them";
-    let parts = ["attempt 1 on engine", "is the next to be worked on", busy];
+    let busy = "all providers of `util/sleep` (util) are busy with 1 call of at most 1; 1 call ready for them";
+    let parts = ["attempt 1 on engine", "is next", busy];
     let waiting = until_explained(&cluster, &run, "second", &parts);
     assert!(waiting["until"].is_null(), "its time does not run: {waiting}");
     let waiting = until_explained(&cluster, &run, "third", &[busy]);

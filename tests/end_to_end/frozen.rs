@@ -47,7 +47,7 @@ fn an_engine_that_wakes_up_is_fenced_and_says_so() {
     assert_eq!(text(&journal.only("task_attempt_stopped").payload["reason"]), "engine_lost");
 
     old.signal(Signal::CONT);
-    says(&old, "a report counts no more: the attempt was ended without this engine");
+    says(&old, "a report is ignored: the attempt was ended without this engine");
     cluster.until_connected("engine", 2);
     // Nothing that it sent was recorded, and it works again.
     assert_eq!(Journal::watch(&cluster.sandbox, &cluster.url, &run).0.len(), journal.0.len());
@@ -70,7 +70,7 @@ fn an_owner_that_wakes_up_has_been_replaced_and_says_so() {
         ]);
         completes(&cluster, &submit(&cluster, &chain));
         old.signal(Signal::CONT);
-        says(&old, "another component owns what this one did");
+        says(&old, "another component owns the slices that this one owned");
         cluster.until_connected(role, 2);
         completes(&cluster, &submit(&cluster, &chain));
         // It takes over again.

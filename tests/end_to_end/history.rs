@@ -13,8 +13,8 @@ const ROLES: [(&str, &str); 4] =
     [("queue-1", "queue"), ("resolver-1", "resolver"), ("engine-1", "engine"), ("provider-1", "provider")];
 /// The messages of workers and of the control plane about it.
 const OF_WORKER: &str = "is not in the control plane's journal: a backup was restored, or the store was removed";
-const OF_HUB: &str = "what a component has seen is lost and it starts anew";
-const CUT_OFF: &str = "a consumer confirmed nothing";
+const OF_HUB: &str = "the history that a component has seen is lost, and it starts anew";
+const CUT_OFF: &str = "a consumer confirmed no entries";
 
 /// A control plane and each role in its own process.
 fn cluster() -> Cluster {

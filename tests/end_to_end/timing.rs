@@ -200,7 +200,7 @@ fn a_provider_with_room_that_comes_later_gets_what_waits_for_a_busy_one() {
     // One task is running, the next one waits for it at the hub, and the last one waits in the queue.
     cluster.until_run(&run, "one waits at the hub", |run| {
         let reason = |task: &str| run["tasks"][task]["waiting"]["reason"].as_str().unwrap_or_default().to_owned();
-        reason("first").contains("is the next to be worked on") && reason("second").contains("are at work, with 1 call")
+        reason("first").contains("is next") && reason("second").contains("are busy with 1 call")
     });
     cluster.start_agent("hands", "provider");
     cluster.until_run(&run, "both are done", |run| {

@@ -150,19 +150,22 @@ mod tests {
         let mut compiling = Compiling::default();
         let good = json!({"type": "object", "properties": {"text": {"pattern": "^.{1,500}$"}}});
         let first = event(&inbox, &mut all, register("mine", &good));
-        assert!(compiling.pass(1, first, &registry, &machine).is_none());
+        assert!(compiling.pass(SocketId(1), first, &registry, &machine).is_none());
         let second = event(&inbox, &mut all, Err(malformed()));
-        assert!(compiling.pass(1, second, &registry, &machine).is_none(), "it waits");
+        assert!(compiling.pass(SocketId(1), second, &registry, &machine).is_none(), "it waits");
         let other = event(&inbox, &mut all, Err(malformed()));
-        assert!(compiling.pass(2, other, &registry, &machine).is_some(), "another socket does not");
+        assert!(compiling.pass(SocketId(2), other, &registry, &machine).is_some(), "another socket does not");
 
         let Some(ToMachine::Compiled {
-            socket: 1, incoming: Incoming { event: Ok(_), .. }, outcome: Ok(compiled), ..
+            socket: SocketId(1),
+            incoming: Incoming { event: Ok(_), .. },
+            outcome: Ok(compiled),
+            ..
         }) = all.recv().await
         else {
             panic!("it was compiled")
         };
-        assert_eq!(compiling.finish(1).len(), 1);
+        assert_eq!(compiling.finish(SocketId(1)).len(), 1);
         let definition = compiled[0].definition().clone();
         compiling.keep(compiled);
         let compiled = compiling.take(&definition).expect("kept until it is recorded");
@@ -175,10 +178,10 @@ mod tests {
         // Known protocols are processed at once, and those that do not compile are refused with the reason.
         let registry = RwLock::new(registry);
         let again = event(&inbox, &mut all, register("mine", &good));
-        assert!(compiling.pass(3, again, &registry, &machine).is_some());
+        assert!(compiling.pass(SocketId(3), again, &registry, &machine).is_some());
         let bad = event(&inbox, &mut all, register("bad", &json!({"pattern": "\\p{L}{900}"})));
-        assert!(compiling.pass(4, bad, &registry, &machine).is_none());
-        let Some(ToMachine::Compiled { socket: 4, outcome: Err(failure), .. }) = all.recv().await else {
+        assert!(compiling.pass(SocketId(4), bad, &registry, &machine).is_none());
+        let Some(ToMachine::Compiled { socket: SocketId(4), outcome: Err(failure), .. }) = all.recv().await else {
             panic!("it was refused")
         };
         assert!(failure.message.contains("protocol `bad/v1`") && failure.message.contains("patterns"), "{failure}");

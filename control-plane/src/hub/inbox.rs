@@ -28,7 +28,7 @@ impl Entrance {
     /// The inbox of a socket that was just opened. Call [`Inbox::opened`] before any event is taken.
     pub(crate) fn inbox(&self) -> Inbox {
         Inbox {
-            id: self.ids.fetch_add(1, Ordering::Relaxed),
+            id: SocketId(self.ids.fetch_add(1, Ordering::Relaxed)),
             waiting: Arc::new(Waiting::new(self.waiting_bytes.clone())),
             machine: self.machine.clone(),
             metrics: self.metrics.clone(),
@@ -71,7 +71,7 @@ impl Inbox {
                 .send(ToMachine::Event { socket: self.id, incoming: Incoming { place, ack, event: event() } })
                 .ok();
         } else if self.waiting.flood() {
-            tracing::warn!(socket = self.id, "a socket sends faster than it is served and is closed");
+            tracing::warn!(socket = self.id.0, "a socket sends faster than it is served and is closed");
             self.machine.send(ToMachine::Flooded { socket: self.id }).ok();
         }
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, SocketId, Start};
+use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, SocketId, Start, Token};
 use gleitzeit_mesh::wire::{FromHub, Meta, MethodResult, ToHub};
 use gleitzeit_protocols::Registry;
 use gleitzeit_workflow::Instant;
@@ -312,7 +312,7 @@ impl HubTask {
         match output {
             Output::Send { socket, message } => self.send(socket, &message),
             Output::Close { socket, for_good, reason } => {
-                tracing::info!(socket, reason, "socket closed by the hub");
+                tracing::info!(socket = socket.0, reason, "socket closed by the hub");
                 match self.peers.remove(&socket) {
                     Some(peer) if for_good => self.dismiss(peer),
                     Some(peer) => self.drop_connection(peer),
@@ -351,9 +351,9 @@ impl HubTask {
                     metrics.resync();
                 }
             }
-            Err(NotSent::Gone) => tracing::debug!(socket, "a socket was gone already"),
+            Err(NotSent::Gone) => tracing::debug!(socket = socket.0, "a socket was gone already"),
             Err(NotSent::Slow(error)) => {
-                tracing::warn!(socket, event = message.kind(), error, "a socket is too slow and is closed");
+                tracing::warn!(socket = socket.0, event = message.kind(), error, "a socket is too slow and is closed");
                 self.drop_peer(socket);
             }
         }
@@ -410,7 +410,7 @@ impl HubTask {
         self.close_again_at = (!self.closing.is_empty()).then(|| Clock::now() + CLOSE_AGAIN);
     }
 
-    fn read(&self, token: u64, from: gleitzeit_run::Position, limit: usize) {
+    fn read(&self, token: Token, from: gleitzeit_run::Position, limit: usize) {
         let (journal, reply) = (self.journal.clone(), self.to_self.clone());
         // Ends on its own: the read is bounded, and its answer is dropped if the hub is gone.
         tokio::spawn(async move {

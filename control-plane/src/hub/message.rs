@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gleitzeit_mesh::hub::{ComponentView, Present, SocketId};
+use gleitzeit_mesh::hub::{ComponentView, Present, SocketId, Token};
 use gleitzeit_mesh::wire::{CallEnd, ToHub};
 use gleitzeit_protocols::Compiled;
 use gleitzeit_run::{AttemptRef, ProtocolUse};
@@ -26,7 +26,7 @@ pub(crate) enum ToMachine {
     /// A socket is gone.
     Gone { socket: SocketId, clean: bool, reason: Option<&'static str> },
     /// Entries that the machine had asked for.
-    Entries { token: u64, entries: Vec<Arc<gleitzeit_run::Entry>> },
+    Entries { token: Token, entries: Vec<Arc<gleitzeit_run::Entry>> },
     /// The API asks which components there are.
     Components(oneshot::Sender<Vec<ComponentView>>),
     /// Asks which components are present and where these attempts are.

@@ -90,7 +90,7 @@ impl Joined {
     }
 
     fn join(&self, inbox: Arc<Inbox>) {
-        self.id.store(inbox.id(), Ordering::Relaxed);
+        self.id.store(inbox.id().0, Ordering::Relaxed);
         self.state().inbox = Some(inbox);
     }
 
@@ -114,7 +114,7 @@ impl std::fmt::Debug for JoinedSocket {
 
 impl Handle for JoinedSocket {
     fn is_connected(&self) -> bool {
-        self.connection.data.id.load(Ordering::Relaxed) == self.id && !self.connection.is_closed()
+        self.connection.data.id.load(Ordering::Relaxed) == self.id.0 && !self.connection.is_closed()
     }
 
     fn emit(&self, packet: String) -> Result<(), NotTaken> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gleitzeit_mesh::hub::Input;
+use gleitzeit_mesh::hub::{Input, Token};
 use gleitzeit_run::command::{
     CancelWorkflow, Command, CompleteAttempt, DispatchTask, Fence, ReadyTask, RequeueTask, StopAttempt,
 };
@@ -187,11 +187,11 @@ async fn the_hub_hears_of_batches_and_answers_in_order() {
     let grant = |slice| Request::Grant { slice, component_id: "q".into() };
     let queue = Slice::Queue(QueueName::default_queue());
     let work = [
-        Work::Request { token: 1, request: grant(queue.clone()) },
-        Work::Request { token: 2, request: grant(queue.clone()) },
-        Work::QuerySlice { token: 3, slice: queue.clone() },
-        Work::QueryEngine { token: 4, engine: "e".into() },
-        Work::Request { token: 5, request: grant(queue) },
+        Work::Request { token: Token(1), request: grant(queue.clone()) },
+        Work::Request { token: Token(2), request: grant(queue.clone()) },
+        Work::QuerySlice { token: Token(3), slice: queue.clone() },
+        Work::QueryEngine { token: Token(4), engine: "e".into() },
+        Work::Request { token: Token(5), request: grant(queue) },
     ];
     for work in work {
         desk.port.work.send(work).await.expect("taken");
@@ -204,14 +204,17 @@ async fn the_hub_hears_of_batches_and_answers_in_order() {
                 answers.extend(batch.answers.iter().cloned());
                 heard.push("batch".to_owned());
             }
-            Input::SliceState { token, state } => heard.push(format!("slice {token} at {}", state.position)),
-            Input::EngineState { token, effects } => heard.push(format!("engine {token}: {}", effects.len())),
+            Input::SliceState { token, state } => heard.push(format!("slice {} at {}", token.0, state.position)),
+            Input::EngineState { token, effects } => heard.push(format!("engine {}: {}", token.0, effects.len())),
             other => panic!("{other:?}"),
         }
     }
     assert_eq!(positions, [1]);
     let duplicate = Verdict::Duplicate { run_id: None };
-    assert_eq!(answers, [(1, Verdict::Ok { position: Position(1) }), (2, duplicate.clone()), (5, duplicate)]);
+    assert_eq!(
+        answers,
+        [(Token(1), Verdict::Ok { position: Position(1) }), (Token(2), duplicate.clone()), (Token(5), duplicate)]
+    );
     heard.dedup();
     assert_eq!(heard, ["batch", "slice 3 at 1", "engine 4: 0", "batch"]);
     assert_eq!(desk.journal.position(), Position(1), "a batch of refusals writes nothing");

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_full_before_the_next_begins_and_a_large_item_stands_alone() {
+    fn frames_are_filled_in_order_and_a_large_item_has_its_own() {
         let item = FRAME_BYTES / 4 - ITEM_BYTES;
         let sizes: Vec<usize> = frames([item; 9], |size| *size).iter().map(Vec::len).collect();
         assert_eq!(sizes, [4, 4, 1]);

@@ -81,7 +81,7 @@ pub struct Hub {
     out: Vec<Output>,
     /// The error with which the current input was refused, if it was.
     refused: Option<MeshError>,
-    next_token: Token,
+    last_token: Token,
     pending: BTreeMap<Token, Pending>,
     sessions: BTreeMap<SocketId, Session>,
     components: BTreeMap<ComponentId, Component>,
@@ -113,7 +113,7 @@ impl Hub {
             is_stopping: false,
             out: Vec::new(),
             refused: None,
-            next_token: 0,
+            last_token: Token(0),
             pending: BTreeMap::new(),
             sessions: BTreeMap::new(),
             components: BTreeMap::new(),
@@ -273,11 +273,11 @@ impl Hub {
                     self.call(socket, &engine, call, in_reply_to.clone());
                 }
             }
-            (ToHub::MethodWaiting(told), Some(provider), Some(Role::Provider)) => {
-                self.provider_turned(&provider, told.ids, true);
+            (ToHub::MethodWaiting(waiting), Some(provider), Some(Role::Provider)) => {
+                self.provider_turned(&provider, waiting.ids, true);
             }
-            (ToHub::MethodStarted(told), Some(provider), Some(Role::Provider)) => {
-                self.provider_turned(&provider, told.ids, false);
+            (ToHub::MethodStarted(started), Some(provider), Some(Role::Provider)) => {
+                self.provider_turned(&provider, started.ids, false);
             }
             (ToHub::CancelMethod(cancel), Some(engine), Some(Role::Engine)) => self.cancel_call(&engine, &cancel.id),
             (ToHub::MethodProgress(progress), Some(provider), Some(Role::Provider)) => {
@@ -416,9 +416,9 @@ impl Hub {
     }
 
     fn token(&mut self, pending: Pending) -> Token {
-        self.next_token += 1;
-        self.pending.insert(self.next_token, pending);
-        self.next_token
+        self.last_token = Token(self.last_token.0 + 1);
+        self.pending.insert(self.last_token, pending);
+        self.last_token
     }
 
     fn send(&mut self, socket: SocketId, message: FromHub) {
@@ -437,7 +437,7 @@ impl Hub {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         session.refusals += 1;
         if session.refusals > MAX_REFUSALS {
-            self.close(socket, "it goes on sending what is refused");
+            self.close(socket, "it keeps sending events that are refused");
         }
     }
 

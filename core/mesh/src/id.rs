@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_id_names_engine_run_task_and_attempt_whatever_they_look_like() {
+    fn a_call_id_round_trips_for_any_engine_run_task_and_attempt() {
         let run_id = RunId(uuid::Uuid::from_u128(7));
         for (engine, task_id) in [("e1", "a"), ("host/é-1/x", "my-task_2-3"), ("00000000-0000", "_")] {
             let at = AttemptRef { run_id, task_id: task_id.into(), attempt: 12 };

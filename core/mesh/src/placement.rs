@@ -58,10 +58,14 @@ impl Hold {
     pub fn remedy(&self) -> String {
         match self {
             Self::NoProvider(Route { provider: Some(name), .. }) => {
-                format!("start `{name}`, or correct the task's `provider`; `gleitzeit providers` shows who is there")
+                format!(
+                    "start `{name}`, or correct the task's `provider`; `gleitzeit providers` lists those that are connected"
+                )
             }
-            Self::NoProvider(_) => "start one that does; `gleitzeit providers` shows who is there".to_owned(),
-            Self::ProvidersStarting(_) => "wait; `gleitzeit providers` shows how they are".to_owned(),
+            Self::NoProvider(_) => {
+                "start one that does; `gleitzeit providers` lists those that are connected".to_owned()
+            }
+            Self::ProvidersStarting(_) => "wait; `gleitzeit providers` shows their state".to_owned(),
             Self::ProvidersBusy(_) => "wait, raise `max_concurrency` of the provider, or start another one".to_owned(),
             Self::NoEngine(queue) => format!("start one with `gleitzeit agent --role engine --queues {queue}`"),
             Self::NoSlot(_) => "wait, or start an engine with more `--slots`".to_owned(),
@@ -180,7 +184,7 @@ mod tests {
     const HEALTHY: HealthState = HealthState::Healthy;
 
     #[test]
-    fn a_method_is_held_back_until_somebody_can_serve_it() {
+    fn a_method_is_held_until_a_provider_can_serve_it() {
         let method = Route::any("a/b".into());
         let held = |providers: &[(u32, HealthState)], calling| {
             gate(&method, providers.iter().copied(), calling).err().map(|hold| hold.to_string())
@@ -205,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_engine_with_the_most_room_takes_it() {
+    fn the_engine_with_the_most_free_slots_is_chosen() {
         let (queue, other) = (QueueName::from("q"), [QueueName::from("other")]);
         let ids = ["a", "b", "c"].map(ComponentId::from);
         let slots = |at: usize, capacity, used| Slots { engine: &ids[at], queues: None, capacity, used };
@@ -221,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_waits_leaves_half_of_the_slots_to_what_can_be_worked_on() {
+    fn waiting_work_leaves_half_of_the_slots_to_runnable_work() {
         let (queue, method, id) = (QueueName::from("q"), Route::any("a/b".into()), ComponentId::from("a"));
         let next = |capacity, used| {
             roomiest(&queue, &method, Turn::Next, [Slots { engine: &id, queues: None, capacity, used }]).is_ok()
@@ -235,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_of_priority_is_worth_a_minute_of_waiting() {
+    fn one_priority_level_equals_one_minute_of_waiting() {
         let (low, high) = (Priority(1), Priority(2));
         assert!(rank(1_000, high) < rank(1_000, low) && rank(59_999, high) < rank(0, low));
         assert!(rank(60_001, high) > rank(0, low), "nobody waits for ever");

@@ -4,7 +4,7 @@ use gleitzeit_workflow::id::TaskId;
 use gleitzeit_workflow::time::Timestamp;
 use thiserror::Error;
 
-use crate::event::{Entry, Event};
+use crate::event::{Entry, Event, TaskAttemptFailed, TaskAttemptStopped, TaskCompleted, TaskDispatched, TaskReady};
 use crate::id::{Attempt, Position, Seq};
 use crate::state::{RunStatus, State};
 use crate::task::{TaskState, TaskStatus};
@@ -35,7 +35,7 @@ pub enum ApplyError {
         task: TaskId,
     },
     /// An entry contradicts the state.
-    #[error("entry {position} (`{kind}`) contradicts what stands before it: {why}")]
+    #[error("entry {position} (`{kind}`) contradicts the entries before it: {why}")]
     Contradiction {
         /// The entry's position in the journal.
         position: Position,
@@ -70,51 +70,16 @@ impl State {
             Event::WorkflowCancelRequested(event) => {
                 self.cancel.get_or_insert_with(|| event.clone());
             }
-            Event::TaskReady(event) => {
-                let task = self.task_mut(entry, &event.task_id)?;
-                task.status = TaskStatus::Ready;
-                task.queue = Some(event.queue.clone());
-                task.priority = event.priority;
-                task.parameters = Some(event.parameters.clone());
-                task.ready_at = Some(now);
-                task.ready_position = entry.position;
-            }
-            Event::TaskDispatched(event) => {
-                let task = self.task_mut(entry, &event.task_id)?;
-                task.status = TaskStatus::Dispatched;
-                task.attempt = event.attempt;
-                task.engine = Some(event.engine.clone());
-                task.dispatched_at = Some(now);
-                task.dispatch_position = entry.position;
-                task.started_at = None;
-                task.not_before = None;
-                task.stopped = None;
-                self.open += 1;
-            }
+            Event::TaskReady(event) => self.make_ready(entry, event)?,
+            Event::TaskDispatched(event) => self.open_attempt(entry, event)?,
             Event::TaskStarted(event) => {
                 let task = self.open_mut(entry, &event.task_id, event.attempt)?;
                 task.status = TaskStatus::Running;
                 task.started_at = Some(now.minus_ms(event.ran_ms));
             }
             Event::TaskCompleted(event) => self.complete(entry, event)?,
-            Event::TaskAttemptFailed(event) => {
-                let task = self.open_mut(entry, &event.task_id, event.attempt)?;
-                task.started_at = Some(now.minus_ms(event.ran_ms));
-                task.status = TaskStatus::Backoff;
-                task.failures += 1;
-                task.error = Some(event.error.clone());
-                task.retryable = event.retryable;
-                task.retry_after_ms = event.retry_after_ms;
-                self.open -= 1;
-            }
-            Event::TaskAttemptStopped(event) => {
-                let task = self.open_mut(entry, &event.task_id, event.attempt)?;
-                task.status = TaskStatus::Backoff;
-                task.losses += 1;
-                task.stopped = Some(event.reason);
-                task.stops.push((event.attempt, event.engine.clone(), event.reason));
-                self.open -= 1;
-            }
+            Event::TaskAttemptFailed(event) => self.fail_attempt(entry, event)?,
+            Event::TaskAttemptStopped(event) => self.stop_attempt(entry, event)?,
             Event::TaskRequeued(event) => {
                 let task = self.task_mut(entry, &event.task_id)?;
                 task.status = TaskStatus::Ready;
@@ -159,7 +124,54 @@ impl State {
         Ok(())
     }
 
-    fn complete(&mut self, entry: &Entry, event: &crate::event::TaskCompleted) -> Result<(), ApplyError> {
+    fn make_ready(&mut self, entry: &Entry, event: &TaskReady) -> Result<(), ApplyError> {
+        let task = self.task_mut(entry, &event.task_id)?;
+        task.status = TaskStatus::Ready;
+        task.queue = Some(event.queue.clone());
+        task.priority = event.priority;
+        task.parameters = Some(event.parameters.clone());
+        task.ready_at = Some(entry.recorded_at);
+        task.ready_position = entry.position;
+        Ok(())
+    }
+
+    fn open_attempt(&mut self, entry: &Entry, event: &TaskDispatched) -> Result<(), ApplyError> {
+        let task = self.task_mut(entry, &event.task_id)?;
+        task.status = TaskStatus::Dispatched;
+        task.attempt = event.attempt;
+        task.engine = Some(event.engine.clone());
+        task.dispatched_at = Some(entry.recorded_at);
+        task.dispatch_position = entry.position;
+        task.started_at = None;
+        task.not_before = None;
+        task.stopped = None;
+        self.open += 1;
+        Ok(())
+    }
+
+    fn fail_attempt(&mut self, entry: &Entry, event: &TaskAttemptFailed) -> Result<(), ApplyError> {
+        let task = self.open_mut(entry, &event.task_id, event.attempt)?;
+        task.started_at = Some(entry.recorded_at.minus_ms(event.ran_ms));
+        task.status = TaskStatus::Backoff;
+        task.failures += 1;
+        task.error = Some(event.error.clone());
+        task.retryable = event.retryable;
+        task.retry_after_ms = event.retry_after_ms;
+        self.open -= 1;
+        Ok(())
+    }
+
+    fn stop_attempt(&mut self, entry: &Entry, event: &TaskAttemptStopped) -> Result<(), ApplyError> {
+        let task = self.open_mut(entry, &event.task_id, event.attempt)?;
+        task.status = TaskStatus::Backoff;
+        task.losses += 1;
+        task.stopped = Some(event.reason);
+        task.stops.push((event.attempt, event.engine.clone(), event.reason));
+        self.open -= 1;
+        Ok(())
+    }
+
+    fn complete(&mut self, entry: &Entry, event: &TaskCompleted) -> Result<(), ApplyError> {
         if event.carried {
             self.task_mut(entry, &event.task_id)?;
         } else {

@@ -458,7 +458,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prepared_submission_is_written_as_it_would_be_and_a_copy_is_written_anew() {
+    fn a_prepared_submission_is_written_unchanged_and_a_copy_is_serialized_again() {
         let text = r#"{"workflow":{"name":"w","tasks":[]},"inputs":{"x":5},"correlation_id":"c"}"#;
         let submitted: WorkflowSubmitted = serde_json::from_str(text).expect("a submission");
         submitted.prepare();

@@ -148,13 +148,13 @@ impl State {
         let tasks = format!("{}{rest}", named.join(", "));
         Some(match &self.cancel {
             Some(cancel) => Waiting {
-                reason: format!("it is to end ({}); attempts of {tasks} are being stopped", cancel.reason),
+                reason: format!("it is ending ({}); attempts of {tasks} are being stopped", cancel.reason),
                 since: None,
                 until: None,
                 remedy: None,
             },
             None => Waiting {
-                reason: format!("it goes on with {tasks}"),
+                reason: format!("it continues with {tasks}"),
                 since: Some(self.submitted_at),
                 until: self.due(),
                 remedy: None,

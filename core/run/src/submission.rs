@@ -150,12 +150,7 @@ fn bind_env(
             env.insert(name, value);
         } else {
             let message = format!("environment variable `{name}` is not set where the control plane runs");
-            problems.push(problem(
-                file,
-                field,
-                message,
-                Some("set it there and start the control plane anew".to_owned()),
-            ));
+            problems.push(problem(file, field, message, Some("set it there and restart the control plane".to_owned())));
         }
     }
     env

@@ -75,7 +75,7 @@ mod tests {
     use crate::TaskStatus;
 
     #[test]
-    fn a_copy_shares_all_that_does_not_change() {
+    fn a_copy_shares_unchanged_parts() {
         let mut tasks: Tasks = (0..1_000).map(|_| TaskState::waiting(0, Priority(2))).collect();
         let copy = tasks.clone();
         assert_eq!((tasks.len(), tasks.iter().count(), tasks.get(1_000)), (1_000, 1_000, None));

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_counts_only_in_a_term_of_this_journal_that_came_as_far() {
+    fn a_position_is_valid_only_in_a_term_that_reached_it() {
         let history = History::new(vec![term(1, "a", 0), term(2, "b", 10), term(4, "d", 30)]);
         let has =
             |id: &str, position| history.has(&Seen { term: id.into(), position: Position(position) }, Position(50));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_belongs_to_the_term_that_lasted() {
+    fn an_entry_belongs_to_the_surviving_term() {
         let history = History::new(vec![term(3, "c", 10), term(4, "d", 30)]);
         let of = |position| history.of(Position(position)).map(|term| term.number);
         assert_eq!((of(10), of(11), of(30), of(31)), (None, Some(3), Some(3), Some(4)));

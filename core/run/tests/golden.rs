@@ -48,7 +48,7 @@ fn every_kind_of_event_has_a_file() {
 }
 
 #[test]
-fn an_event_without_its_optional_fields_is_read_and_unknown_fields_are_passed_over() {
+fn optional_fields_may_be_missing_and_unknown_fields_are_ignored() {
     for (kind, body) in [
         ("task_started", r#"{"task_id":"a","attempt":1}"#),
         ("task_completed", r#"{"task_id":"a","attempt":1,"result":null,"later":{"x":[1]}}"#),

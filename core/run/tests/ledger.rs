@@ -41,7 +41,7 @@ fn a_chain_completes_with_its_outputs() {
 }
 
 #[test]
-fn an_output_that_names_nothing_fails_the_run_and_names_the_output() {
+fn an_output_without_a_value_fails_the_run_and_is_named() {
     let mut desk = Desk::new(4);
     desk.submit(workflow(vec![task("a", &[])], &[("x", "${a.missing}")]));
     desk.through("a", json!({"n": 1}));
@@ -51,7 +51,7 @@ fn an_output_that_names_nothing_fails_the_run_and_names_the_output() {
 }
 
 #[test]
-fn an_output_that_cannot_be_carried_fails_the_run_and_names_the_place() {
+fn an_output_that_is_not_json_fails_the_run_with_its_place() {
     let mut deep = json!([]);
     for _ in 1..gleitzeit_workflow::json::MAX_DEPTH {
         deep = json!([deep]);
@@ -121,7 +121,7 @@ fn a_stale_request_is_fenced_and_changes_nothing() {
 }
 
 #[test]
-fn an_engine_that_heard_of_a_cancellation_in_a_lost_history_has_given_the_attempt_up() {
+fn a_stop_for_a_cancellation_in_a_lost_history_counts_as_an_engine_loss() {
     let mut desk = Desk::new(4);
     desk.submit(workflow(vec![task("a", &[])], &[]));
     desk.ok(desk.ready("a"));
@@ -189,7 +189,7 @@ fn cancel_ends_idle_tasks_at_once_and_open_ones_with_their_report() {
 }
 
 #[test]
-fn a_run_whose_time_is_up_fails_with_a_timeout() {
+fn a_run_past_its_timeout_fails() {
     let mut desk = Desk::new(4);
     let mut definition = workflow(vec![task("a", &[])], &[]);
     definition.timeout_ms = Some(50);
@@ -201,7 +201,7 @@ fn a_run_whose_time_is_up_fails_with_a_timeout() {
 }
 
 #[test]
-fn a_retried_run_carries_completed_results_and_stands_by_its_own_entries() {
+fn a_retried_run_keeps_completed_results_in_its_own_entries() {
     let mut desk = Desk::new(4);
     desk.submit(workflow(vec![task("a", &[]), task("b", &["a"])], &[("b", "${b}")]));
     desk.through("a", json!(1));
@@ -252,7 +252,7 @@ fn the_same_request_id_gives_the_same_run_and_another_body_is_an_error() {
 }
 
 #[test]
-fn what_an_engine_is_owed_can_be_derived_again() {
+fn effects_for_an_engine_can_be_derived_again() {
     let mut desk = Desk::new(4);
     desk.submit(workflow(vec![task("a", &[]), task("b", &[])], &[]));
     desk.ok(desk.ready("a"));
@@ -304,7 +304,7 @@ fn protocols_are_bounded_in_number_and_bytes_and_those_that_are_known_stay() {
 }
 
 #[test]
-fn what_ships_with_the_program_takes_the_place_of_what_another_release_shipped() {
+fn a_built_in_protocol_replaces_that_of_another_release() {
     let protocol = |schema: &str| ProtocolRegistered {
         name: "m".to_owned(),
         version: "v1".to_owned(),

@@ -146,12 +146,12 @@ fn is_migrated_once(text: &str) -> Result<bool, TestCaseError> {
 
 proptest! {
     #[test]
-    fn what_the_original_could_read_is_migrated(text in original()) {
+    fn files_of_the_original_are_migrated(text in original()) {
         prop_assert!(is_migrated_once(&text)?, "{text}");
     }
 
     #[test]
-    fn a_migration_ends_well_or_says_why_and_a_second_one_changes_nothing(pieces in vec(0..PIECES.len(), 0..40)) {
+    fn a_migration_succeeds_or_explains_itself_and_is_idempotent(pieces in vec(0..PIECES.len(), 0..40)) {
         let text: String = pieces.into_iter().map(|at| PIECES[at]).collect();
         is_migrated_once(&text)?;
     }
@@ -225,7 +225,7 @@ fn request(desk: &Desk, ask: Ask, id: &str, attempt: u32) -> Option<Request> {
 proptest! {
     // Each bit of `edges` says whether a later task depends on an earlier one.
     #[test]
-    fn whatever_is_asked_in_whatever_order_the_journal_stays_sound(edges in vec(any::<bool>(), 10), asks in asks()) {
+    fn any_order_of_requests_keeps_the_journal_valid(edges in vec(any::<bool>(), 10), asks in asks()) {
         let mut edges = edges.into_iter();
         let tasks = IDS.iter().enumerate().map(|(at, id)| {
             let dependencies: Vec<&str> = IDS[..at].iter().copied().filter(|_| edges.next() == Some(true)).collect();
@@ -265,7 +265,7 @@ proptest! {
 
     /// Whatever the text contains and wherever it ends, it is JSON or has a problem that can be shown.
     #[test]
-    fn any_text_is_json_or_its_problem_is_told(
+    fn any_text_is_json_or_has_a_problem(
         parts in vec(prop::sample::select(vec![
             "{", "}", "[", "]", ",", ":", "\"", "\\u", "\\ud83d", "\\", "é", "漢", "🎉", "a", "1", "-", "1e400", "NaN", "\n", " ", "\u{1}", "null",
         ]), 0..24)

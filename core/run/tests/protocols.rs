@@ -42,7 +42,7 @@ fn replayed<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Ledger {
 }
 
 #[test]
-fn a_protocol_goes_once_nobody_serves_needs_or_has_lately_used_it() {
+fn a_protocol_is_pruned_when_it_is_not_served_needed_or_recently_used() {
     let mut desk = Desk::new(1);
     for name in ["idle", "served", "left", "kept", "util"] {
         register(&mut desk, name, "v1");
@@ -74,7 +74,7 @@ fn a_protocol_goes_once_nobody_serves_needs_or_has_lately_used_it() {
 }
 
 #[test]
-fn nothing_goes_while_a_run_is_set_aside_of_which_it_is_not_known_what_it_needs() {
+fn nothing_is_pruned_while_a_set_aside_run_has_unknown_needs() {
     let mut desk = Desk::new(1);
     register(&mut desk, "util", "v1");
     desk.submit(workflow(vec![task("a", &[])], &[]));
@@ -86,7 +86,7 @@ fn nothing_goes_while_a_run_is_set_aside_of_which_it_is_not_known_what_it_needs(
 }
 
 #[test]
-fn a_use_outlives_a_restart_and_is_noted_now_and_then() {
+fn a_use_survives_a_restart_and_is_recorded_periodically() {
     let mut desk = Desk::new(1);
     register(&mut desk, "math", "v1");
     let mut notes = 0;
@@ -104,7 +104,7 @@ fn a_use_outlives_a_restart_and_is_noted_now_and_then() {
 }
 
 #[test]
-fn a_journal_without_the_entries_that_no_longer_matter_says_the_same() {
+fn a_compacted_journal_gives_the_same_state() {
     let mut desk = Desk::new(1);
     for round in 0..6 {
         register(&mut desk, "gone", "v1");

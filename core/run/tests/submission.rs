@@ -54,13 +54,13 @@ fn an_input_of_another_type_than_its_default_is_refused() {
 }
 
 #[test]
-fn bytes_that_are_no_text_travel_as_base64() {
+fn binary_files_are_sent_as_base64() {
     let bound = bind(workflow(json!({})), given(json!({"count": 1}), &[("style", &[0xff, 0])]), &Env, "");
     assert_eq!(bound.expect("complete").files["style"], FileContent::Base64("/wA=".to_owned()));
 }
 
 #[test]
-fn all_that_is_missing_or_too_much_is_named_at_once() {
+fn all_missing_and_unknown_inputs_are_reported_together() {
     let outputs = json!({"a": "${env.SECRET}", "b": "${env.NOWHERE}"});
     let given = given(json!({"topik": 1}), &[("stile", b"")]);
     let problems = bind(workflow(outputs), given, &Env, "w.yaml").expect_err("incomplete");

@@ -131,7 +131,7 @@ fn every_wait_of_a_task_is_a_span() {
 }
 
 #[test]
-fn tasks_that_never_ran_are_told_too() {
+fn tasks_that_never_ran_have_spans() {
     let mut desk = Desk::new(4);
     submit(&mut desk, workflow(vec![task("a", &[]), task("b", &["a"]), task("c", &[])], &[]), None);
     later(&mut desk, 1);
@@ -158,7 +158,7 @@ fn tasks_that_never_ran_are_told_too() {
 }
 
 #[test]
-fn a_caller_s_trace_goes_on_and_its_wish_is_kept() {
+fn the_trace_and_sampling_decision_of_the_caller_are_kept() {
     for (flags, wish) in [("01", true), ("00", false)] {
         let mut desk = Desk::new(4);
         let caller = format!("00-{TRACE}-00f067aa0ba902b7-{flags}");
@@ -176,7 +176,7 @@ fn a_caller_s_trace_goes_on_and_its_wish_is_kept() {
 }
 
 #[test]
-fn a_call_of_a_model_is_told_as_the_conventions_say() {
+fn a_model_call_has_the_attributes_of_the_conventions() {
     let mut desk = Desk::new(4);
     let chat = gleitzeit_workflow::spec::Task { method: "llm/chat".into(), ..task("a", &[]) };
     submit(&mut desk, workflow(vec![chat], &[]), None);
@@ -216,7 +216,7 @@ fn a_call_of_a_model_is_told_as_the_conventions_say() {
 }
 
 #[test]
-fn a_span_stays_small_whatever_is_said() {
+fn the_size_of_a_span_is_bounded() {
     let mut desk = Desk::new(4);
     submit(&mut desk, workflow(vec![task("a", &[])], &[]), None);
     desk.ok(desk.ready("a"));

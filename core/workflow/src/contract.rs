@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_is_named_with_its_place() {
+    fn differences_are_named_with_their_place() {
         let number = json!({"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "number"}}});
         let mut text = number.clone();
         text["properties"]["a"]["type"] = json!("string");
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn words_for_people_may_change_wherever_they_stand() {
+    fn descriptions_may_change_anywhere() {
         let method = |word: &str, data: &str| {
             json!({"m/x": {"description": word, "examples": [{"x": word}], "parameters": {
                 "title": word, "$comment": word, "anyOf": [{"description": word}], "properties": {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_differences_are_not_listed() {
+    fn the_list_of_differences_is_bounded() {
         let many: Value = (0..100).map(|n| (format!("m/x{n}"), json!({}))).collect::<Map<_, _>>().into();
         let found = differences(&json!({}), &many);
         assert_eq!((found.len(), found.last().map(String::as_str)), (6, Some("95 more")));

@@ -86,7 +86,7 @@ codes! {
     InvalidRequest = -32600, "INVALID_REQUEST", false, InvalidArgument, "the message is not a valid request", "compare it with the documented shape";
     MethodNotFound = -32601, "METHOD_NOT_FOUND", false, NotFound, "the method is not known", "check its name with `gleitzeit protocols`";
     InvalidParams = -32602, "INVALID_PARAMS", false, InvalidArgument, "the parameters do not match the method's schema", "see the method's schema with `gleitzeit protocols`";
-    InternalError = -32603, "INTERNAL_ERROR", false, Internal, "something went wrong inside Gleitzeit", "look at the component's log and report it";
+    InternalError = -32603, "INTERNAL_ERROR", false, Internal, "an internal error occurred in Gleitzeit", "read the component's log and report the error";
     SystemNotInitialized = -31001, "SYSTEM_NOT_INITIALIZED", false, Unavailable, "the component is not ready yet", "wait until `/readyz` answers 200";
     SystemShutdown = -31002, "SYSTEM_SHUTDOWN", false, Unavailable, "the component is shutting down", "try again once it is back";
     ConfigurationError = -31003, "CONFIGURATION_ERROR", false, FailedPrecondition, "the configuration is not valid", "correct the setting named";
@@ -101,18 +101,18 @@ codes! {
     ProviderOverloaded = -30007, "PROVIDER_OVERLOADED", true, ResourceExhausted, "the provider has no room", "try again later or add capacity";
     MethodNotSupported = -30008, "METHOD_NOT_SUPPORTED", false, Unimplemented, "the provider does not serve this method", "check its definition";
     ProtocolVersionMismatch = -30009, "PROTOCOL_VERSION_MISMATCH", false, FailedPrecondition, "the protocol is registered with other schemas under this version", "give the changed protocol a new version";
-    CallNotFound = -30010, "CALL_NOT_FOUND", false, NotFound, "the answer is for a call that nobody made", "answer with the `id` that the call came with";
-    CallEnded = -30011, "CALL_ENDED", false, FailedPrecondition, "the answer is for a call that has ended: answered already, cancelled, timed out or lost", "nothing to do: answer each call once, and none that was cancelled";
+    CallNotFound = -30010, "CALL_NOT_FOUND", false, NotFound, "the answer is for an unknown call", "answer with the `id` that the call came with";
+    CallEnded = -30011, "CALL_ENDED", false, FailedPrecondition, "the answer is for a call that has ended: answered already, cancelled, timed out or lost", "nothing to do: answer each call once, and do not answer cancelled calls";
     CallNotYours = -30012, "CALL_NOT_YOURS", false, PermissionDenied, "the answer is for a call that another provider was given", "answer with the `id` that the call came with; register again under the same `component_id` to keep calls";
-    HistoryLost = -30013, "HISTORY_LOST", false, FailedPrecondition, "what the caller has seen is not in this journal: a backup was restored, or the store was removed", "forget what came from the journal that is lost and start anew; old workers are to be restarted";
-    ComponentIdTaken = -30014, "COMPONENT_ID_TAKEN", true, PermissionDenied, "the component's id belongs to another that is connected or may come back", "bring the `secret` of its registration, take another id, or wait until it is lost";
+    HistoryLost = -30013, "HISTORY_LOST", false, FailedPrecondition, "what the caller has seen is not in this journal: a backup was restored, or the store was removed", "discard everything from the lost journal and register again; restart old workers";
+    ComponentIdTaken = -30014, "COMPONENT_ID_TAKEN", true, PermissionDenied, "the id belongs to another component that is connected or may reconnect", "send the `secret` of its registration, use another id, or wait until that component is lost";
     TaskValidationFailed = -29001, "TASK_VALIDATION_FAILED", false, InvalidArgument, "the task's parameters do not match the method's schema", "correct the parameter named";
     TaskExecutionFailed = -29002, "TASK_EXECUTION_FAILED", true, Unknown, "the task's work failed", "read the message; it comes from the task itself";
     TaskTimeout = -29003, "TASK_TIMEOUT", true, DeadlineExceeded, "the attempt ran longer than its timeout", "raise `timeout` or make the work smaller";
-    TaskCancelled = -29004, "TASK_CANCELLED", false, Cancelled, "the task was cancelled", "submit or retry the run if it was not meant";
+    TaskCancelled = -29004, "TASK_CANCELLED", false, Cancelled, "the task was cancelled", "submit or retry the run if this was not intended";
     TaskDependencyFailed = -29005, "TASK_DEPENDENCY_FAILED", false, FailedPrecondition, "a task this one depends on failed", "see the error of the task named";
     TaskParameterError = -29006, "TASK_PARAMETER_ERROR", false, InvalidArgument, "a reference could not be resolved or a value is too large", "correct the parameter named";
-    TaskResultInvalid = -29007, "TASK_RESULT_INVALID", false, FailedPrecondition, "the result does not match the method's schema, or is no JSON that can be carried", "correct the provider";
+    TaskResultInvalid = -29007, "TASK_RESULT_INVALID", false, FailedPrecondition, "the result does not match the method's schema, or is not JSON that can be stored", "correct the provider";
     TaskRetryExhausted = -29008, "TASK_RETRY_EXHAUSTED", false, Aborted, "the task was lost too often", "look at the workers named";
     TaskNotFound = -29009, "TASK_NOT_FOUND", false, NotFound, "the task is not known", "check its id with `gleitzeit status RUN`";
     WorkflowValidationFailed = -28001, "WORKFLOW_VALIDATION_FAILED", false, InvalidArgument, "the workflow is not valid", "correct the places named";
@@ -120,9 +120,9 @@ codes! {
     WorkflowExecutionFailed = -28003, "WORKFLOW_EXECUTION_FAILED", false, Aborted, "the run failed", "see the failed tasks with `gleitzeit status RUN`";
     WorkflowTimeout = -28004, "WORKFLOW_TIMEOUT", false, DeadlineExceeded, "the run took longer than its timeout", "raise the workflow's `timeout`";
     WorkflowCancelled = -28005, "WORKFLOW_CANCELLED", false, Cancelled, "the run was cancelled", "`gleitzeit retry RUN` continues it as a new run";
-    WorkflowCircularDependency = -28006, "WORKFLOW_CIRCULAR_DEPENDENCY", false, InvalidArgument, "tasks depend on each other in a circle", "remove one of the dependencies named";
+    WorkflowCircularDependency = -28006, "WORKFLOW_CIRCULAR_DEPENDENCY", false, InvalidArgument, "tasks depend on each other in a cycle", "remove one of the dependencies named";
     WorkflowInvalidState = -28007, "WORKFLOW_INVALID_STATE", false, FailedPrecondition, "the run's state does not allow this", "see its state with `gleitzeit status RUN`";
-    WorkflowInterrupted = -28008, "WORKFLOW_INTERRUPTED", false, FailedPrecondition, "the process that worked on the run is gone, and the run has not ended", "go on with it as the message says";
+    WorkflowInterrupted = -28008, "WORKFLOW_INTERRUPTED", false, FailedPrecondition, "the process that worked on the run is gone, and the run has not ended", "continue it as the message says";
     QueueNotFound = -27001, "QUEUE_NOT_FOUND", false, NotFound, "the queue is not known", "check its name";
     QueueFull = -27002, "QUEUE_FULL", true, ResourceExhausted, "the queue is full", "try again later";
     QueueEmpty = -27003, "QUEUE_EMPTY", false, NotFound, "the queue has no task", "nothing to do";
@@ -133,14 +133,14 @@ codes! {
     PersistenceReadFailed = -26003, "PERSISTENCE_READ_FAILED", false, Internal, "the store could not be read", "check the disk";
     PersistenceTransactionFailed = -26004, "PERSISTENCE_TRANSACTION_FAILED", false, Internal, "a transaction failed", "check the disk and restart the control plane";
     PersistenceIntegrityError = -26005, "PERSISTENCE_INTEGRITY_ERROR", false, DataLoss, "the store holds what this version cannot apply", "use the version that wrote it, or restore a backup";
-    PersistenceStoreLost = -26007, "PERSISTENCE_STORE_LOST", false, DataLoss, "the store was taken away while it was in use", "put its file back where it was, or restore a backup, and start the control plane again";
+    PersistenceStoreLost = -26007, "PERSISTENCE_STORE_LOST", false, DataLoss, "the store was removed while it was in use", "put its file back where it was, or restore a backup, and start the control plane again";
     NetworkUnreachable = -25001, "NETWORK_UNREACHABLE", true, Unavailable, "the network cannot be reached", "check the address and the network";
     ConnectionRefused = -25002, "CONNECTION_REFUSED", false, Unavailable, "the control plane refused the connection", "start one with `gleitzeit start`";
     ConnectionTimeout = -25003, "CONNECTION_TIMEOUT", true, Unavailable, "the connection took too long", "check the address and the network";
-    ConnectionLost = -25004, "CONNECTION_LOST", true, Unavailable, "the connection was lost", "it is made again by itself";
+    ConnectionLost = -25004, "CONNECTION_LOST", true, Unavailable, "the connection was lost", "nothing to do: it is reestablished automatically";
     AuthenticationFailed = -25005, "AUTHENTICATION_FAILED", false, Unauthenticated, "the token is missing or wrong", "set GLEITZEIT_TOKEN to the control plane's token, or GLEITZEIT_TOKEN_FILE to a file that holds it";
     AuthorizationFailed = -25006, "AUTHORIZATION_FAILED", false, PermissionDenied, "this caller is not allowed here", "see the message for the option that allows it";
-    NotAControlPlane = -25007, "NOT_A_CONTROL_PLANE", false, Unavailable, "what answers at the address is no control plane", "name the control plane's address with --hub-url or GLEITZEIT_HUB_URL";
+    NotAControlPlane = -25007, "NOT_A_CONTROL_PLANE", false, Unavailable, "the server at the address is not a control plane", "name the control plane's address with --hub-url or GLEITZEIT_HUB_URL";
     CertificateNotTrusted = -25008, "CERTIFICATE_NOT_TRUSTED", false, Unavailable, "the server's certificate is not trusted", "see the message; `--ca FILE` names the root of a private authority";
 }
 
@@ -238,7 +238,7 @@ impl Failure {
         }
         data.insert("omitted_bytes".to_owned(), size.into());
         let end = (0..=self.message.len().min(KEPT)).rev().find(|at| self.message.is_char_boundary(*at)).unwrap_or(0);
-        let message = format!("{} (the error has {size} bytes; the rest is left out)", &self.message[..end]);
+        let message = format!("{} (the error has {size} bytes; the rest is omitted)", &self.message[..end]);
         Self { code: self.code, message, data: Some(Payload::from_value(&data.into())) }
     }
 
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_failure_keeps_what_decides_about_it() {
+    fn a_huge_failure_keeps_its_code_and_retry_advice() {
         let data = serde_json::json!({"retryable": false, "retry_after_ms": 7, "trace": "x".repeat(MAX_FAILURE_BYTES)});
         let huge = Failure { code: 4_711, message: "é".repeat(5_000), data: Some(Payload::from_value(&data)) };
         let cut = huge.clone().bounded();

@@ -37,13 +37,13 @@ pub enum Fault {
     #[error("the whole number {0} does not fit into 64 bits; send it as text")]
     WholeNumber(String),
     /// A number is too large for a double.
-    #[error("the number {0} is larger than any that can be carried; send it as text")]
+    #[error("the number {0} is too large to be stored; send it as text")]
     TooLarge(String),
     /// A number is closer to zero than any double, and not zero.
-    #[error("the number {0} is closer to zero than any that can be carried; send it as text")]
+    #[error("the number {0} is too close to zero to be stored; send it as text")]
     TooSmall(String),
     /// A `\u` escape is half of a surrogate pair.
-    #[error("{0} is half of a surrogate pair (a lone surrogate), which is no Unicode text")]
+    #[error("{0} is half of a surrogate pair (a lone surrogate), which is not Unicode text")]
     Surrogate(String),
 }
 

@@ -204,7 +204,7 @@ mod tests {
     use super::path_at;
 
     #[test]
-    fn the_path_leads_to_where_reading_stopped() {
+    fn the_path_names_where_reading_stopped() {
         for (text, path) in [
             (r#"{"a":1"#, "a"),
             (r#"{"a":1,"#, ""),

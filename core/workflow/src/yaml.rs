@@ -79,7 +79,7 @@ impl FileKind {
 
     /// The remedy if a file holds too much; only workflows have a place for large data.
     fn if_too_large(self) -> Option<&'static str> {
-        (self == Self::Workflow).then_some("large data belongs into `files`")
+        (self == Self::Workflow).then_some("large data belongs in `files`")
     }
 
     /// Whether `yes`, `1_000` and `0b11` are a boolean and numbers.

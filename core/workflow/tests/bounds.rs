@@ -126,7 +126,7 @@ fn a_file_of_64_kib_never_takes_more_than_64_mib() {
 }
 
 #[test]
-fn aliases_of_a_sensible_size_are_no_problem() {
+fn reasonable_aliases_are_accepted() {
     let rows: String = (0..9_000).map(|row| format!("      - row {row}\n")).collect();
     let text =
         format!("{TASK}    rows: &rows\n{rows}    again: [*rows, *rows, *rows, *rows, *rows, *rows, *rows, *rows]\n");
@@ -150,7 +150,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn what_is_made_of_any_aliases_is_bounded_by_the_file(
+    fn expanded_aliases_are_bounded_by_the_size_of_the_file(
         lines in vec((0..40_usize, 1..60_usize, any::<bool>(), any::<bool>()), 1..60),
     ) {
         let mut text = TASK.to_owned();

@@ -50,14 +50,25 @@ fn text_of(source: &str) -> String {
     first.text
 }
 
+/// Checks that each migration changes its field and nothing else.
+fn check_rules(cases: &[(&str, &str)]) {
+    for (source, expected) in cases {
+        assert_eq!(text_of(source), *expected, "{source}");
+    }
+}
+
 #[test]
-fn each_rule_changes_its_field_and_nothing_else() {
-    let cases = [
-        // Fields of the workflow.
+fn fields_of_a_workflow_that_have_no_effect_are_removed() {
+    check_rules(&[
         ("name: n # a\nwait_for_completion: true # b\n\n# c\ntasks: []\n", "name: n # a\n\n# c\ntasks: []\n"),
         ("metadata:\n  a: 1\n\n  # x\n  b: [1,\n 2]\nname: n\ntasks: []\n", "name: n\ntasks: []\n"),
         ("providers: {}\ntype: workflow\nprotocol: llm/v1\nname: n\ntasks: []\n", "name: n\ntasks: []\n"),
-        // Ids.
+    ]);
+}
+
+#[test]
+fn names_become_ids() {
+    check_rules(&[
         ("tasks:\n- id: a\n  name: The First\n  method: x/y\n", "tasks:\n- id: a\n  # The First\n  method: x/y\n"),
         ("tasks:\n- name: 'The First'\n  id: a # z\n", "tasks:\n# The First\n- id: a # z\n"),
         ("tasks:\n  - name: N\n    # why\n    id: a\n", "tasks:\n  # N\n  # why\n  - id: a\n"),
@@ -68,7 +79,12 @@ fn each_rule_changes_its_field_and_nothing_else() {
         ("tasks:\n- name: 1st\n", "tasks:\n- id: _1st\n"),
         ("tasks:\n- name: run\n- name: a b\n- id: a_b\n", "tasks:\n- id: run_2\n- id: a_b_2\n- id: a_b\n"),
         ("tasks:\n- method: x/y # z\n", "tasks:\n- id: task_1\n  method: x/y # z\n"),
-        // Methods.
+    ]);
+}
+
+#[test]
+fn methods_name_their_protocol() {
+    check_rules(&[
         ("tasks:\n- id: a\n  protocol: x/v1\n  method: x/y\n", "tasks:\n- id: a\n  method: x/y\n"),
         ("tasks:\n- id: a\n  protocol: x/v1\n  method: \"y\"\n", "tasks:\n- id: a\n  method: \"x/y\"\n"),
         ("tasks:\n- id: a\n  protocol: echo/v1\n  method: echo\n", "tasks:\n- id: a\n  method: util/echo\n"),
@@ -80,7 +96,12 @@ fn each_rule_changes_its_field_and_nothing_else() {
         ("tasks:\n- {id: a, method: llm/chat, provider: x}\n", "tasks:\n- {id: a, method: llm/chat, provider: x}\n"),
         ("tasks:\n- {id: a, type: python}\n", "tasks:\n- {id: a, method: python/execute}\n"),
         ("tasks:\n- {id: a, method: llm/generate}\n", "tasks:\n- {id: a, method: llm/complete}\n"),
-        // Fields of tasks.
+    ]);
+}
+
+#[test]
+fn fields_of_a_task_are_renamed() {
+    check_rules(&[
         ("tasks:\n- {id: a, method: x/y, params: {p: 1}}\n", "tasks:\n- {id: a, method: x/y, parameters: {p: 1}}\n"),
         ("tasks:\n- {id: a, method: x/y, args: {p: 1}}\n", "tasks:\n- {id: a, method: x/y, parameters: {p: 1}}\n"),
         (
@@ -88,7 +109,12 @@ fn each_rule_changes_its_field_and_nothing_else() {
             "tasks:\n- id: A_B\n- id: c\n  dependencies: [A_B, 'A_B']\n",
         ),
         ("tasks:\n- {id: a, retry: {base_delay: 5.0}}\n", "tasks:\n- {id: a, retry: {initial_delay: 5.0}}\n"),
-        // Where and how a task ran.
+    ]);
+}
+
+#[test]
+fn parameters_that_place_a_task_are_removed() {
+    check_rules(&[
         (
             "tasks:\n- id: a\n  method: python/execute\n  parameters:\n    execution_mode: sandboxed\n    image: py\n    code: |\n      x\n    cpu_limit: 1.0\n",
             "tasks:\n- id: a\n  method: python/execute\n  parameters:\n    code: |\n      x\n",
@@ -98,7 +124,12 @@ fn each_rule_changes_its_field_and_nothing_else() {
             "tasks:\n- id: a\n  parameters: {p: 1}\n",
         ),
         ("tasks:\n- id: a\n  parameters: {image: x}\n", "tasks:\n- id: a\n  parameters: {image: x}\n"),
-        // Language models and files.
+    ]);
+}
+
+#[test]
+fn files_of_language_models_are_declared() {
+    check_rules(&[
         (
             "name: n\n# about\ntasks:\n- id: a\n  method: llm/vision\n  parameters:\n    image_path: 'p.png'\n    messages:\n      - role: user\n        content: |\n          one\n          two\n    model: m\n",
             "name: n\nfiles:\n  f1: ../p.png\n# about\ntasks:\n- id: a\n  method: llm/vision\n  parameters:\n    images: [\"${files.f1.base64}\"]\n    prompt: |\n          one\n          two\n    model: m\n",
@@ -111,7 +142,12 @@ fn each_rule_changes_its_field_and_nothing_else() {
             "files: {f: x}\ntasks:\n- id: a\n  method: llm/chat\n  parameters:\n    file_path: d/s.txt\n    messages:\n    - role: user\n      content: hi\n- id: b\n  method: llm/chat\n  parameters: {files: [d/s.txt, t], messages: [{role: user, content: hi}]}\n",
             "files: {f: x, f2: ../d/s.txt, f3: ../t}\ntasks:\n- id: a\n  method: llm/chat\n  parameters:\n    messages:\n    - role: user\n      content: hi\n    - {role: user, content: \"${files.f2}\"}\n- id: b\n  method: llm/chat\n  parameters: {messages: [{role: user, content: hi}, {role: user, content: \"${files.f2}\"}, {role: user, content: \"${files.f3}\"}]}\n",
         ),
-        // References.
+    ]);
+}
+
+#[test]
+fn references_use_ids_and_fields_of_results() {
+    check_rules(&[
         (
             "tasks:\n- {id: a, method: llm/chat}\n- id: b\n  parameters:\n    x: |\n      é {{a.response}} {{ a }} $${a.content}\n      ${a.result.content} ${a.content} {{z.y}} {{{a.b}}} ${\n    y: '${a.response}'\n",
             "tasks:\n- {id: a, method: llm/chat}\n- id: b\n  parameters:\n    x: |\n      é ${a.response} ${a} $${a.content}\n      ${a.response} ${a.response} {{z.y}} {{{a.b}}} ${\n    y: '${a.response}'\n",
@@ -124,7 +160,12 @@ fn each_rule_changes_its_field_and_nothing_else() {
             "tasks:\n- {name: A B, method: echo, protocol: echo/v1, params: {message: m}}\n- {id: b, parameters: {x: \"${task_1.result.response}\", y: \"${task_1.message}\"}}\n",
             "tasks:\n- {id: A_B, method: util/echo, parameters: {message: m}}\n- {id: b, parameters: {x: \"${A_B.message}\", y: \"${A_B.message}\"}}\n",
         ),
-        // JSON, a byte order mark, and Windows line endings.
+    ]);
+}
+
+#[test]
+fn the_format_of_a_file_stays() {
+    check_rules(&[
         (
             "{\"tasks\": [{\"name\": \"A b\", \"protocol\": \"llm/v1\", \"method\": \"chat\", \"params\": {\"file_path\": \"x\", \"messages\": [{}]}}]}",
             "{\"files\": {\"f1\": \"../x\"}, \"tasks\": [{\"id\": \"A_b\", \"method\": \"llm/chat\", \"parameters\": {\"messages\": [{}, {\"role\": \"user\", \"content\": \"${files.f1}\"}]}}]}",
@@ -135,25 +176,22 @@ fn each_rule_changes_its_field_and_nothing_else() {
             "tasks:\r\n- id: task_1\r\n  method: x/y\r\n  parameters:\r\n    a: 1\r\n",
         ),
         ("# only\nname: n\ntasks:\n- {id: a, method: x/y}\n", "# only\nname: n\ntasks:\n- {id: a, method: x/y}\n"),
-    ];
-    for (source, expected) in cases {
-        assert_eq!(text_of(source), expected, "{source}");
-    }
+    ]);
 }
 
 #[test]
-fn what_needs_judgement_is_left_and_named() {
+fn decisions_are_left_to_the_user_and_listed() {
     for (source, field, message) in [
         ("type: batch\nbatch: {directory: d}\n", "batch", "there are no batches"),
-        ("tasks:\n- {id: a, type: mcp}\n", "tasks[0].method", "nothing here speaks MCP"),
+        ("tasks:\n- {id: a, type: mcp}\n", "tasks[0].method", "no built-in provider supports MCP"),
         ("tasks:\n- {id: a, function: f}\n", "tasks[0].function", "no functions by name"),
         ("tasks:\n- {id: a, protocol: x/v1}\n", "tasks[0].protocol", "has no `method`"),
         (
             "tasks:\n- {id: a, method: x/y, params: {}, parameters: {}}\n",
             "tasks[0].params",
-            "`parameters` is there already",
+            "`parameters` already exists",
         ),
-        ("tasks:\n- {id: 1a b, method: x/y}\n", "tasks[0].id", "no task id"),
+        ("tasks:\n- {id: 1a b, method: x/y}\n", "tasks[0].id", "not a task id"),
         (
             "tasks:\n- {id: a, method: llm/chat, parameters: {directory: d, messages: [{}]}}\n",
             "tasks[0].parameters.directory",
@@ -176,7 +214,7 @@ fn what_needs_judgement_is_left_and_named() {
 }
 
 #[test]
-fn a_whole_file_is_valid_afterwards_and_tells_what_changed() {
+fn a_whole_file_is_valid_afterwards_and_lists_its_changes() {
     let source = "name: Mixed # kept\nwait_for_completion: true\ntasks:\n  - id: \"ask\"\n    name: \"Ask\"\n    protocol: \"llm/v1\"\n    method: \"llm/chat\"\n    params:\n      messages: [{role: user, content: hi}]\n  - id: count\n    protocol: \"python/v1\"\n    method: \"python/execute\"\n    params:\n      code: |\n        # kept too\n        text = \"${ask.content}\"\n        result = len(text)\n    dependencies: [\"ask\"]\noutputs: {n: count.result}\n";
     let migrated = migrated(source);
     check(&migrated.text, "f", &Methods, &Limits::default()).expect("valid");
@@ -199,7 +237,7 @@ fn a_whole_file_is_valid_afterwards_and_tells_what_changed() {
 }
 
 #[test]
-fn what_cannot_be_edited_in_place_says_so() {
+fn files_that_cannot_be_edited_in_place_are_refused() {
     let no_locate = |path: &str| path.to_owned();
     let refused =
         |source: &str| migrate(source, "f", &Methods, &Limits::default(), &no_locate).expect_err(source).to_string();
@@ -212,7 +250,7 @@ fn what_cannot_be_edited_in_place_says_so() {
 }
 
 #[test]
-fn what_an_anchor_shares_is_edited_once() {
+fn shared_anchors_are_edited_once() {
     let source = "tasks:\n- id: a\n  method: x/y\n  params: &p {m: 1}\n- id: b\n  method: x/y\n  params: *p\n- {id: c, method: llm/chat}\noutputs:\n  x: &o ${c.content}\n  y: *o\n";
     let expected = source.replace("params", "parameters").replace("content", "response");
     assert_eq!(text_of(source), expected);

@@ -95,11 +95,11 @@ async fn what_waits_while_a_batch_is_written_becomes_the_next_batch() {
         ..WorkflowSubmitted::clone(&submission("w"))
     });
     for n in 2..=1_500 {
-        desk.port.work.send(Work::Request { token: 1, request: submit(n) }).await.expect("there is room");
+        desk.port.work.send(Work::Request { token: Token(1), request: submit(n) }).await.expect("there is room");
     }
     for n in 2_001..=2_003 {
         let request = Request::Submit { run_id: run_id(n), submitted: large.clone(), known: None };
-        desk.port.work.send(Work::Request { token: 1, request }).await.expect("there is room");
+        desk.port.work.send(Work::Request { token: Token(1), request }).await.expect("there is room");
     }
     disk.tell(true);
     assert!(matches!(first.await.expect("ended").expect("answered"), Verdict::Ok { position: Position(1) }));
@@ -117,7 +117,7 @@ async fn a_batch_that_cannot_be_written_ends_the_journal_and_answers_nobody() {
         let journal = desk.journal.clone();
         async move { journal.propose(submit(1)).await }
     });
-    desk.port.work.send(Work::Request { token: 1, request: submit(2) }).await.expect("there is room");
+    desk.port.work.send(Work::Request { token: Token(1), request: submit(2) }).await.expect("there is room");
     disk.asked().await;
     disk.tell(false);
     let ended = desk.handle.ended().await;

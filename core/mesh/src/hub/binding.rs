@@ -30,12 +30,12 @@ impl Hub {
             return Ok(());
         }
         let why = match &given {
-            Some(_) => "the `secret` is not that of its registration",
-            None => "it comes without the `secret` of its registration",
+            Some(_) => "the `secret` differs from that of its registration",
+            None => "the `secret` of its registration is missing",
         };
         Err(Failure::new(
             ErrorCode::ComponentIdTaken,
-            format!("component `{id}` is known, and {why}; take another id, or wait until it is lost"),
+            format!("component `{id}` is known, and {why}; use another id, or wait until it is lost"),
         ))
     }
 

@@ -15,15 +15,15 @@ fn name(position: Position, term: &TermId, id: &CallId) -> CallId {
 }
 
 /// The engine's id, and the position and term of the dispatch if the id contains them.
-fn parse(told: &CallId) -> (Option<(Position, TermId)>, CallId) {
+fn parse(alias: &CallId) -> (Option<(Position, TermId)>, CallId) {
     let read = || {
-        let (tag, id) = told.as_str().strip_prefix('t')?.split_once('/')?;
+        let (tag, id) = alias.as_str().strip_prefix('t')?.split_once('/')?;
         let (position, term) = tag.split_once('.')?;
         Some(((Position(position.parse().ok()?), TermId::from(term)), CallId::from(id)))
     };
     match read() {
         Some((tag, id)) => (Some(tag), id),
-        None => (None, told.clone()),
+        None => (None, alias.clone()),
     }
 }
 
@@ -41,21 +41,21 @@ impl Hub {
     ///
     /// # Errors
     /// If the call was made in a history that is lost, or was never made.
-    pub(super) fn engine_call_id(&self, told: &CallId) -> Result<CallId, (ErrorCode, String)> {
-        let (tag, id) = parse(told);
+    pub(super) fn engine_call_id(&self, alias: &CallId) -> Result<CallId, (ErrorCode, String)> {
+        let (tag, id) = parse(alias);
         if planted::is(Bug::LostCallNames) {
             return Ok(id);
         }
         if let Some((position, term)) = &tag {
             let is_known = self.history.of(*position).is_some_and(|of| of.id == *term);
             if !is_known || *position > self.stream.head() {
-                let message = format!("call `{told}` was made for an attempt that is not in this journal");
+                let message = format!("call `{alias}` was made for an attempt that is not in this journal");
                 return Err((ErrorCode::HistoryLost, message));
             }
         }
         let Some((_, at)) = id.parse() else { return Ok(id) };
-        if self.leases.dispatched(&at).is_some() && self.provider_call_id(&id, &at) != *told {
-            return Err((ErrorCode::CallNotFound, format!("call `{told}` was not made")));
+        if self.leases.dispatched(&at).is_some() && self.provider_call_id(&id, &at) != *alias {
+            return Err((ErrorCode::CallNotFound, format!("call `{alias}` was not made")));
         }
         Ok(id)
     }
@@ -66,10 +66,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_read_as_it_was_made_and_anything_else_is_an_engines_own_id() {
+    fn a_generated_name_parses_back_and_any_other_text_is_an_engine_id() {
         let id = CallId::from("01900000-0000-7000-8000-000000000000/1/a/t7.x/e");
-        let told = name(Position(7), &"ab".into(), &id);
-        assert_eq!(parse(&told), (Some((Position(7), "ab".into())), id.clone()));
+        let alias = name(Position(7), &"ab".into(), &id);
+        assert_eq!(parse(&alias), (Some((Position(7), "ab".into())), id.clone()));
         for text in [id.as_str(), "", "t", "t7/x", "t.ab/x", "tx.ab/x", "t-1.ab/x", "t7.ab"] {
             assert_eq!(parse(&text.into()), (None, text.into()), "{text}");
         }

@@ -29,7 +29,7 @@ use crate::wire::{
 };
 
 /// Why a waiting call is returned to its engine.
-const NOBODY: &str = "no provider that is connected and well serves the method";
+const NOBODY: &str = "no connected and healthy provider serves the method";
 /// Larger progress is dropped: it is for people who watch, and many pieces are kept for slow ones.
 const MAX_PROGRESS_BYTES: usize = 64 * 1024;
 
@@ -47,7 +47,7 @@ enum Holder {
 struct Call {
     engine: ComponentId,
     /// The id under which providers know it, see `names`.
-    told: CallId,
+    alias: CallId,
     holder: Holder,
     /// Whether its engine has last heard that it waits.
     said_waiting: bool,
@@ -125,7 +125,7 @@ impl Calls {
         }
     }
 
-    fn insert(&mut self, id: CallId, engine: ComponentId, told: CallId, holder: Holder) {
+    fn insert(&mut self, id: CallId, engine: ComponentId, alias: CallId, holder: Holder) {
         match &holder {
             Holder::Hub { place, route, .. } => {
                 self.lines.insert(route.clone(), *place, id.clone());
@@ -136,7 +136,7 @@ impl Calls {
             }
             Holder::Nobody { .. } => {}
         }
-        self.calls.insert(id, Call { engine, told, holder, said_waiting: false });
+        self.calls.insert(id, Call { engine, alias, holder, said_waiting: false });
     }
 
     fn remove(&mut self, id: &CallId) -> Option<Call> {
@@ -206,10 +206,10 @@ impl Hub {
         let priority = std::mem::take(&mut call.priority);
         // The provider's name comes from the journal, whether or not its engine supports names.
         let (id, route) = (call.id.clone(), Route::new(&call.method, self.leases.provider(&at)));
-        let told = self.provider_call_id(&id, &at);
+        let alias = self.provider_call_id(&id, &at);
         if let Some(provider) = self.roomiest(&route, &wanted) {
             let holder = Holder::Provider { provider: provider.clone(), is_idle: false };
-            self.calls.insert(id, engine.clone(), told, holder);
+            self.calls.insert(id, engine.clone(), alias, holder);
             self.calls.to_providers.entry(provider).or_default().push(call);
             return;
         }
@@ -222,7 +222,7 @@ impl Hub {
             self.timers.insert((self.aged_at(), Timer::Orphan(id.clone())));
         }
         let place = self.calls.lines.place(self.now, priority);
-        self.calls.insert(id, engine.clone(), told, Holder::Hub { place, route, call: Box::new(call) });
+        self.calls.insert(id, engine.clone(), alias, Holder::Hub { place, route, call: Box::new(call) });
     }
 
     /// The provider with room and the fewest calls: one of those that are named, if any has room.
@@ -283,20 +283,20 @@ impl Hub {
         while self.has_room(provider) {
             let serves = |route: &Route| self.serves(provider, route);
             let Some(id) = self.calls.lines.first(serves).cloned() else { return };
-            let Some(Call { engine, told, holder: Holder::Hub { call, .. }, said_waiting }) = self.calls.remove(&id)
+            let Some(Call { engine, alias, holder: Holder::Hub { call, .. }, said_waiting }) = self.calls.remove(&id)
             else {
                 return;
             };
             let holder = Holder::Provider { provider: provider.clone(), is_idle: false };
-            self.calls.insert(id.clone(), engine, told, holder);
+            self.calls.insert(id.clone(), engine, alias, holder);
             self.calls.said(id, said_waiting);
             self.calls.to_providers.entry(provider.clone()).or_default().push(*call);
         }
     }
 
     /// A provider reports whether it could begin some of its calls.
-    pub(super) fn provider_turned(&mut self, provider: &ComponentId, told: Vec<CallId>, are_waiting: bool) {
-        let ids = told.iter().filter_map(|told| self.engine_call_id(told).ok()).collect();
+    pub(super) fn provider_turned(&mut self, provider: &ComponentId, aliases: Vec<CallId>, are_waiting: bool) {
+        let ids = aliases.iter().filter_map(|alias| self.engine_call_id(alias).ok()).collect();
         self.calls_turned(provider, ids, are_waiting);
     }
 
@@ -355,12 +355,12 @@ impl Hub {
     fn end_call(&mut self, id: &CallId) {
         let Some(call) = self.calls.finish(id) else { return };
         if let Holder::Provider { provider, .. } = call.holder {
-            self.cancel_at(&provider, id, call.told);
+            self.cancel_at(&provider, id, call.alias);
             self.provider_has_room(&provider);
         }
     }
 
-    fn cancel_at(&mut self, provider: &ComponentId, id: &CallId, told: CallId) {
+    fn cancel_at(&mut self, provider: &ComponentId, id: &CallId, alias: CallId) {
         if let Some(unsent) = self.calls.to_providers.get_mut(provider) {
             let before = unsent.len();
             unsent.retain(|call| call.id != *id);
@@ -369,7 +369,7 @@ impl Hub {
             }
         }
         if let Some(socket) = self.components.get(provider).and_then(|component| component.socket) {
-            self.send(socket, FromHub::CancelMethod(CancelMethod { id: told }));
+            self.send(socket, FromHub::CancelMethod(CancelMethod { id: alias }));
         }
     }
 
@@ -378,11 +378,11 @@ impl Hub {
         for (provider, calls) in std::mem::take(&mut self.calls.to_providers) {
             let Some(component) = self.components.get(&provider) else { continue };
             let (Some(socket), batch) = (component.socket, component.batch) else { continue };
-            let told = |call: MethodCall| match self.calls.calls.get(&call.id) {
-                Some(known) => MethodCall { id: known.told.clone(), ..call },
+            let with_alias = |call: MethodCall| match self.calls.calls.get(&call.id) {
+                Some(known) => MethodCall { id: known.alias.clone(), ..call },
                 None => call,
             };
-            let calls: Vec<MethodCall> = calls.into_iter().map(told).collect();
+            let calls: Vec<MethodCall> = calls.into_iter().map(with_alias).collect();
             let together = if batch {
                 frames(calls, |call| call.params.size_bytes())
             } else {
@@ -407,7 +407,7 @@ impl Hub {
     /// Tells engines which of their calls wait and which no longer do. A call that is handed over at once needs no
     /// message.
     fn tell_what_waits(&mut self) {
-        let mut told: BTreeMap<(SocketId, bool), Vec<CallId>> = BTreeMap::new();
+        let mut turned: BTreeMap<(SocketId, bool), Vec<CallId>> = BTreeMap::new();
         for id in std::mem::take(&mut self.calls.turned) {
             let Some(call) = self.calls.calls.get_mut(&id).filter(|call| call.is_waiting() != call.said_waiting) else {
                 continue;
@@ -415,10 +415,10 @@ impl Hub {
             // An engine without a socket is told when it registers.
             if let Some(socket) = self.components.get(&call.engine).and_then(|component| component.socket) {
                 call.said_waiting = !call.said_waiting;
-                told.entry((socket, call.said_waiting)).or_default().push(id);
+                turned.entry((socket, call.said_waiting)).or_default().push(id);
             }
         }
-        for ((socket, are_waiting), ids) in told {
+        for ((socket, are_waiting), ids) in turned {
             for ids in frames(ids, |id| id.as_str().len()) {
                 self.send(
                     socket,

@@ -1,5 +1,6 @@
 //! Inputs and outputs of the hub's state machine.
 
+use std::fmt;
 use std::sync::Arc;
 
 use gleitzeit_run::id::{ComponentId, Position, Slice};
@@ -10,10 +11,18 @@ use gleitzeit_workflow::error::Failure;
 use crate::wire::{FromHub, ToHub};
 
 /// Identifies a socket; never reused while a hub runs.
-pub type SocketId = u64;
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SocketId(pub u64);
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// Identifies a request of the hub to the writer until it is answered; never reused while a hub runs.
-pub type Token = u64;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token(pub u64);
 
 /// The result of one transaction of the writer, in order.
 #[derive(Clone, Debug, Default)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gleitzeit_run::event::ProtocolRegistered;
 use gleitzeit_run::id::ComponentId;
-use gleitzeit_run::{Request, Verdict};
+use gleitzeit_run::{Request, Secret, Verdict};
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::payload::Payload;
 use serde::de::IgnoredAny;
@@ -58,70 +58,38 @@ impl Hub {
     }
 
     fn check_registration(&self, socket: SocketId, register: &RegisterComponent) -> Result<(), Failure> {
-        let invalid = |message: String| Err(Failure::new(ErrorCode::InvalidRequest, message));
-        let id = register.component_id.as_ref().map_or("-", ComponentId::as_str);
-        let capabilities = register.capabilities.iter().map(|word| ("capabilities", word.as_str()));
-        let names = [("component_id", id), ("name", &register.name), ("version", &register.version)];
-        for (field, text) in names.into_iter().chain(capabilities) {
-            if text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
-                return invalid(format!(
-                    "`{field}` must have at most {MAX_NAME_BYTES} bytes and no control characters"
-                ));
-            }
-        }
-        check_address(register.address.as_deref())?;
-        if id.is_empty() {
-            return invalid("`component_id` is empty; leave it out to be given one".to_owned());
-        }
-        let queues = register.queues.as_ref().map_or(0, Vec::len);
-        for (what, count, most) in [
-            ("queues", queues, MAX_QUEUES),
-            ("methods", register.methods.len(), MAX_METHODS),
-            ("protocols", register.protocols.len(), MAX_METHODS),
-        ] {
-            if count > most {
-                return invalid(format!("a component names at most {most} {what}, and this one names {count}"));
-            }
-        }
-        if register.capabilities.len() > MAX_CAPABILITIES {
-            return invalid(format!("at most {MAX_CAPABILITIES} capabilities can be named"));
-        }
+        check_texts(register)?;
+        check_counts(register)?;
+        self.check_schema_sizes(&register.protocols)?;
+        self.check_identity(socket, register)?;
+        check_methods(register)
+    }
+
+    fn check_schema_sizes(&self, protocols: &[ProtocolDefinition]) -> Result<(), Failure> {
         let limit = self.config.max_payload_bytes;
-        if let Some(protocol) = register.protocols.iter().find(|it| it.methods.size_bytes() > limit) {
-            let ProtocolDefinition { name, version, methods } = protocol;
-            return invalid(format!(
-                "protocol `{name}/{version}` has {} bytes of methods; the limit is {limit}",
-                methods.size_bytes()
-            ));
-        }
+        let Some(protocol) = protocols.iter().find(|it| it.methods.size_bytes() > limit) else { return Ok(()) };
+        let ProtocolDefinition { name, version, methods } = protocol;
+        let bytes = methods.size_bytes();
+        Err(invalid(format!("protocol `{name}/{version}` has {bytes} bytes of methods; the limit is {limit}")))
+    }
+
+    /// Checks that this socket may register the component under its id, in its role, now.
+    fn check_identity(&self, socket: SocketId, register: &RegisterComponent) -> Result<(), Failure> {
+        let id = written_id(register);
         let session = self.sessions.get(&socket);
         if session.is_some_and(|session| session.registering.is_some()) {
-            return invalid("the registration before is not answered yet".to_owned());
+            return Err(invalid("the previous registration is not answered yet"));
         }
         let registered = session.and_then(|session| session.component.as_ref());
-        if registered.is_some_and(|registered| registered.as_str() != id) {
-            return invalid(format!("this socket is registered as `{}`", registered.map_or("", ComponentId::as_str)));
+        if let Some(registered) = registered.filter(|registered| registered.as_str() != id) {
+            return Err(invalid(format!("this socket is registered as `{registered}`")));
         }
         self.check_binding(socket, register)?;
         let other_role = self.components.get(id).filter(|component| component.role != register.component_type);
-        if let Some(component) = other_role {
-            return invalid(format!("component `{id}` is a {}", component.role));
+        match other_role {
+            Some(component) => Err(invalid(format!("component `{id}` is a {}", component.role))),
+            None => Ok(()),
         }
-        if let Some(protocol) = register.protocols.iter().find(|protocol| read_method_names(protocol).is_none()) {
-            return invalid(format!(
-                "the methods of protocol `{}/{}` are no JSON object",
-                protocol.name, protocol.version
-            ));
-        }
-        if let Some(method) = register.methods.iter().find(|method| !is_method_name(method.as_str())) {
-            return invalid(format!(
-                "`{method}` cannot be a method's name; expected PROTOCOL/METHOD, such as `math/add`"
-            ));
-        }
-        if register.component_type == Role::Provider && register.methods.is_empty() && register.protocols.is_empty() {
-            return invalid("a provider names `methods`, `protocols` or both".to_owned());
-        }
-        Ok(())
     }
 
     /// Methods that no protocol describes accept any object. They are registered as such, each in a protocol version of
@@ -195,62 +163,32 @@ impl Hub {
         // The component's past was current or lost before its protocols were recorded, and still is.
         let starts_anew = self.check_history(socket, &register) == Ok(SeenHistory::Lost);
         if starts_anew {
-            register.owned.clear();
-            register.attempts.clear();
-            if register.component_type == Role::Engine {
-                register.calls = None;
-            }
+            discard_past(&mut register);
         }
         let component_id = register.component_id.clone().unwrap_or_else(|| {
             // Unique among the connected components: socket ids are never reused while a hub runs.
             ComponentId::from(format!("{}-{}-{socket}", register.component_type, self.stream.head()))
         });
-        let session = self.sessions.get_mut(&socket);
-        let again = session.is_some_and(|session| session.component.replace(component_id.clone()).is_some());
-        let before = self.components.get(&component_id).and_then(|component| component.socket);
-        if let Some(before) = before.filter(|before| *before != socket) {
-            self.sessions.remove(&before);
-            self.out.push(Output::Close {
-                socket: before,
-                for_good: true,
-                reason: "its component connected again".to_owned(),
-            });
-        }
-        let connected_at = self.components.get(&component_id).filter(|_| again).and_then(|it| it.connected_at);
-        let (proof, secret) = self.bind(&component_id, register.secret.as_ref());
-        let served = self.known.served_by(&register);
-        let component =
-            Component { proof: Some(proof), served, ..component(&register, socket, connected_at.or(Some(self.now))) };
-        let name = component.name.clone();
-        if let Some(before) = self.components.insert(component_id.clone(), component) {
-            self.known.left(before.served, self.now);
-        }
-        let heartbeat_interval_ms = self.config.heartbeat_interval_ms;
-        let registered = ComponentRegistered {
-            component_id: component_id.clone(),
-            name,
-            heartbeat_interval_ms,
-            secret,
-            term: self.term(),
-            starts_anew,
-        };
+        let again = self.take_over_id(socket, &component_id);
+        let secret = self.insert_component(socket, &component_id, &register, again);
         if let Some(seen) = register.seen.as_ref().filter(|_| starts_anew) {
             let detail = format!("{component_id}: {}", self.not_of_this_journal(seen));
-            self.log(true, "what a component has seen is lost and it starts anew", detail);
+            self.log(true, "the history that a component has seen is lost, and it starts anew", detail);
         }
         // Calls that the provider was given before go out before the answer, so that it knows that no others are in
         // transit.
         self.flush_calls();
-        // A draining engine is answered once the writer knows that it drains: no attempt is in transit then. A provider
-        // is answered after the cancels of the calls that it lists, so that it knows which of them are still wanted.
-        let is_late = match register.component_type {
-            // An engine that starts anew would discard what it receives before the answer.
-            Role::Engine => register.slots == Some(0) && !starts_anew,
-            Role::Provider => true,
-            Role::Queue | Role::Resolver => false,
-        };
-        let mut answer = Some(registered);
-        if !is_late && let Some(registered) = answer.take() {
+        let mut answer = Some(ComponentRegistered {
+            component_id: component_id.clone(),
+            name: register.name.clone(),
+            heartbeat_interval_ms: self.config.heartbeat_interval_ms,
+            secret,
+            term: self.term(),
+            starts_anew,
+        });
+        if !is_answered_late(&register, starts_anew)
+            && let Some(registered) = answer.take()
+        {
             self.send(socket, FromHub::ComponentRegistered(registered));
         }
         self.announce(&component_id);
@@ -264,6 +202,39 @@ impl Hub {
             self.heartbeat(socket);
         }
         self.replan = true;
+    }
+
+    /// Gives a component id to a socket and closes the socket that had it. Returns whether the socket was registered
+    /// before.
+    fn take_over_id(&mut self, socket: SocketId, component_id: &ComponentId) -> bool {
+        let session = self.sessions.get_mut(&socket);
+        let again = session.is_some_and(|session| session.component.replace(component_id.clone()).is_some());
+        let before = self.components.get(component_id).and_then(|component| component.socket);
+        if let Some(before) = before.filter(|before| *before != socket) {
+            self.sessions.remove(&before);
+            let reason = "its component connected again".to_owned();
+            self.out.push(Output::Close { socket: before, for_good: true, reason });
+        }
+        again
+    }
+
+    /// Records a component as it registered. Returns the secret that it needs to take its id again, if that is new.
+    fn insert_component(
+        &mut self,
+        socket: SocketId,
+        component_id: &ComponentId,
+        register: &RegisterComponent,
+        again: bool,
+    ) -> Option<Secret> {
+        let connected_at = self.components.get(component_id).filter(|_| again).and_then(|it| it.connected_at);
+        let (proof, secret) = self.bind(component_id, register.secret.as_ref());
+        let served = self.known.served_by(register);
+        let component =
+            Component { proof: Some(proof), served, ..component(register, socket, connected_at.or(Some(self.now))) };
+        if let Some(before) = self.components.insert(component_id.clone(), component) {
+            self.known.left(before.served, self.now);
+        }
+        secret
     }
 
     /// Sends a component what it receives once after each connect.
@@ -310,6 +281,62 @@ impl Hub {
     }
 }
 
+fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(ErrorCode::InvalidRequest, message)
+}
+
+/// The id that a registration gives, or a text that is no component's id.
+fn written_id(register: &RegisterComponent) -> &str {
+    register.component_id.as_ref().map_or("-", ComponentId::as_str)
+}
+
+fn check_texts(register: &RegisterComponent) -> Result<(), Failure> {
+    let id = written_id(register);
+    let capabilities = register.capabilities.iter().map(|word| ("capabilities", word.as_str()));
+    let names = [("component_id", id), ("name", &register.name), ("version", &register.version)];
+    for (field, text) in names.into_iter().chain(capabilities) {
+        if text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
+            let message = format!("`{field}` must have at most {MAX_NAME_BYTES} bytes and no control characters");
+            return Err(invalid(message));
+        }
+    }
+    check_address(register.address.as_deref())?;
+    if id.is_empty() {
+        return Err(invalid("`component_id` is empty; omit it to have one assigned"));
+    }
+    Ok(())
+}
+
+fn check_counts(register: &RegisterComponent) -> Result<(), Failure> {
+    let queues = register.queues.as_ref().map_or(0, Vec::len);
+    for (what, count, most) in [
+        ("queues", queues, MAX_QUEUES),
+        ("methods", register.methods.len(), MAX_METHODS),
+        ("protocols", register.protocols.len(), MAX_METHODS),
+        ("capabilities", register.capabilities.len(), MAX_CAPABILITIES),
+    ] {
+        if count > most {
+            return Err(invalid(format!("a component may have at most {most} {what}, and this one has {count}")));
+        }
+    }
+    Ok(())
+}
+
+fn check_methods(register: &RegisterComponent) -> Result<(), Failure> {
+    if let Some(protocol) = register.protocols.iter().find(|protocol| read_method_names(protocol).is_none()) {
+        let ProtocolDefinition { name, version, .. } = protocol;
+        return Err(invalid(format!("the methods of protocol `{name}/{version}` are not a JSON object")));
+    }
+    if let Some(method) = register.methods.iter().find(|method| !is_method_name(method.as_str())) {
+        let message = format!("`{method}` cannot be a method's name; expected PROTOCOL/METHOD, such as `math/add`");
+        return Err(invalid(message));
+    }
+    if register.component_type == Role::Provider && register.methods.is_empty() && register.protocols.is_empty() {
+        return Err(invalid("a provider needs `methods`, `protocols` or both"));
+    }
+    Ok(())
+}
+
 /// Checks an address, which is shown to everybody who lists providers.
 fn check_address(address: Option<&str>) -> Result<(), Failure> {
     let Some(address) = address else { return Ok(()) };
@@ -318,13 +345,34 @@ fn check_address(address: Option<&str>) -> Result<(), Failure> {
     let wrong = if address.len() > MAX_ADDRESS_BYTES || address.chars().any(char::is_control) {
         format!("must have at most {MAX_ADDRESS_BYTES} bytes and no control characters")
     } else if authority.contains('@') {
-        "holds a user or a password, and everybody may read it: leave them out".to_owned()
+        "contains a user name or a password, and everyone can read it: remove them".to_owned()
     } else if address.contains(['?', '#']) {
-        "goes on behind its path, where keys are often written, and everybody may read it: leave that out".to_owned()
+        "has a query or a fragment, which often contain keys, and everyone can read it: remove it".to_owned()
     } else {
         return Ok(());
     };
-    Err(Failure::new(ErrorCode::InvalidRequest, format!("`address` {wrong}")))
+    Err(invalid(format!("`address` {wrong}")))
+}
+
+/// Removes what a component brings from a journal that is lost.
+fn discard_past(register: &mut RegisterComponent) {
+    register.owned.clear();
+    register.attempts.clear();
+    if register.component_type == Role::Engine {
+        register.calls = None;
+    }
+}
+
+/// Whether a registration is answered only after the component's work is resumed. A draining engine is answered once
+/// the writer knows that it drains: no attempt is in transit then. A provider is answered after the cancels of the
+/// calls that it lists, so that it knows which of them are still wanted.
+fn is_answered_late(register: &RegisterComponent, starts_anew: bool) -> bool {
+    match register.component_type {
+        // An engine that starts anew would discard what it receives before the answer.
+        Role::Engine => register.slots == Some(0) && !starts_anew,
+        Role::Provider => true,
+        Role::Queue | Role::Resolver => false,
+    }
 }
 
 fn component(

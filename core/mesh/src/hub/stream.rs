@@ -221,7 +221,8 @@ impl Hub {
         let pruned = self.stream.pruned();
         if from > Position(0) && from <= pruned {
             let message = format!(
-                "entries up to {pruned} may be gone with finished runs; the oldest that is surely there is {}; 0 means it",
+                "entries up to {pruned} may have been removed with finished runs; the oldest one that certainly exists is \
+                 {}; 0 stands for it",
                 pruned.next()
             );
             return self.refuse(socket, ErrorCode::InvalidParams, message, None);
@@ -254,7 +255,7 @@ impl Hub {
             return;
         }
         if cursor.moved_at.plus_ms(limit) <= self.now {
-            self.log(true, "a consumer confirmed nothing and is disconnected", self.label(socket));
+            self.log(true, "a consumer confirmed no entries and is disconnected", self.label(socket));
             self.close(socket, "it confirmed no entries");
         } else {
             self.timers.insert((cursor.moved_at.plus_ms(limit), Timer::Slow(socket)));
@@ -357,11 +358,13 @@ impl Hub {
     /// The entries that a session needs next are gone. An owner reconnects and receives the state of its slices anew.
     fn left_behind(&mut self, socket: SocketId, next: Position) {
         let pruned = self.stream.pruned();
-        let message =
-            format!("entry {next} may be gone with a finished run; the oldest surely there is {}", pruned.next());
-        self.log(true, "a consumer lags behind what was removed and is disconnected", self.label(socket));
+        let message = format!(
+            "entry {next} may have been removed with a finished run; the oldest one that certainly exists is {}",
+            pruned.next()
+        );
+        self.log(true, "a consumer needs entries that were removed and is disconnected", self.label(socket));
         self.refuse(socket, ErrorCode::InvalidParams, message, None);
-        self.close(socket, "what it was to be sent next was removed with finished runs");
+        self.close(socket, "the entries that it needs next were removed with finished runs");
     }
 
     fn role_of(&self, socket: SocketId) -> Option<Role> {

@@ -228,7 +228,7 @@ impl Present {
                 let names: Vec<&str> = self.serving(route).take(NAMED).map(|provider| provider.name.as_str()).collect();
                 let most: u64 = self.serving(route).map(|provider| u64::from(provider.capacity)).sum();
                 let work = format!(
-                    "all providers of {route} ({}) are at work, with {} of at most {most} at a time",
+                    "all providers of {route} ({}) are busy with {} of at most {most}",
                     names.join(", "),
                     counted(calls)
                 );
@@ -239,14 +239,14 @@ impl Present {
             }
             Hold::ProvidersStarting(route) => {
                 let starting = self.serving(route).filter(|it| it.health.state == HealthState::Starting);
-                let told: BTreeSet<String> = starting
+                let reasons: BTreeSet<String> = starting
                     .filter_map(|it| {
                         let why: String = it.health.reason.as_deref()?.chars().take(SHOWN_REASON).collect();
                         Some(format!("{}: {why}", it.name))
                     })
                     .collect();
-                let told: Vec<String> = told.into_iter().take(NAMED).collect();
-                if told.is_empty() { hold.to_string() } else { format!("{hold}: {}", told.join("; ")) }
+                let reasons: Vec<String> = reasons.into_iter().take(NAMED).collect();
+                if reasons.is_empty() { hold.to_string() } else { format!("{hold}: {}", reasons.join("; ")) }
             }
         }
     }
@@ -279,7 +279,7 @@ impl Present {
             Some(CallPlace::Hub { before }) => {
                 let hold = self.unserved(route).unwrap_or_else(|| Hold::ProvidersBusy(route.clone()));
                 let place = match before {
-                    0 => "is the next to be worked on".to_owned(),
+                    0 => "is next".to_owned(),
                     before => format!("waits behind {}", counted(*before)),
                 };
                 let reason = format!("attempt {number} on engine {name} {place}: {}", self.describe(&hold));
@@ -295,7 +295,7 @@ impl Present {
             Some(CallPlace::Provider(provider)) => {
                 let provider = self.name(provider);
                 waiting.reason =
-                    format!("attempt {number} is open on engine {name} and at work at provider {provider}");
+                    format!("attempt {number} is open on engine {name} and running on provider {provider}");
             }
         }
     }

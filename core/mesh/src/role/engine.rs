@@ -6,12 +6,10 @@ mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gleitzeit_run::Command;
-use gleitzeit_run::command::{FailAttempt, StopAttempt};
 use gleitzeit_run::event::StopReason;
 use gleitzeit_run::id::{AttemptRef, ComponentId};
 use gleitzeit_run::ledger::Assignment;
-use gleitzeit_workflow::error::{ErrorCode, Failure};
+use gleitzeit_workflow::error::Failure;
 use gleitzeit_workflow::id::{MethodName, QueueName};
 use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Instant;
@@ -21,8 +19,8 @@ use crate::role;
 use crate::role::outbox::Outbox;
 use crate::role::{Identity, Link, MAX_DISCONNECTED_MS, Past, earliest};
 use crate::wire::{
-    ComponentStatus, FromHub, HealthState, HeartbeatResponse, MethodCall, PresenceStatus, ProposalVerdict, Protocols,
-    Role, ToHub,
+    ComponentRegistered, ComponentStatus, FromHub, HealthState, HeartbeatResponse, MethodCall, PresenceStatus,
+    Protocols, Role, ToHub,
 };
 
 /// An attempt that a provider still works on after this time, in milliseconds, is reported as started.
@@ -308,29 +306,7 @@ impl Engine {
 
     fn message(&mut self, now: Instant, message: FromHub, out: &mut Vec<Output>) {
         match message {
-            FromHub::ComponentRegistered(answer) => {
-                let mut log = Vec::new();
-                if self.past.registered(&answer, &mut log) {
-                    self.start_anew(out);
-                }
-                out.extend(log.into_iter().map(Output::Hub));
-                self.unanswered = self.unanswered.saturating_sub(1);
-                if !self.link.is_up() {
-                    self.resume_time(now);
-                    self.link = Link::Up;
-                    self.down_since = None;
-                    self.settled_at = Some(now.plus_ms(self.config.settle_ms));
-                    self.outbox.rewind();
-                    for (_, named) in self.providers.values_mut() {
-                        *named = false;
-                    }
-                    // The request to drain may have come while the registration was in transit.
-                    if self.drain.is_some() {
-                        self.register(out);
-                    }
-                }
-                out.push(Output::Hub(role::Output::Registered));
-            }
+            FromHub::ComponentRegistered(answer) => self.registered(now, &answer, out),
             FromHub::RegistrationRejected(rejected) => {
                 self.drop_link(now);
                 out.push(Output::Hub(role::Output::Rejected { error: rejected.error }));
@@ -339,17 +315,7 @@ impl Engine {
                 let load = u32::try_from(self.work.len()).ok();
                 send(out, ToHub::HeartbeatResponse(HeartbeatResponse { load, ..HeartbeatResponse::default() }));
             }
-            FromHub::ComponentStatus(status) if status.role == Role::Provider => {
-                if status.status == PresenceStatus::Connected {
-                    if status.health.state == HealthState::Healthy {
-                        self.proven.insert(status.component_id.clone());
-                    }
-                    self.providers.insert(status.component_id.clone(), (status, true));
-                } else {
-                    self.providers.remove(&status.component_id);
-                    self.proven.remove(&status.component_id);
-                }
-            }
+            FromHub::ComponentStatus(status) if status.role == Role::Provider => self.provider_changed(status),
             FromHub::Protocols(protocols) => out.push(Output::Protocols(protocols)),
             FromHub::ExecuteTask(tasks) => {
                 for assignment in tasks.tasks {
@@ -386,6 +352,47 @@ impl Engine {
         }
     }
 
+    fn registered(&mut self, now: Instant, answer: &ComponentRegistered, out: &mut Vec<Output>) {
+        let mut log = Vec::new();
+        if self.past.registered(answer, &mut log) {
+            self.start_anew(out);
+        }
+        out.extend(log.into_iter().map(Output::Hub));
+        self.unanswered = self.unanswered.saturating_sub(1);
+        if !self.link.is_up() {
+            self.begin_session(now, out);
+        }
+        out.push(Output::Hub(role::Output::Registered));
+    }
+
+    /// Resumes the work on a new connection.
+    fn begin_session(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.resume_time(now);
+        self.link = Link::Up;
+        self.down_since = None;
+        self.settled_at = Some(now.plus_ms(self.config.settle_ms));
+        self.outbox.rewind();
+        for (_, named) in self.providers.values_mut() {
+            *named = false;
+        }
+        // The request to drain may have come while the registration was in transit.
+        if self.drain.is_some() {
+            self.register(out);
+        }
+    }
+
+    fn provider_changed(&mut self, status: ComponentStatus) {
+        if status.status == PresenceStatus::Connected {
+            if status.health.state == HealthState::Healthy {
+                self.proven.insert(status.component_id.clone());
+            }
+            self.providers.insert(status.component_id.clone(), (status, true));
+        } else {
+            self.providers.remove(&status.component_id);
+            self.proven.remove(&status.component_id);
+        }
+    }
+
     /// Forgets everything because the journal that its attempts came from is lost. Nobody waits for the attempts, so
     /// their ends are not reported.
     fn start_anew(&mut self, out: &mut Vec<Output>) {
@@ -398,57 +405,6 @@ impl Engine {
         self.calls.clear();
         self.cancels.clear();
         out.push(Output::Forget);
-    }
-
-    fn answered(&mut self, now: Instant, result: crate::wire::ProposalResult, out: &mut Vec<Output>) {
-        self.past.see(result.position.unwrap_or_default());
-        let Some((_, item)) = self.outbox.settle(now, &result.proposal_id) else { return };
-        let at = match &item.command {
-            Command::CompleteAttempt(complete) => &complete.at,
-            Command::FailAttempt(fail) => &fail.at,
-            Command::StopAttempt(stop) => &stop.at,
-            _ => return,
-        };
-        self.reported.remove(at);
-        if result.verdict == ProposalVerdict::Fenced {
-            let warning = !matches!(item.command, Command::StopAttempt(_));
-            let message = "a report counts no more: the attempt was ended without this engine";
-            let detail = format!("{} of {at}", item.command.kind());
-            out.push(Output::Hub(role::Output::Log { warning, message, detail }));
-        }
-        if result.verdict != ProposalVerdict::Invalid {
-            return;
-        }
-        let error = result.error.unwrap_or_else(|| Failure::new(ErrorCode::InternalError, "no reason was given"));
-        let detail = format!("{} of {at}: {error}", item.command.kind());
-        out.push(Output::Hub(role::Output::Log { warning: true, message: "report refused as invalid", detail }));
-        // The attempt is still open in the journal, and no other component can end it.
-        if let Command::CompleteAttempt(complete) = item.command {
-            let ran_ms = complete.ran_ms;
-            self.report(FailAttempt { at: complete.at, error, retryable: false, retry_after_ms: None, ran_ms }.into());
-        }
-    }
-
-    /// Ends an attempt without a statement about the work; an unknown one too, because the hub waits for it.
-    fn stop(&mut self, at: &AttemptRef, reason: StopReason) {
-        self.forget(at);
-        if !self.reported.contains(at) {
-            self.report(StopAttempt { at: at.clone(), reason }.into());
-        }
-    }
-
-    fn report(&mut self, command: Command) {
-        let at = match &command {
-            Command::CompleteAttempt(complete) => &complete.at,
-            Command::FailAttempt(fail) => &fail.at,
-            Command::StopAttempt(stop) => &stop.at,
-            _ => {
-                self.outbox.push(None, command);
-                return;
-            }
-        };
-        self.reported.insert(at.clone());
-        self.outbox.push(None, command);
     }
 
     fn say(&mut self, now: Instant, out: &mut Vec<Output>) {

@@ -17,6 +17,25 @@ pub const MAX_UNANSWERED: usize = 1_000;
 /// The estimated size of a proposal besides its payload; generous.
 const OVERHEAD_BYTES: usize = 512;
 
+/// The number of a proposal of this component, in the order in which they were made. On the wire it is the
+/// proposal's id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ProposalNumber(u64);
+
+impl ProposalNumber {
+    fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    fn id(self) -> ProposalId {
+        self.0.to_string().into()
+    }
+
+    fn of(id: &ProposalId) -> Option<Self> {
+        id.as_str().parse().ok().map(Self)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     pub(super) fence: Option<Fence>,
@@ -29,17 +48,17 @@ pub(super) struct Outgoing {
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    last: u64,
-    items: BTreeMap<u64, Outgoing>,
+    last: ProposalNumber,
+    items: BTreeMap<ProposalNumber, Outgoing>,
     /// Everything up to here has been sent on this socket.
-    sent: u64,
+    sent: ProposalNumber,
     unanswered: usize,
     waiting_since: Option<Instant>,
 }
 
 impl Outbox {
-    pub(super) fn push(&mut self, fence: Option<Fence>, command: Command) -> u64 {
-        self.last += 1;
+    pub(super) fn push(&mut self, fence: Option<Fence>, command: Command) -> ProposalNumber {
+        self.last = self.last.next();
         self.items.insert(self.last, Outgoing { fence, command, applied: false, dropped: false });
         self.last
     }
@@ -49,12 +68,12 @@ impl Outbox {
     }
 
     pub(super) fn get_mut(&mut self, id: &ProposalId) -> Option<&mut Outgoing> {
-        self.items.get_mut(&number(id)?)
+        self.items.get_mut(&ProposalNumber::of(id)?)
     }
 
     /// Takes out an answered proposal.
-    pub(super) fn settle(&mut self, now: Instant, id: &ProposalId) -> Option<(u64, Outgoing)> {
-        let number = number(id)?;
+    pub(super) fn settle(&mut self, now: Instant, id: &ProposalId) -> Option<(ProposalNumber, Outgoing)> {
+        let number = ProposalNumber::of(id)?;
         let item = self.items.remove(&number)?;
         if number <= self.sent {
             self.unanswered = self.unanswered.saturating_sub(1);
@@ -82,7 +101,7 @@ impl Outbox {
     /// A new socket: everything is to be sent again, except what is known to be recorded or no longer wanted.
     pub(super) fn rewind(&mut self) {
         self.items.retain(|_, item| !item.applied && !item.dropped && !planted::is(Bug::NoResend));
-        (self.sent, self.unanswered, self.waiting_since) = (0, 0, None);
+        (self.sent, self.unanswered, self.waiting_since) = (ProposalNumber::default(), 0, None);
     }
 
     /// Sends what may be sent. The first frame carries `position`; returns whether there was one.
@@ -91,18 +110,15 @@ impl Outbox {
         let mut frame = Packer::new(FRAME_BYTES);
         let mut append = |proposals| Output::Send(ToHub::Append(Append { proposals, position: position.take() }));
         let mut sent = self.sent;
-        for (number, item) in self.items.range(self.sent + 1..) {
+        for (number, item) in self.items.range(self.sent.next()..) {
             if self.unanswered >= MAX_UNANSWERED {
                 break;
             }
             let size = OVERHEAD_BYTES + payload_bytes(&item.command);
             sent = *number;
             self.unanswered += 1;
-            let proposal = ProposalItem {
-                proposal_id: number.to_string().into(),
-                fence: item.fence.clone(),
-                command: item.command.clone(),
-            };
+            let proposal =
+                ProposalItem { proposal_id: number.id(), fence: item.fence.clone(), command: item.command.clone() };
             out.extend(frame.push(proposal, size).map(&mut append));
         }
         self.sent = sent;
@@ -116,10 +132,6 @@ impl Outbox {
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.waiting_since.map(|since| since.plus_ms(ANSWER_TIMEOUT_MS))
     }
-}
-
-fn number(id: &ProposalId) -> Option<u64> {
-    id.as_str().parse().ok()
 }
 
 fn payload_bytes(command: &Command) -> usize {

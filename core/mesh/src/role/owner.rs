@@ -12,11 +12,11 @@ use gleitzeit_workflow::error::Failure;
 use gleitzeit_workflow::json;
 use gleitzeit_workflow::time::Instant;
 
-use crate::role::outbox::Outbox;
+use crate::role::outbox::{Outbox, ProposalNumber};
 use crate::role::{Identity, Input, Link, MAX_UNANSWERED, Output, Past, earliest};
 use crate::wire::{
-    EventsAck, EventsItem, FromHub, HeartbeatResponse, Owned, Ownership, OwnershipStatus, Part, ProposalVerdict, Role,
-    StatePage, ToHub,
+    ComponentRegistered, EventsAck, EventsItem, FromHub, HeartbeatResponse, Owned, Ownership, OwnershipStatus, Part,
+    ProposalResult, ProposalVerdict, Role, StatePage, ToHub,
 };
 
 /// The largest text that may be joined from parts, in bytes: a submission with its files, encoded. A definition of 64
@@ -40,7 +40,7 @@ pub(super) enum Fact {
     /// A proposal was recorded.
     Recorded { command: Command, owned: bool },
     /// A proposal was answered with a verdict other than `ok`.
-    Refused { number: u64, command: Command, verdict: ProposalVerdict, error: Option<Failure> },
+    Refused { number: ProposalNumber, command: Command, verdict: ProposalVerdict, error: Option<Failure> },
     /// Any other event from the hub.
     Message(FromHub),
     /// The session begins anew: forget what the hub repeats after each registration.
@@ -138,7 +138,7 @@ impl Owner {
     }
 
     /// Proposes a command for a slice. Returns the proposal's number, or `None` if the slice is not owned.
-    pub(super) fn propose(&mut self, slice: &Slice, command: Command) -> Option<u64> {
+    pub(super) fn propose(&mut self, slice: &Slice, command: Command) -> Option<ProposalNumber> {
         let held = self.held.get(slice).filter(|held| held.complete)?;
         let fence = Fence { slice: slice.clone(), epoch: held.epoch };
         Some(self.outbox.push(Some(fence), command))
@@ -234,31 +234,12 @@ impl Owner {
             return Ok(());
         }
         match message {
-            FromHub::ComponentRegistered(answer) => {
-                if self.past.registered(&answer, out) {
-                    self.start_anew(facts);
-                }
-                if !self.link.is_up() {
-                    self.link = Link::Up;
-                    self.outbox.rewind();
-                }
-                out.push(Output::Registered);
-            }
+            FromHub::ComponentRegistered(answer) => self.registered(&answer, facts, out),
             FromHub::RegistrationRejected(rejected) => {
                 self.drop_link();
                 out.push(Output::Rejected { error: rejected.error });
             }
-            FromHub::Heartbeat(_) => {
-                if let Some(last) = self.revoked.pop() {
-                    let others = std::mem::take(&mut self.revoked).len();
-                    let detail = if others == 0 { last.to_string() } else { format!("{last} and {others} more") };
-                    let message = "another component owns what this one did";
-                    out.push(Output::Log { warning: false, message, detail });
-                }
-                let load = u32::try_from(self.held.len()).ok();
-                let response = HeartbeatResponse { load, ..HeartbeatResponse::default() };
-                out.push(Output::Send(ToHub::HeartbeatResponse(response)));
-            }
+            FromHub::Heartbeat(_) => self.heartbeat(out),
             FromHub::Ownership(ownership) => self.ownership(now, ownership, facts),
             FromHub::State(page) => self.state(page, facts)?,
             FromHub::Events(events) => {
@@ -268,23 +249,52 @@ impl Owner {
             }
             FromHub::AppendResult(answer) => {
                 for result in answer.results {
-                    self.past.see(result.position.unwrap_or_default());
-                    let Some((number, item)) = self.outbox.settle(now, &result.proposal_id) else { continue };
-                    if matches!(result.verdict, ProposalVerdict::Invalid) {
-                        let error = result.error.as_ref().map(ToString::to_string).unwrap_or_default();
-                        let detail = format!("{}: {error}", item.command.kind());
-                        out.push(Output::Log { warning: true, message: "proposal refused as invalid", detail });
-                    }
-                    if result.verdict != ProposalVerdict::Ok && !item.applied {
-                        let (command, verdict, error) = (item.command, result.verdict, result.error);
-                        facts.push(Fact::Refused { number, command, verdict, error });
-                    }
+                    self.answered(now, result, facts, out);
                 }
             }
             FromHub::MeshError(error) => out.push(Output::refused(&error)),
             other => facts.push(Fact::Message(other)),
         }
         Ok(())
+    }
+
+    fn registered(&mut self, answer: &ComponentRegistered, facts: &mut Vec<Fact>, out: &mut Vec<Output>) {
+        if self.past.registered(answer, out) {
+            self.start_anew(facts);
+        }
+        if !self.link.is_up() {
+            self.link = Link::Up;
+            self.outbox.rewind();
+        }
+        out.push(Output::Registered);
+    }
+
+    /// Answers a heartbeat and logs the slices that were lost since the last one.
+    fn heartbeat(&mut self, out: &mut Vec<Output>) {
+        if let Some(last) = self.revoked.pop() {
+            let others = std::mem::take(&mut self.revoked).len();
+            let detail = if others == 0 { last.to_string() } else { format!("{last} and {others} more") };
+            let message = "another component owns the slices that this one owned";
+            out.push(Output::Log { warning: false, message, detail });
+        }
+        let load = u32::try_from(self.held.len()).ok();
+        let response = HeartbeatResponse { load, ..HeartbeatResponse::default() };
+        out.push(Output::Send(ToHub::HeartbeatResponse(response)));
+    }
+
+    /// The hub answered a proposal.
+    fn answered(&mut self, now: Instant, result: ProposalResult, facts: &mut Vec<Fact>, out: &mut Vec<Output>) {
+        self.past.see(result.position.unwrap_or_default());
+        let Some((number, item)) = self.outbox.settle(now, &result.proposal_id) else { return };
+        if matches!(result.verdict, ProposalVerdict::Invalid) {
+            let error = result.error.as_ref().map(ToString::to_string).unwrap_or_default();
+            let detail = format!("{}: {error}", item.command.kind());
+            out.push(Output::Log { warning: true, message: "proposal refused as invalid", detail });
+        }
+        if result.verdict != ProposalVerdict::Ok && !item.applied {
+            let (command, verdict, error) = (item.command, result.verdict, result.error);
+            facts.push(Fact::Refused { number, command, verdict, error });
+        }
     }
 
     fn ownership(&mut self, now: Instant, ownership: Ownership, facts: &mut Vec<Fact>) {

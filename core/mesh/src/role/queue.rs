@@ -18,6 +18,7 @@ use gleitzeit_workflow::time::Instant;
 use ready::{Place, Ready};
 
 use crate::placement;
+use crate::role::outbox::ProposalNumber;
 use crate::role::owner::{Fact, Owner};
 use crate::role::turns::Round;
 use crate::role::{Identity, Input, Output, earliest};
@@ -33,7 +34,7 @@ enum Stage {
     },
     /// A proposal with this number is in transit.
     Proposed {
-        number: u64,
+        number: ProposalNumber,
     },
     Open,
     /// The latest attempt ended; `ended` says how.

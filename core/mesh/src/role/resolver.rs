@@ -407,7 +407,7 @@ fn substitute(task: &Task, scope: &dyn Scope, budget: &mut Budget) -> Result<Val
                 let mut any = false;
                 references(&other, &mut |_, _| any = true);
                 if any {
-                    let why = "references in program text are only possible where it is one text";
+                    let why = "references are only possible in a program that is a single text";
                     return Err(parameter_error(format!("parameter `{name}`: {why}")));
                 }
                 other
@@ -425,7 +425,7 @@ fn add_variables(parameters: &mut Value, program: &str, variables: Vec<(String, 
     let Value::Object(parameters) = parameters else { return Ok(()) };
     let environment = parameters.entry(ENVIRONMENT).or_insert_with(|| Value::Object(Map::new()));
     let Value::Object(environment) = environment else {
-        let why = format!("the values in `{program}` become variables in it, and it is no object");
+        let why = format!("the values in `{program}` become variables in it, so it must be an object");
         return Err(parameter_error(format!("parameter `{ENVIRONMENT}`: {why}")));
     };
     environment.extend(variables.into_iter().map(|(name, value)| (name, Value::String(value))));

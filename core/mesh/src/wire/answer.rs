@@ -210,7 +210,7 @@ fn unreadable(answer: &str) -> Option<CallEnd> {
     let fields = fields(answer)?;
     let mut ids = fields.iter().filter(|(name, _)| *name == "\"id\"");
     let (Some((_, id)), None) = (ids.next(), ids.next()) else { return None };
-    let message = format!("the answer is no JSON: {problem}");
+    let message = format!("the answer is not JSON: {problem}");
     let outcome = MethodOutcome::Error(Failure::new(ErrorCode::TaskResultInvalid, message));
     Some(CallEnd { id: serde_json::from_str(id).ok()?, outcome })
 }
@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_result_stands_alone_and_null_is_a_result() {
+    fn one_result_is_not_a_list_and_null_is_a_result() {
         let one: MethodResult = serde_json::from_str(r#"{"jsonrpc":"2.0","id":"a","result":null}"#).expect("valid");
         assert_eq!(one.results, vec![CallEnd { id: "a".into(), outcome: MethodOutcome::Result(Payload::null()) }]);
         assert_eq!(serde_json::to_string(&one).expect("json"), r#"{"jsonrpc":"2.0","id":"a","result":null}"#);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_ends_the_calls_that_it_names_and_no_others() {
+    fn invalid_json_ends_only_the_calls_that_it_names() {
         let said = |body: &str| -> Vec<(String, String)> {
             let ends = salvage(body).into_iter();
             let said = ends.map(|end| match end.outcome {
@@ -296,7 +296,7 @@ mod tests {
             said.collect()
         };
         let invalid = |id: &str, problem: &str| {
-            let error = Failure::new(ErrorCode::TaskResultInvalid, format!("the answer is no JSON: {problem}"));
+            let error = Failure::new(ErrorCode::TaskResultInvalid, format!("the answer is not JSON: {problem}"));
             (id.to_owned(), error.to_string())
         };
         let nan = |at| format!("in `result.x[1]`: NaN is no JSON; write null or text instead, at byte {at}");

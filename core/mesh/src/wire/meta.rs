@@ -64,7 +64,7 @@ mod tests {
     use crate::wire::{FromHub, Heartbeat, Welcome};
 
     #[test]
-    fn meta_stands_in_front_of_the_fields_and_is_read_back() {
+    fn meta_precedes_the_fields_and_is_read_back() {
         let meta = Meta { source: Some("hub".into()), ..Meta::default() };
         let welcome = FromHub::from(Welcome { version: "1".into(), ..Welcome::default() });
         let text = with_meta(&welcome, &meta);

@@ -1,5 +1,6 @@
 //! Answers to calls: which component may send one, and how all others are refused.
 
+use gleitzeit_mesh::hub::SocketId;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
@@ -8,7 +9,7 @@ use crate::leases::Sent;
 
 /// Checks that the engine has received exactly this answer.
 #[track_caller]
-fn check_continues(bench: &mut Bench, engine: u64, provider: u64, at: &Value) {
+fn check_continues(bench: &mut Bench, engine: SocketId, provider: SocketId, at: &Value) {
     assert!(bench.take_sent(engine, "method_result").is_empty(), "the engine hears nothing of what was refused");
     assert!(bench.take_sent(provider, "cancel_method").is_empty(), "the call goes on");
     answer(bench, provider, at);
@@ -17,7 +18,7 @@ fn check_continues(bench: &mut Bench, engine: u64, provider: u64, at: &Value) {
 }
 
 #[test]
-fn nobody_answers_for_another() {
+fn a_component_cannot_answer_for_another() {
     let Sent { mut bench, engine, at } = taken(1);
     let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
     let (nobody, other_engine) = (bench.connect(), bench.join("engine", "e2", json!({"slots": 1})));
@@ -30,7 +31,7 @@ fn nobody_answers_for_another() {
 }
 
 #[test]
-fn nobody_answers_a_call_that_was_given_to_nobody() {
+fn an_answer_to_an_unassigned_call_is_refused() {
     let Sent { mut bench, engine, at } = taken(2);
     let p = provider(&mut bench, "p", 1);
     let early = bench.join("provider", "p2", json!({"methods": ["m/other"]}));
@@ -48,7 +49,7 @@ fn nobody_answers_a_call_that_was_given_to_nobody() {
 }
 
 #[test]
-fn an_answer_to_no_call_is_refused() {
+fn an_answer_to_an_unknown_call_is_refused() {
     let Sent { mut bench, engine, at } = taken(1);
     let p = provider(&mut bench, "p", 1);
     call(&mut bench, engine, &at[0], &["p"]);

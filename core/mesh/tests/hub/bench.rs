@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, Start};
+use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, SocketId, Start};
 use gleitzeit_mesh::wire::{FromHub, ProtocolDefinition, ToHub};
 use gleitzeit_run::ledger::Ledger;
 use gleitzeit_run::{Entry, History, Limits, Position, Request, Term, Verdict};
@@ -15,8 +15,8 @@ pub(crate) struct Bench {
     pub(crate) journal: Vec<Arc<Entry>>,
     pub(crate) now: Instant,
     /// Events sent since the last look: the socket, the event's name and its body.
-    pub(crate) sent: Vec<(u64, &'static str, Value)>,
-    pub(crate) closed: Vec<u64>,
+    pub(crate) sent: Vec<(SocketId, &'static str, Value)>,
+    pub(crate) closed: Vec<SocketId>,
     /// Whether the writer holds back its work.
     pub(crate) is_held: bool,
     held: Vec<Output>,
@@ -62,7 +62,7 @@ impl Bench {
         }
     }
 
-    fn note(&mut self, socket: u64, message: &FromHub) {
+    fn note(&mut self, socket: SocketId, message: &FromHub) {
         let body = serde_json::from_str(&message.body()).expect("JSON");
         self.sent.push((socket, message.kind(), body));
     }
@@ -164,46 +164,46 @@ impl Bench {
         self.sent.clear();
     }
 
-    pub(crate) fn connect(&mut self) -> u64 {
+    pub(crate) fn connect(&mut self) -> SocketId {
         self.sockets += 1;
-        let socket = self.sockets;
+        let socket = SocketId(self.sockets);
         self.input(Input::Connected { socket, is_within: false });
         socket
     }
 
-    pub(crate) fn send(&mut self, socket: u64, kind: &str, body: &Value) {
+    pub(crate) fn send(&mut self, socket: SocketId, kind: &str, body: &Value) {
         let message = ToHub::decode(kind, &body.to_string()).expect("a valid event");
         self.input(Input::Received { socket, message, message_id: None });
     }
 
     /// Connects and registers a component; `rest` is the rest of its registration as JSON.
-    pub(crate) fn join(&mut self, role: &str, id: &str, rest: Value) -> u64 {
+    pub(crate) fn join(&mut self, role: &str, id: &str, rest: Value) -> SocketId {
         let socket = self.connect();
         self.register(socket, role, id, rest);
         socket
     }
 
-    pub(crate) fn register(&mut self, socket: u64, role: &str, id: &str, rest: Value) {
+    pub(crate) fn register(&mut self, socket: SocketId, role: &str, id: &str, rest: Value) {
         let mut body = json!({"component_type": role, "component_id": id, "secret": format!("what only {id} knows")});
         body.as_object_mut().expect("an object").extend(rest.as_object().cloned().unwrap_or_default());
         self.send(socket, "register_component", &body);
     }
 
-    pub(crate) fn leave(&mut self, socket: u64, clean: bool) {
+    pub(crate) fn leave(&mut self, socket: SocketId, clean: bool) {
         self.input(Input::Disconnected { socket, clean, reason: None });
     }
 
     /// The bodies of the events of one kind that a socket was sent since the last look.
-    pub(crate) fn take_sent(&mut self, socket: u64, kind: &str) -> Vec<Value> {
+    pub(crate) fn take_sent(&mut self, socket: SocketId, kind: &str) -> Vec<Value> {
         let (of_it, rest) =
             std::mem::take(&mut self.sent).into_iter().partition(|(to, it, _)| *to == socket && *it == kind);
         self.sent = rest;
-        let of_it: Vec<(u64, &str, Value)> = of_it;
+        let of_it: Vec<(SocketId, &str, Value)> = of_it;
         of_it.into_iter().map(|(_, _, body)| body).collect()
     }
 
     /// The names of the events that a socket was sent and that were not looked at yet.
-    pub(crate) fn order(&self, socket: u64) -> Vec<&'static str> {
+    pub(crate) fn order(&self, socket: SocketId) -> Vec<&'static str> {
         self.sent.iter().filter(|(to, ..)| *to == socket).map(|(_, kind, _)| *kind).collect()
     }
 

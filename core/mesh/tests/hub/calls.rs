@@ -1,6 +1,6 @@
 //! Method calls between engines and providers.
 
-use gleitzeit_mesh::hub::Input;
+use gleitzeit_mesh::hub::{Input, SocketId};
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
@@ -18,11 +18,11 @@ pub(crate) fn call_id(at: &Value) -> String {
     format!("{}/{}/{}/e", text("run_id"), at["attempt"], text("task_id"))
 }
 
-pub(crate) fn call(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str]) {
+pub(crate) fn call(bench: &mut Bench, engine: SocketId, at: &Value, providers: &[&str]) {
     call_with(bench, engine, at, providers, 2);
 }
 
-pub(crate) fn call_with(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str], priority: i32) {
+pub(crate) fn call_with(bench: &mut Bench, engine: SocketId, at: &Value, providers: &[&str], priority: i32) {
     let meta = json!({
         "run_id": at["run_id"], "task_id": at["task_id"], "attempt": at["attempt"], "correlation_id": "",
         "traceparent": "", "timeout_ms": 9_000,
@@ -34,11 +34,11 @@ pub(crate) fn call_with(bench: &mut Bench, engine: u64, at: &Value, providers: &
     bench.send(engine, "execute_method", &call);
 }
 
-pub(crate) fn provider(bench: &mut Bench, id: &str, max_concurrency: u32) -> u64 {
+pub(crate) fn provider(bench: &mut Bench, id: &str, max_concurrency: u32) -> SocketId {
     bench.join("provider", id, json!({"methods": ["m/x"], "max_concurrency": max_concurrency}))
 }
 
-pub(crate) fn answer(bench: &mut Bench, provider: u64, at: &Value) {
+pub(crate) fn answer(bench: &mut Bench, provider: SocketId, at: &Value) {
     bench.send(provider, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(at), "result": 1}));
 }
 
@@ -48,14 +48,14 @@ pub(crate) fn ids(calls: &[Value]) -> Vec<String> {
 
 /// Checks that exactly one refusal, of this name, was sent since the last look.
 #[track_caller]
-pub(crate) fn refused(bench: &mut Bench, socket: u64, name: &str) {
+pub(crate) fn refused(bench: &mut Bench, socket: SocketId, name: &str) {
     let errors = bench.take_sent(socket, "mesh_error");
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert_eq!((&errors[0]["name"], &errors[0]["in_reply_to"]), (&json!(name), &json!("method_result")), "{errors:?}");
 }
 
 #[test]
-fn a_call_goes_to_the_provider_with_the_fewest_and_waits_while_none_has_room() {
+fn a_call_goes_to_the_least_loaded_provider_and_waits_while_all_are_full() {
     let Sent { mut bench, engine, at } = taken(4);
     let (p, p2) = (provider(&mut bench, "p", 2), provider(&mut bench, "p2", 1));
     for at in &at {
@@ -90,13 +90,13 @@ fn the_calls_of_a_lost_provider_are_answered_as_lost() {
 }
 
 /// The calls that the engine was sent this event for since the last look.
-pub(crate) fn call_ids(bench: &mut Bench, engine: u64, kind: &str) -> Vec<String> {
+pub(crate) fn call_ids(bench: &mut Bench, engine: SocketId, kind: &str) -> Vec<String> {
     let ids = bench.take_sent(engine, kind).into_iter().flat_map(|it| it["ids"].as_array().expect("a list").clone());
     ids.map(|id| id.as_str().expect("text").to_owned()).collect()
 }
 
 #[test]
-fn an_engine_hears_which_calls_wait_and_when_they_begin() {
+fn an_engine_receives_which_calls_wait_and_when_they_start() {
     let Sent { mut bench, engine, at } = taken(3);
     let p = provider(&mut bench, "p", 1);
     call(&mut bench, engine, &at[0], &["p"]);
@@ -120,7 +120,7 @@ fn an_engine_hears_which_calls_wait_and_when_they_begin() {
 }
 
 #[test]
-fn what_begins_while_its_engine_is_away_is_told_when_it_is_back() {
+fn calls_that_start_while_their_engine_is_away_are_reported_on_its_return() {
     let Sent { mut bench, engine, at } = taken(2);
     let p = provider(&mut bench, "p", 1);
     call(&mut bench, engine, &at[0], &["p"]);
@@ -135,7 +135,7 @@ fn what_begins_while_its_engine_is_away_is_told_when_it_is_back() {
 }
 
 #[test]
-fn a_provider_that_cannot_begin_says_so_and_its_word_is_passed_on() {
+fn a_provider_that_cannot_start_a_call_reports_it_to_the_engine() {
     let Sent { mut bench, engine, at } = taken(2);
     let (p, other) = (provider(&mut bench, "p", 2), provider(&mut bench, "p2", 1));
     call(&mut bench, engine, &at[0], &["p"]);
@@ -163,7 +163,7 @@ fn a_provider_that_cannot_begin_says_so_and_its_word_is_passed_on() {
 }
 
 #[test]
-fn what_waits_is_served_by_priority_then_by_age_and_nobody_is_overtaken_for_long() {
+fn waiting_calls_are_served_by_priority_then_age_without_starvation() {
     let Sent { mut bench, engine, at } = taken(6);
     let p = provider(&mut bench, "p", 1);
     call(&mut bench, engine, &at[0], &["p"]);
@@ -187,7 +187,7 @@ fn what_waits_is_served_by_priority_then_by_age_and_nobody_is_overtaken_for_long
 }
 
 #[test]
-fn what_waits_goes_to_whoever_has_room_first_even_if_it_came_later() {
+fn waiting_calls_go_to_the_first_free_provider_even_a_new_one() {
     let Sent { mut bench, engine, at } = taken(3);
     let p = provider(&mut bench, "p", 1);
     at.iter().for_each(|at| call(&mut bench, engine, at, &["p"]));
@@ -204,7 +204,7 @@ fn what_waits_goes_to_whoever_has_room_first_even_if_it_came_later() {
 }
 
 #[test]
-fn what_waits_for_a_method_that_its_provider_serves_no_more_goes_back() {
+fn a_call_is_lost_if_its_provider_stops_serving_the_method() {
     let Sent { mut bench, engine, at } = taken(2);
     let p = provider(&mut bench, "p", 1);
     call(&mut bench, engine, &at[0], &["p"]);
@@ -216,7 +216,7 @@ fn what_waits_for_a_method_that_its_provider_serves_no_more_goes_back() {
 }
 
 #[test]
-fn a_provider_that_blinks_keeps_what_it_lists_and_loses_what_it_does_not() {
+fn a_reconnecting_provider_keeps_only_the_calls_that_it_lists() {
     let Sent { mut bench, engine, at } = taken(2);
     let p = provider(&mut bench, "p", 2);
     call(&mut bench, engine, &at[0], &["p"]);
@@ -230,13 +230,13 @@ fn a_provider_that_blinks_keeps_what_it_lists_and_loses_what_it_does_not() {
     assert_eq!(bench.take_sent(engine, "method_result")[0]["result"], 1);
 }
 
-pub(crate) fn health(bench: &mut Bench, provider: u64, id: &str, state: &str) {
+pub(crate) fn health(bench: &mut Bench, provider: SocketId, id: &str, state: &str) {
     let rest = json!({"methods": ["m/x"], "max_concurrency": 1, "health": {"state": state}});
     bench.register(provider, "provider", id, rest);
 }
 
 #[test]
-fn what_waits_for_a_provider_that_fell_ill_goes_to_others_and_back_if_there_are_none() {
+fn calls_of_an_unhealthy_provider_move_to_others_or_return() {
     let Sent { mut bench, engine, at } = taken(5);
     // The hub no longer waits for any provider.
     bench.pass(5_000);
@@ -263,7 +263,7 @@ fn what_waits_for_a_provider_that_fell_ill_goes_to_others_and_back_if_there_are_
 }
 
 #[test]
-fn what_waits_for_a_provider_that_drains_goes_to_the_one_that_replaces_it() {
+fn calls_of_a_draining_provider_move_to_its_replacement() {
     let Sent { mut bench, engine, at } = taken(3);
     let old = provider(&mut bench, "old", 1);
     call(&mut bench, engine, &at[0], &["old"]);
@@ -278,7 +278,7 @@ fn what_waits_for_a_provider_that_drains_goes_to_the_one_that_replaces_it() {
 }
 
 #[test]
-fn a_provider_that_is_well_again_gets_what_waits_for_it() {
+fn a_recovered_provider_receives_the_calls_that_wait_for_it() {
     let Sent { mut bench, engine, at } = taken(1);
     let p = provider(&mut bench, "p", 1);
     health(&mut bench, p, "p", "starting");
@@ -320,7 +320,7 @@ fn an_answer_finds_its_engine_after_the_hub_was_away() {
 }
 
 #[test]
-fn a_provider_offers_its_answers_again_to_a_hub_that_has_not_heard_them() {
+fn a_provider_offers_its_answers_again_to_a_new_hub() {
     let Sent { mut bench, engine, at } = taken(2);
     let p = provider(&mut bench, "p", 2);
     call(&mut bench, engine, &at[0], &["p"]);
@@ -378,7 +378,7 @@ fn a_hub_that_stops_passes_on_calls_and_answers_but_no_tasks() {
 }
 
 #[test]
-fn a_call_that_nobody_can_serve_is_answered_at_once() {
+fn a_call_without_a_possible_provider_is_answered_at_once() {
     let Sent { mut bench, engine, at } = taken(1);
     bench.pass(5_000);
     call(&mut bench, engine, &at[0], &["gone"]);

@@ -1,6 +1,7 @@
 //! Leases: attempts on their engines.
 
 use gleitzeit_fixtures::{run_id, submitted, task, workflow};
+use gleitzeit_mesh::hub::SocketId;
 use gleitzeit_run::command::CancelWorkflow;
 use gleitzeit_run::event::{CancelCause, StopReason};
 use gleitzeit_run::{ComponentId, Event, Request, Secret};
@@ -15,7 +16,7 @@ pub(crate) const SECRET: &str = "what only e knows";
 /// A hub with one component of each role but no provider, and attempts that were sent to the engine `e`.
 pub(crate) struct Sent {
     pub(crate) bench: Bench,
-    pub(crate) engine: u64,
+    pub(crate) engine: SocketId,
     /// The attempts by name.
     pub(crate) at: Vec<Value>,
 }
@@ -59,7 +60,7 @@ pub(crate) fn sent_to(mut bench: Bench, engine_id: &str, providers: &[Option<&st
 }
 
 /// Proposes a command; returns the verdict.
-pub(crate) fn propose(bench: &mut Bench, socket: u64, fence: Option<Value>, command: &str, data: &Value) -> Value {
+pub(crate) fn propose(bench: &mut Bench, socket: SocketId, fence: Option<Value>, command: &str, data: &Value) -> Value {
     // Owners acknowledge what they were sent.
     let position = bench.head();
     let proposal = json!({"proposal_id": "1", "fence": fence, "command": {"type": command, "data": data}});
@@ -81,7 +82,7 @@ fn cancel(bench: &mut Bench) {
 }
 
 #[test]
-fn an_attempt_that_is_not_taken_is_ended_and_its_engine_cut_off() {
+fn an_attempt_that_is_not_accepted_ends_and_its_engine_is_disconnected() {
     let Sent { mut bench, engine, at } = sent(2);
     bench.send(engine, "task_taken", &json!({"attempts": [at[0]]}));
     bench.pass(4_999);
@@ -139,7 +140,7 @@ fn an_attempt_that_is_not_open_is_cancelled_at_the_engine_that_names_it() {
 }
 
 #[test]
-fn an_attempt_that_is_being_ended_is_cancelled_at_the_engine_that_has_taken_it_after_all() {
+fn an_attempt_that_is_ending_is_cancelled_if_its_engine_accepts_it_late() {
     let Sent { mut bench, engine, at } = sent(1);
     bench.is_held = true;
     bench.pass(5_000);
@@ -169,7 +170,7 @@ fn a_cancel_reaches_the_engine_and_an_unanswered_one_ends_the_run() {
 }
 
 #[test]
-fn a_cancel_is_told_again_to_an_engine_that_was_away() {
+fn a_cancel_is_repeated_to_an_engine_that_was_away() {
     let Sent { mut bench, engine, at } = sent(1);
     bench.send(engine, "task_taken", &json!({"attempts": at}));
     bench.leave(engine, false);
@@ -179,7 +180,7 @@ fn a_cancel_is_told_again_to_an_engine_that_was_away() {
 }
 
 #[test]
-fn a_draining_engine_gets_nothing_more() {
+fn a_draining_engine_receives_no_more_attempts() {
     let Sent { mut bench, engine, at } = sent(1);
     bench.register(engine, "engine", "e", json!({"slots": 0, "attempts": at}));
     assert_eq!(bench.hub.components()[0].capacity, 0);
@@ -189,7 +190,7 @@ fn a_draining_engine_gets_nothing_more() {
 }
 
 #[test]
-fn attempts_of_an_engine_that_was_in_the_process_of_the_hub_before_are_given_to_others_at_once() {
+fn attempts_of_a_local_engine_of_the_previous_hub_are_reassigned_at_once() {
     for (is_within_hub, waits_ms) in [(false, 15_000), (true, 0)] {
         let id = ComponentId::of_secret("e", &Secret::new(SECRET), is_within_hub);
         let Sent { mut bench, .. } = sent_of(Bench::new(), 2, id.as_str());

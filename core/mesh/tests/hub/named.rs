@@ -7,7 +7,7 @@ use crate::calls::{answer, call, call_id, call_ids, ids};
 use crate::leases::{SECRET, Sent, sent_to};
 
 #[test]
-fn a_call_whose_task_names_a_provider_is_given_to_nobody_else_and_waits_for_it() {
+fn a_call_for_a_named_provider_waits_for_that_provider() {
     let one = Some("one");
     let Sent { mut bench, engine, at } = sent_to(Bench::new(), "e", &[one, one, None, one]);
     bench.send(engine, "task_taken", &json!({"attempts": at}));
@@ -43,7 +43,7 @@ fn a_call_whose_task_names_a_provider_is_given_to_nobody_else_and_waits_for_it()
 }
 
 #[test]
-fn a_hub_that_starts_anew_still_knows_who_is_named() {
+fn a_restarted_hub_still_knows_the_named_providers() {
     let Sent { mut bench, at, .. } = sent_to(Bench::new(), "e", &[Some("one")]);
     bench.restart();
     let back = json!({"slots": 1, "secret": SECRET, "attempts": [at[0]]});

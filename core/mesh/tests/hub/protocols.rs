@@ -25,7 +25,7 @@ fn prune(bench: &mut Bench, served: Vec<ProtocolUse>) {
 }
 
 #[test]
-fn a_protocol_is_served_by_whoever_names_it_or_a_method_of_it() {
+fn a_provider_serves_the_protocols_that_it_names_or_has_methods_of() {
     let mut bench = Bench::new();
     let math = bench.join("provider", "p", json!({"protocols": math(), "methods": ["math/add"]}));
     // A new version has the same method; a component that names a protocol does not serve the others that have the

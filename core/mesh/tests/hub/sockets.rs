@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::bench::Bench;
 
 #[test]
-fn nobody_is_heard_before_it_has_registered() {
+fn events_before_a_registration_are_refused() {
     let mut bench = Bench::new();
     let socket = bench.connect();
     assert_eq!(bench.take_sent(socket, "welcome").len(), 1);
@@ -16,7 +16,7 @@ fn nobody_is_heard_before_it_has_registered() {
 }
 
 #[test]
-fn a_registration_that_makes_no_sense_is_refused_with_the_reason() {
+fn an_invalid_registration_is_refused_with_its_reason() {
     let long = "x".repeat(201);
     for (role, id, rest, why) in [
         ("provider", "p", json!({}), "`methods`"),
@@ -94,7 +94,7 @@ fn a_component_that_never_answered_heartbeats_is_judged_by_its_socket() {
 }
 
 #[test]
-fn garbage_is_answered_and_harms_nobody() {
+fn malformed_events_are_answered_and_have_no_other_effect() {
     let mut bench = Bench::new();
     let socket = bench.join("engine", "e", json!({"slots": 1}));
     let message = "missing field `attempts`".to_owned();
@@ -108,7 +108,7 @@ fn garbage_is_answered_and_harms_nobody() {
 }
 
 #[test]
-fn an_engine_that_drains_is_answered_once_the_writer_has_heard_of_it() {
+fn a_draining_engine_is_answered_after_the_writer_knows() {
     let mut bench = Bench::new();
     let engine = bench.join("engine", "e", json!({"slots": 1}));
     bench.take_sent(engine, "component_registered");
@@ -120,7 +120,7 @@ fn an_engine_that_drains_is_answered_once_the_writer_has_heard_of_it() {
 }
 
 #[test]
-fn a_socket_that_sends_nothing_but_garbage_is_disconnected() {
+fn a_socket_that_sends_only_malformed_events_is_disconnected() {
     let mut bench = Bench::new();
     let (engine, watcher) = (bench.join("engine", "e", json!({"slots": 1})), bench.connect());
     bench.send(watcher, "watch", &json!({"from_position": 0}));
@@ -158,7 +158,7 @@ fn a_socket_that_neither_registers_nor_watches_is_disconnected() {
 }
 
 #[test]
-fn what_a_provider_says_of_itself_is_shown_and_told_to_engines() {
+fn the_health_of_a_provider_is_shown_and_sent_to_engines() {
     let mut bench = Bench::new();
     let engine = bench.join("engine", "e", json!({}));
     let health = json!({"state": "starting"});

@@ -1,6 +1,7 @@
 //! A journal that is behind what components have seen: a backup was restored, or the store was removed, while they
 //! stayed up.
 
+use gleitzeit_mesh::hub::SocketId;
 use gleitzeit_run::{Event, Position};
 use serde_json::{Value, json};
 
@@ -41,20 +42,20 @@ fn call(sent: &mut Sent) {
     sent.bench.send(sent.engine, "execute_method", &call);
 }
 
-fn join_provider(bench: &mut Bench, calls: Value) -> u64 {
+fn join_provider(bench: &mut Bench, calls: Value) -> SocketId {
     bench.join("provider", "p", json!({"methods": ["m/x"], "max_concurrency": 4, "calls": calls}))
 }
 
-fn registered(bench: &mut Bench, socket: u64) -> Value {
+fn registered(bench: &mut Bench, socket: SocketId) -> Value {
     bench.take_sent(socket, "component_registered").pop().expect("it is registered")
 }
 
-fn codes(bench: &mut Bench, socket: u64) -> Vec<Value> {
+fn codes(bench: &mut Bench, socket: SocketId) -> Vec<Value> {
     bench.take_sent(socket, "mesh_error").into_iter().map(|it| it["name"].clone()).collect()
 }
 
 #[test]
-fn an_owner_that_has_seen_more_than_a_restored_journal_holds_gets_everything_anew() {
+fn an_owner_ahead_of_a_restored_journal_receives_its_state_again() {
     let mut bench = Bench::new();
     bench.begin("a", Position(0));
     let socket = bench.join("queue", "q", json!({}));
@@ -77,7 +78,7 @@ fn an_owner_that_has_seen_more_than_a_restored_journal_holds_gets_everything_ane
 }
 
 #[test]
-fn an_engine_of_a_lost_history_keeps_nothing_and_is_given_what_the_journal_says() {
+fn an_engine_of_a_lost_history_is_reset_to_the_journal() {
     let Called { sent: Sent { mut bench, at, .. }, before, .. } = called();
     let seen = json!({"term": "a", "position": bench.head().0});
     // In the backup the attempt is not dispatched yet, so nobody asks the engine to stop it.
@@ -105,7 +106,7 @@ fn an_engine_of_a_lost_history_keeps_nothing_and_is_given_what_the_journal_says(
 }
 
 #[test]
-fn an_answer_to_a_call_of_a_lost_history_is_refused_by_name_and_the_present_call_gets_its_own() {
+fn an_answer_from_a_lost_history_is_refused_and_the_current_call_is_answered() {
     let Called { sent: Sent { mut bench, at, .. }, before, call: lost } = called();
     bench.begin("b", before);
     let engine = bench.join("engine", "e", json!({"slots": 1}));
@@ -144,7 +145,7 @@ fn an_answer_to_a_call_of_a_lost_history_is_refused_by_name_and_the_present_call
 }
 
 #[test]
-fn a_call_goes_on_over_a_new_term_of_the_same_history() {
+fn a_call_continues_in_a_new_term_of_the_same_history() {
     let Called { sent: Sent { mut bench, at, .. }, call, .. } = called();
     bench.begin("b", bench.head());
     let seen = json!({"term": "a", "position": bench.head().0});
@@ -158,7 +159,7 @@ fn a_call_goes_on_over_a_new_term_of_the_same_history() {
 }
 
 #[test]
-fn a_component_that_holds_something_and_names_no_term_is_told_to_start_again() {
+fn a_component_with_work_but_no_term_must_start_anew() {
     let Called { sent: Sent { mut bench, at, .. }, .. } = called();
     let holds = json!({"slots": 1, "attempts": at});
     // The journal cannot be lost under a running hub.
@@ -174,7 +175,7 @@ fn a_component_that_holds_something_and_names_no_term_is_told_to_start_again() {
 }
 
 #[test]
-fn a_journal_from_before_terms_takes_its_components_as_they_are() {
+fn a_journal_without_terms_accepts_components_as_they_are() {
     let mut bench = Bench::new();
     bench.join("queue", "q", json!({}));
     let position = bench.head().0;

@@ -14,21 +14,21 @@ const SEEDS: u64 = 2_500;
 const KEPT: &[u64] = &[3_712, 19_328];
 
 #[test]
-fn no_rule_is_broken_whatever_fails() {
+fn no_fault_breaks_a_rule() {
     let total = seeds::run_seeds(0..SEEDS).unwrap_or_else(|violation| panic!("{violation}"));
     assert!(total.sum.runs > 4_000 && total.sum.completed > 2_000, "the simulation does too little:\n{total}");
     assert_eq!(total.sum.faults.len(), 13, "some faults never happen:\n{total}");
 }
 
 #[test]
-fn seeds_that_once_broke_a_rule_keep_them_all() {
+fn earlier_failing_seeds_pass() {
     for &seed in KEPT {
         seeds::run_seeds(seed..seed + 1).unwrap_or_else(|violation| panic!("{violation}"));
     }
 }
 
 #[test]
-fn a_seed_gives_the_same_life_each_time() {
+fn a_seed_is_deterministic() {
     let life = || world::simulate(7, world::Mistake::None, false).expect("no rule is broken");
     let (one, other) = (life(), life());
     assert_eq!((one.steps, one.virtual_ms, one.entries), (other.steps, other.virtual_ms, other.entries));

@@ -261,13 +261,13 @@ fn greeting() -> Vec<(&'static str, FromHub)> {
 }
 
 #[test]
-fn what_the_hub_sends_is_read_and_written_as_ever() {
+fn messages_from_the_hub_keep_their_json() {
     let values = [greeting(), journal(), work(), presence()].into_iter().flatten();
     check("from_hub", values.collect());
 }
 
 #[test]
-fn what_stands_in_state_pages_is_read_as_it_was_meant() {
+fn items_of_state_pages_are_read_back() {
     for (file, items) in [("state-queue", queue_tasks()), ("state-shard", shard_items())] {
         let (_, body): (String, StatePage) = serde_json::from_str(&files("from_hub")[file]).expect("a page");
         let read = body.items.iter().map(|item| serde_json::from_str(item.get()).expect("an item"));
@@ -276,7 +276,7 @@ fn what_stands_in_state_pages_is_read_as_it_was_meant() {
 }
 
 #[test]
-fn what_stands_in_events_is_read_as_it_was_recorded() {
+fn entries_in_events_are_read_back() {
     let read = |file: &str| {
         let (_, events): (String, Events) = serde_json::from_str(&files("from_hub")[file]).expect("events");
         let entries = events.entries.iter().filter_map(|item| item.entry().expect("a known event"));

@@ -212,7 +212,7 @@ fn a_proposal_that_cannot_be_read_names_its_command_and_field() {
 }
 
 #[test]
-fn text_that_is_no_json_is_refused() {
+fn text_that_is_not_json_is_refused() {
     refused("watch", r#"{"from_position":1"#, "in `from_position`: EOF while parsing an object");
     refused("watch", "", "EOF while parsing a value");
     refused("watch", "[]", "invalid length 0, expected struct Watch with 2 elements");

@@ -18,6 +18,9 @@ use serde_json::json;
 
 use crate::{at, check, payload, schemas};
 
+/// Messages by the name of their file.
+type Cases = Vec<(&'static str, ToHub)>;
+
 /// A registration with nothing but the role.
 fn plain(component_type: Role) -> RegisterComponent {
     RegisterComponent {
@@ -130,138 +133,169 @@ fn append() -> Append {
 }
 
 #[test]
-fn what_components_send_is_read_and_written_as_ever() {
-    let unhealthy = Health::unhealthy("no disk");
-    let math = ProtocolDefinition { name: "math".to_owned(), version: "v1".to_owned(), methods: schemas() };
+fn messages_from_components_keep_their_json() {
+    let cases = [owners(), workers(), heartbeats(), proposals(), calls(), watches()];
+    check("to_hub", cases.concat());
+}
+
+fn register(register: RegisterComponent) -> ToHub {
+    Box::new(register).into()
+}
+
+/// Registrations of components that own slices.
+fn owners() -> Cases {
     let owned = |slice| Owned { slice, epoch: Epoch(3), position: Position(41) };
-    let register = |register: RegisterComponent| ToHub::from(Box::new(register));
-    check(
-        "to_hub",
-        vec![
-            (
-                "register_component-queue",
-                register(RegisterComponent {
-                    owned: vec![owned(Slice::Queue("default".into()))],
-                    ..named(Role::Queue, "queue-1")
-                }),
-            ),
-            (
-                "register_component-seen",
-                register(RegisterComponent {
-                    secret: Some(Secret::new("5a1d0c9e5a1d0c9e5a1d0c9e5a1d0c9e")),
-                    seen: Some(Seen { term: "9f4e21aa03c6d871".into(), position: Position(41) }),
-                    ..named(Role::Queue, "queue-1")
-                }),
-            ),
-            (
-                "register_component-resolver",
-                register(RegisterComponent {
-                    owned: vec![owned(Slice::Shard(Shard(7)))],
-                    ..named(Role::Resolver, "resolver-1")
-                }),
-            ),
-            (
-                "register_component-engine",
-                register(RegisterComponent {
-                    queues: Some(vec!["default".into()]),
-                    slots: Some(8),
-                    attempts: vec![at("a", 1)],
-                    calls: Some(vec![call_id("a")]),
-                    ..named(Role::Engine, "engine-1")
-                }),
-            ),
-            (
-                "register_component-provider",
-                register(RegisterComponent {
-                    methods: vec!["math/mul".into()],
-                    protocols: vec![math],
-                    max_concurrency: Some(4),
-                    batch: true,
-                    calls: Some(Vec::new()),
-                    health: Some(unhealthy.clone()),
-                    ..named(Role::Provider, "provider-1")
-                }),
-            ),
-            (
-                "register_component-address",
-                register(RegisterComponent {
-                    methods: vec!["http/request".into()],
-                    address: Some("https://api.example.com/v1".to_owned()),
-                    ..named(Role::Provider, "provider-1")
-                }),
-            ),
-            (
-                "register_component-least",
-                register(RegisterComponent { methods: vec!["math/add".into()], ..plain(Role::Provider) }),
-            ),
-            (
-                "heartbeat_response",
-                HeartbeatResponse { status: Some("busy".to_owned()), load: Some(3), health: Some(unhealthy) }.into(),
-            ),
-            (
-                "heartbeat_response-lasting",
-                HeartbeatResponse { health: Some(Health::broken("wrong key")), ..HeartbeatResponse::default() }.into(),
-            ),
-            (
-                "heartbeat_response-slow",
-                HeartbeatResponse { health: Some(Health::slow("no answer yet")), ..HeartbeatResponse::default() }
-                    .into(),
-            ),
-            ("heartbeat_response-least", HeartbeatResponse::default().into()),
-            ("events_ack", EventsAck { position: Position(41) }.into()),
-            ("append", append().into()),
-            (
-                "append-least",
-                Append {
-                    proposals: vec![ProposalItem {
-                        proposal_id: "1".into(),
-                        fence: None,
-                        command: CompleteAttempt { at: at("a", 1), result: payload(json!(null)), ran_ms: 0 }.into(),
-                    }],
-                    position: None,
-                }
-                .into(),
-            ),
-            ("task_taken", TaskTaken { attempts: vec![at("a", 1), at("b", 2)] }.into()),
-            (
-                "execute_method",
-                ExecuteMethod {
-                    calls: vec![MethodCall { providers: vec!["provider-1".into(), "provider-2".into()], ..call("a") }],
-                }
-                .into(),
-            ),
-            (
-                "execute_method-priority",
-                ExecuteMethod {
-                    calls: vec![MethodCall {
-                        priority: Priority(4),
-                        providers: vec!["provider-1".into()],
-                        ..call("a")
-                    }],
-                }
-                .into(),
-            ),
-            ("execute_method-several", ExecuteMethod { calls: vec![call("a"), call("b")] }.into()),
-            ("method_waiting", MethodWaiting { ids: vec![call_id("a"), call_id("b")] }.into()),
-            ("method_started", MethodStarted { ids: vec![call_id("a")] }.into()),
-            ("method_progress", MethodProgress { id: call_id("a"), data: payload(json!("half")) }.into()),
-            ("method_result", MethodResult { results: vec![result("a")] }.into()),
-            ("method_result-error", MethodResult { results: vec![error("a")] }.into()),
-            ("method_result-several", MethodResult { results: vec![result("a"), error("b")] }.into()),
-            ("method_result-least", MethodResult { results: vec![result("a")] }.into()),
-            (
-                "method_result-error-least",
-                MethodResult {
-                    results: vec![CallEnd {
-                        id: call_id("a"),
-                        outcome: MethodOutcome::Error(Failure { code: 7, message: "no".to_owned(), data: None }),
-                    }],
-                }
-                .into(),
-            ),
-            ("cancel_method", CancelMethod { id: call_id("a") }.into()),
-            ("watch", Watch { from_position: Position(1), term: None }.into()),
-            ("watch-term", Watch { from_position: Position(7), term: Some("9f4e21aa03c6d871".into()) }.into()),
-        ],
-    );
+    vec![
+        (
+            "register_component-queue",
+            register(RegisterComponent {
+                owned: vec![owned(Slice::Queue("default".into()))],
+                ..named(Role::Queue, "queue-1")
+            }),
+        ),
+        (
+            "register_component-seen",
+            register(RegisterComponent {
+                secret: Some(Secret::new("5a1d0c9e5a1d0c9e5a1d0c9e5a1d0c9e")),
+                seen: Some(Seen { term: "9f4e21aa03c6d871".into(), position: Position(41) }),
+                ..named(Role::Queue, "queue-1")
+            }),
+        ),
+        (
+            "register_component-resolver",
+            register(RegisterComponent {
+                owned: vec![owned(Slice::Shard(Shard(7)))],
+                ..named(Role::Resolver, "resolver-1")
+            }),
+        ),
+    ]
+}
+
+/// Registrations of components that work.
+fn workers() -> Cases {
+    let math = ProtocolDefinition { name: "math".to_owned(), version: "v1".to_owned(), methods: schemas() };
+    vec![
+        (
+            "register_component-engine",
+            register(RegisterComponent {
+                queues: Some(vec!["default".into()]),
+                slots: Some(8),
+                attempts: vec![at("a", 1)],
+                calls: Some(vec![call_id("a")]),
+                ..named(Role::Engine, "engine-1")
+            }),
+        ),
+        (
+            "register_component-provider",
+            register(RegisterComponent {
+                methods: vec!["math/mul".into()],
+                protocols: vec![math],
+                max_concurrency: Some(4),
+                batch: true,
+                calls: Some(Vec::new()),
+                health: Some(Health::unhealthy("no disk")),
+                ..named(Role::Provider, "provider-1")
+            }),
+        ),
+        (
+            "register_component-address",
+            register(RegisterComponent {
+                methods: vec!["http/request".into()],
+                address: Some("https://api.example.com/v1".to_owned()),
+                ..named(Role::Provider, "provider-1")
+            }),
+        ),
+        (
+            "register_component-least",
+            register(RegisterComponent { methods: vec!["math/add".into()], ..plain(Role::Provider) }),
+        ),
+    ]
+}
+
+fn heartbeats() -> Cases {
+    vec![
+        (
+            "heartbeat_response",
+            HeartbeatResponse {
+                status: Some("busy".to_owned()),
+                load: Some(3),
+                health: Some(Health::unhealthy("no disk")),
+            }
+            .into(),
+        ),
+        (
+            "heartbeat_response-lasting",
+            HeartbeatResponse { health: Some(Health::broken("wrong key")), ..HeartbeatResponse::default() }.into(),
+        ),
+        (
+            "heartbeat_response-slow",
+            HeartbeatResponse { health: Some(Health::slow("no answer yet")), ..HeartbeatResponse::default() }.into(),
+        ),
+        ("heartbeat_response-least", HeartbeatResponse::default().into()),
+    ]
+}
+
+fn proposals() -> Cases {
+    vec![
+        ("events_ack", EventsAck { position: Position(41) }.into()),
+        ("append", append().into()),
+        (
+            "append-least",
+            Append {
+                proposals: vec![ProposalItem {
+                    proposal_id: "1".into(),
+                    fence: None,
+                    command: CompleteAttempt { at: at("a", 1), result: payload(json!(null)), ran_ms: 0 }.into(),
+                }],
+                position: None,
+            }
+            .into(),
+        ),
+        ("task_taken", TaskTaken { attempts: vec![at("a", 1), at("b", 2)] }.into()),
+    ]
+}
+
+fn calls() -> Cases {
+    vec![
+        (
+            "execute_method",
+            ExecuteMethod {
+                calls: vec![MethodCall { providers: vec!["provider-1".into(), "provider-2".into()], ..call("a") }],
+            }
+            .into(),
+        ),
+        (
+            "execute_method-priority",
+            ExecuteMethod {
+                calls: vec![MethodCall { priority: Priority(4), providers: vec!["provider-1".into()], ..call("a") }],
+            }
+            .into(),
+        ),
+        ("execute_method-several", ExecuteMethod { calls: vec![call("a"), call("b")] }.into()),
+        ("method_waiting", MethodWaiting { ids: vec![call_id("a"), call_id("b")] }.into()),
+        ("method_started", MethodStarted { ids: vec![call_id("a")] }.into()),
+        ("method_progress", MethodProgress { id: call_id("a"), data: payload(json!("half")) }.into()),
+        ("method_result", MethodResult { results: vec![result("a")] }.into()),
+        ("method_result-error", MethodResult { results: vec![error("a")] }.into()),
+        ("method_result-several", MethodResult { results: vec![result("a"), error("b")] }.into()),
+        ("method_result-least", MethodResult { results: vec![result("a")] }.into()),
+        (
+            "method_result-error-least",
+            MethodResult {
+                results: vec![CallEnd {
+                    id: call_id("a"),
+                    outcome: MethodOutcome::Error(Failure { code: 7, message: "no".to_owned(), data: None }),
+                }],
+            }
+            .into(),
+        ),
+        ("cancel_method", CancelMethod { id: call_id("a") }.into()),
+    ]
+}
+
+fn watches() -> Cases {
+    vec![
+        ("watch", Watch { from_position: Position(1), term: None }.into()),
+        ("watch-term", Watch { from_position: Position(7), term: Some("9f4e21aa03c6d871".into()) }.into()),
+    ]
 }

@@ -59,7 +59,7 @@ impl Ledger {
             let message = format!("run {run_id} is not set aside");
             return Err(Verdict::Invalid(Failure::new(ErrorCode::WorkflowInvalidState, message)));
         };
-        let reason = format!("{reason}; it was set aside, since it could not be replayed: {}", aside.why);
+        let reason = format!("{reason}; it was set aside because it could not be replayed: {}", aside.why);
         Ok(WorkflowCancelled { reason, set_aside: true }.into())
     }
 }

@@ -27,7 +27,7 @@ impl Ledger {
         };
         let slice = match command {
             Command::CancelWorkflow(cancel) if cancel.cause != CancelCause::Timeout => {
-                return Err(invalid("a component may end a run only when its time is up"));
+                return Err(invalid("a component may end a run only after its timeout"));
             }
             Command::CancelWorkflow(_) | Command::ReadyTask(_) => Slice::Shard(state.run_id.shard()),
             Command::FailTask(fail) if fail.attempt == 0 => Slice::Shard(state.run_id.shard()),

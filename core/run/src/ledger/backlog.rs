@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_ready_is_counted_as_it_changes() {
+    fn ready_tasks_are_counted_incrementally() {
         let mut of_queue = QueueTasks::default();
         let task = |at| (RunId(Uuid::from_u128(1)), at);
         let ready = |at_ms| Some(Some(Timestamp(at_ms)));

@@ -6,9 +6,9 @@ use gleitzeit_workflow::contract;
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::time::Timestamp;
 
-use crate::command::{CancelWorkflow, Command};
+use crate::command::{CancelWorkflow, Command, Fence};
 use crate::event::{OwnershipGranted, ProtocolRegistered, RequestKey, TaskCompleted, WorkflowSubmitted};
-use crate::id::{Epoch, RunId};
+use crate::id::{ComponentId, Epoch, RunId, Slice};
 use crate::ledger::Ledger;
 use crate::planted;
 use crate::planted::Bug;
@@ -51,19 +51,7 @@ impl Ledger {
                 Ok((Some(*run_id), vec![self.decide_cancel_set_aside(*run_id, reason)?]))
             }
             Request::Component { component_id, fence, command } => {
-                let run_id = command.run_id();
-                // A run that is not in memory ended long ago or was never accepted, so the command is stale.
-                let state = self.runs.get(&run_id).ok_or(Verdict::Fenced)?;
-                let engine = self.authorize(state, component_id, fence.as_ref(), command)?;
-                let events = state.decide(command, engine, now, self.limits).map_err(verdict)?;
-                if let Command::DispatchTask(dispatch) = command {
-                    let slots = self.roster.get(&dispatch.engine).copied().unwrap_or(0);
-                    let free = usize::try_from(slots).is_ok_and(|slots| self.used_slots(&dispatch.engine) < slots);
-                    if !free && !planted::is(Bug::NoSlotCheck) {
-                        return Err(Verdict::NoSlot);
-                    }
-                }
-                Ok((Some(run_id), events))
+                self.decide_component(component_id, fence.as_ref(), command, now)
             }
             Request::HubStop { stop } => {
                 let state = self.runs.get(&stop.at.run_id).ok_or(Verdict::Fenced)?;
@@ -71,15 +59,7 @@ impl Ledger {
                 let events = state.decide(&command, None, now, self.limits).map_err(verdict)?;
                 Ok((Some(stop.at.run_id), events))
             }
-            Request::Grant { slice, component_id } => {
-                let epoch = match self.owners.get(slice) {
-                    Some((owner, _)) if owner == component_id => return Err(Verdict::Duplicate { run_id: None }),
-                    Some((_, epoch)) => epoch.next(),
-                    None => Epoch(1),
-                };
-                let (slice, component_id) = (slice.clone(), component_id.clone());
-                Ok((None, vec![OwnershipGranted { slice, component_id, epoch }.into()]))
-            }
+            Request::Grant { slice, component_id } => self.decide_grant(slice, component_id),
             Request::RegisterProtocol { protocol } => self.decide_protocol(protocol),
             Request::ShipProtocol { protocol } => self.decide_shipped(protocol),
             Request::PruneProtocols { unused_ms, served } => match self.decide_prune(*unused_ms, served, now) {
@@ -87,6 +67,43 @@ impl Ledger {
                 events => Ok((None, events)),
             },
         }
+    }
+
+    fn decide_component(
+        &self,
+        component_id: &ComponentId,
+        fence: Option<&Fence>,
+        command: &Command,
+        now: Timestamp,
+    ) -> Decided {
+        let run_id = command.run_id();
+        // A run that is not in memory ended long ago or was never accepted, so the command is stale.
+        let state = self.runs.get(&run_id).ok_or(Verdict::Fenced)?;
+        let engine = self.authorize(state, component_id, fence, command)?;
+        let events = state.decide(command, engine, now, self.limits).map_err(verdict)?;
+        if let Command::DispatchTask(dispatch) = command {
+            self.check_slot(&dispatch.engine)?;
+        }
+        Ok((Some(run_id), events))
+    }
+
+    fn check_slot(&self, engine: &ComponentId) -> Result<(), Verdict> {
+        let slots = self.roster.get(engine).copied().unwrap_or(0);
+        let free = usize::try_from(slots).is_ok_and(|slots| self.used_slots(engine) < slots);
+        if !free && !planted::is(Bug::NoSlotCheck) {
+            return Err(Verdict::NoSlot);
+        }
+        Ok(())
+    }
+
+    fn decide_grant(&self, slice: &Slice, component_id: &ComponentId) -> Decided {
+        let epoch = match self.owners.get(slice) {
+            Some((owner, _)) if owner == component_id => return Err(Verdict::Duplicate { run_id: None }),
+            Some((_, epoch)) => epoch.next(),
+            None => Epoch(1),
+        };
+        let (slice, component_id) = (slice.clone(), component_id.clone());
+        Ok((None, vec![OwnershipGranted { slice, component_id, epoch }.into()]))
     }
 
     /// Checks for a known request id: with the same body the request is a duplicate, with another body it is an error.

@@ -33,11 +33,11 @@ pub fn asked(method: &MethodName, parameters: &Payload) -> Attributes {
     // Parameters that cannot be read give no attributes.
     let Ok(parameters) = parameters.to_value() else { return attributes };
     push(&mut attributes, "gen_ai.request.model", parameters.get("model"));
-    for (fields, name, told) in OPTIONS {
+    for (fields, name, kind) in OPTIONS {
         // The short form takes precedence, as it does at the provider.
         let own = fields.iter().find_map(|field| parameters.get(*field));
         let option = || fields.iter().find_map(|field| parameters.get("options")?.get(*field));
-        let value = match (own.or_else(option), told) {
+        let value = match (own.or_else(option), kind) {
             (Some(Value::Number(number)), As::Fraction) => number.as_f64().map(Value::from),
             (Some(Value::Number(number)), As::Whole) => number.as_i64().map(Value::from),
             _ => None,

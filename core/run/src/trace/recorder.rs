@@ -9,7 +9,9 @@ use gleitzeit_workflow::time::Timestamp;
 use serde_json::Value;
 
 use super::{MAX_ITEMS, Outcome, Span, SpanId, TraceId, TraceParent, gen_ai, short};
-use crate::event::{StopReason, WorkflowSubmitted};
+use crate::event::{
+    StopReason, TaskAttemptFailed, TaskAttemptStopped, TaskCompleted, TaskDispatched, TaskReady, WorkflowSubmitted,
+};
 use crate::id::{Attempt, AttemptRef, RunId};
 use crate::{Entry, Event};
 
@@ -103,68 +105,12 @@ impl Recorder {
     pub fn record(&mut self, entry: &Entry, spans: &mut Vec<Span>) {
         let now = entry.recorded_at;
         match &entry.event {
-            Event::TaskReady(event) => {
-                let Some(at) = self.at(&event.task_id) else { return };
-                self.enter(at, Phase::Queue, now, spans);
-                let task = &mut self.tasks[at];
-                task.method = Some(event.method.clone());
-                task.asked = vec![
-                    ("gleitzeit.method", Value::from(event.method.as_str())),
-                    ("gleitzeit.queue", Value::from(event.queue.to_string())),
-                ];
-                task.asked.extend(gen_ai::asked(&event.method, &event.parameters));
-            }
-            Event::TaskDispatched(event) => {
-                let Some(at) = self.at(&event.task_id) else { return };
-                self.enter(at, Phase::Attempt, now, spans);
-                self.tasks[at].attempt = event.attempt;
-                self.tasks[at].attributes = vec![("gleitzeit.engine", Value::from(event.engine.to_string()))];
-            }
+            Event::TaskReady(event) => self.ready(event, now, spans),
+            Event::TaskDispatched(event) => self.dispatched(event, now, spans),
             Event::TaskStarted(event) => self.started(&event.task_id, now.minus_ms(event.ran_ms)),
-            Event::TaskCompleted(event) => {
-                let Some(at) = self.at(&event.task_id) else { return };
-                if !event.carried {
-                    self.started(&event.task_id, now.minus_ms(event.ran_ms));
-                    let task = &mut self.tasks[at];
-                    if let Some(method) = &task.method {
-                        let answered = gen_ai::answered(method, &event.result);
-                        task.attributes.extend(answered);
-                    }
-                }
-                self.close(at, now, Outcome::Ok, spans);
-                let carried = event.carried.then_some(("gleitzeit.carried", Value::from(true)));
-                self.finish(at, "completed", now, Outcome::Ok, carried, spans);
-                for dependent in self.graph.dependents(at).to_vec() {
-                    let task = &mut self.tasks[dependent];
-                    task.missing = task.missing.saturating_sub(1);
-                    if task.missing == 0 && task.start.is_none() {
-                        (task.start, task.phase) = (Some(now), Some((Phase::Resolve, now)));
-                    }
-                }
-            }
-            Event::TaskAttemptFailed(event) => {
-                self.started(&event.task_id, now.minus_ms(event.ran_ms));
-                let Some(at) = self.at(&event.task_id) else { return };
-                self.tasks[at].attributes.push(error_type(&event.error));
-                self.close(at, now, error(&event.error), spans);
-                self.tasks[at].phase = Some((Phase::Decide, now));
-            }
-            Event::TaskAttemptStopped(event) => {
-                let Some(at) = self.at(&event.task_id) else { return };
-                // An enum without fields serializes as its name.
-                let reason = serde_json::to_value(event.reason).expect("a name is serializable");
-                let outcome = match event.reason {
-                    StopReason::Cancelled => Outcome::Unset,
-                    // A loss has no error code in the table, so the stop reason serves as its type.
-                    why => {
-                        self.tasks[at].attributes.push(("error.type", reason.clone()));
-                        Outcome::Error(why.text().to_owned())
-                    }
-                };
-                self.tasks[at].attributes.push(("gleitzeit.stop_reason", reason));
-                self.close(at, now, outcome, spans);
-                self.tasks[at].phase = Some((Phase::Decide, now));
-            }
+            Event::TaskCompleted(event) => self.completed(event, now, spans),
+            Event::TaskAttemptFailed(event) => self.attempt_failed(event, now, spans),
+            Event::TaskAttemptStopped(event) => self.attempt_stopped(event, now, spans),
             Event::TaskRequeued(event) => {
                 if let Some(at) = self.at(&event.task_id) {
                     self.enter(at, Phase::Queue, now, spans);
@@ -201,6 +147,77 @@ impl Recorder {
             | Event::ProtocolsUsed(_)
             | Event::ProtocolRemoved(_) => {}
         }
+    }
+
+    fn ready(&mut self, event: &TaskReady, now: Timestamp, spans: &mut Vec<Span>) {
+        let Some(at) = self.at(&event.task_id) else { return };
+        self.enter(at, Phase::Queue, now, spans);
+        let task = &mut self.tasks[at];
+        task.method = Some(event.method.clone());
+        task.asked = vec![
+            ("gleitzeit.method", Value::from(event.method.as_str())),
+            ("gleitzeit.queue", Value::from(event.queue.to_string())),
+        ];
+        task.asked.extend(gen_ai::asked(&event.method, &event.parameters));
+    }
+
+    fn dispatched(&mut self, event: &TaskDispatched, now: Timestamp, spans: &mut Vec<Span>) {
+        let Some(at) = self.at(&event.task_id) else { return };
+        self.enter(at, Phase::Attempt, now, spans);
+        self.tasks[at].attempt = event.attempt;
+        self.tasks[at].attributes = vec![("gleitzeit.engine", Value::from(event.engine.to_string()))];
+    }
+
+    fn completed(&mut self, event: &TaskCompleted, now: Timestamp, spans: &mut Vec<Span>) {
+        let Some(at) = self.at(&event.task_id) else { return };
+        if !event.carried {
+            self.started(&event.task_id, now.minus_ms(event.ran_ms));
+            let task = &mut self.tasks[at];
+            if let Some(method) = &task.method {
+                let answered = gen_ai::answered(method, &event.result);
+                task.attributes.extend(answered);
+            }
+        }
+        self.close(at, now, Outcome::Ok, spans);
+        let carried = event.carried.then_some(("gleitzeit.carried", Value::from(true)));
+        self.finish(at, "completed", now, Outcome::Ok, carried, spans);
+        self.begin_dependents(at, now);
+    }
+
+    /// Begins the tasks whose last missing dependency has completed.
+    fn begin_dependents(&mut self, at: usize, now: Timestamp) {
+        for &dependent in self.graph.clone().dependents(at) {
+            let task = &mut self.tasks[dependent];
+            task.missing = task.missing.saturating_sub(1);
+            if task.missing == 0 && task.start.is_none() {
+                (task.start, task.phase) = (Some(now), Some((Phase::Resolve, now)));
+            }
+        }
+    }
+
+    fn attempt_failed(&mut self, event: &TaskAttemptFailed, now: Timestamp, spans: &mut Vec<Span>) {
+        self.started(&event.task_id, now.minus_ms(event.ran_ms));
+        let Some(at) = self.at(&event.task_id) else { return };
+        self.tasks[at].attributes.push(error_type(&event.error));
+        self.close(at, now, error(&event.error), spans);
+        self.tasks[at].phase = Some((Phase::Decide, now));
+    }
+
+    fn attempt_stopped(&mut self, event: &TaskAttemptStopped, now: Timestamp, spans: &mut Vec<Span>) {
+        let Some(at) = self.at(&event.task_id) else { return };
+        // An enum without fields serializes as its name.
+        let reason = serde_json::to_value(event.reason).expect("a name is serializable");
+        let outcome = match event.reason {
+            StopReason::Cancelled => Outcome::Unset,
+            // A loss has no error code in the table, so the stop reason serves as its type.
+            why => {
+                self.tasks[at].attributes.push(("error.type", reason.clone()));
+                Outcome::Error(why.text().to_owned())
+            }
+        };
+        self.tasks[at].attributes.push(("gleitzeit.stop_reason", reason));
+        self.close(at, now, outcome, spans);
+        self.tasks[at].phase = Some((Phase::Decide, now));
     }
 
     /// The spans that have begun and not ended, if the run goes on.

@@ -9,7 +9,7 @@ fn said(text: &str) -> String {
 }
 
 #[test]
-fn what_can_be_carried_passes_and_is_read_as_it_is() {
+fn valid_values_are_accepted_unchanged() {
     for text in [
         "null",
         " [1, -2.5e3, \"a\\\"b\\ud83d\\ude00\", {\"\": {}}] ",
@@ -26,16 +26,13 @@ fn what_can_be_carried_passes_and_is_read_as_it_is() {
 }
 
 #[test]
-fn what_cannot_be_carried_is_refused_with_its_place() {
+fn invalid_values_are_refused_with_their_place() {
     for (text, expected) in [
         ("{\"a\": [1, {\"b\": NaN}]}", "in `a[1].b`: NaN is no JSON; write null or text instead, at byte 16"),
         ("[-Infinity]", "in `[0]`: -Infinity is no JSON; write null or text instead, at byte 1"),
         ("Infinity", "Infinity is no JSON; write null or text instead, at byte 0"),
-        (
-            "{\"a.b\": 1e400}",
-            "in `['a.b']`: the number 1e400 is larger than any that can be carried; send it as text, at byte 8",
-        ),
-        ("6E-578", "the number 6E-578 is closer to zero than any that can be carried; send it as text, at byte 0"),
+        ("{\"a.b\": 1e400}", "in `['a.b']`: the number 1e400 is too large to be stored; send it as text, at byte 8"),
+        ("6E-578", "the number 6E-578 is too close to zero to be stored; send it as text, at byte 0"),
         (
             "[18446744073709551616]",
             "in `[0]`: the whole number 18446744073709551616 does not fit into 64 bits; send it as text, at byte 1",
@@ -46,15 +43,15 @@ fn what_cannot_be_carried_is_refused_with_its_place() {
         ),
         (
             "{\"t\":\"x\\ud83cy\"}",
-            "in `t`: \\ud83c is half of a surrogate pair (a lone surrogate), which is no Unicode text, at byte 7",
+            "in `t`: \\ud83c is half of a surrogate pair (a lone surrogate), which is not Unicode text, at byte 7",
         ),
         (
             "\"\\ude00\\ud83d\"",
-            "\\ude00 is half of a surrogate pair (a lone surrogate), which is no Unicode text, at byte 1",
+            "\\ude00 is half of a surrogate pair (a lone surrogate), which is not Unicode text, at byte 1",
         ),
         (
             "{\"\\ud83c\": 1}",
-            "in `['\\ud83c']`: \\ud83c is half of a surrogate pair (a lone surrogate), which is no Unicode text, at byte 2",
+            "in `['\\ud83c']`: \\ud83c is half of a surrogate pair (a lone surrogate), which is not Unicode text, at byte 2",
         ),
         ("{\"é", "EOF while parsing a string, at byte 4"),
         ("[\"漢", "in `[0]`: EOF while parsing a string, at byte 5"),
@@ -68,7 +65,7 @@ fn what_cannot_be_carried_is_refused_with_its_place() {
 }
 
 #[test]
-fn depth_is_bounded_however_deep_it_is_and_whatever_made_it() {
+fn depth_is_bounded_for_every_source() {
     let problem = check(&nested(MAX_DEPTH + 1)).expect_err("too deep");
     assert_eq!((problem.at, &problem.fault), (MAX_DEPTH, &Fault::Depth));
     assert_eq!(problem.path, "[0]".repeat(MAX_DEPTH));
@@ -83,14 +80,14 @@ fn depth_is_bounded_however_deep_it_is_and_whatever_made_it() {
 }
 
 #[test]
-fn what_will_stand_inside_something_is_bounded_with_it() {
+fn the_depth_of_a_nested_value_includes_its_surroundings() {
     assert_eq!(check_inside(&nested(MAX_DEPTH - 2), 2), Ok(()));
     let problem = check_inside(&nested(MAX_DEPTH - 1), 2).expect_err("too deep");
     assert_eq!((problem.at, problem.fault), (MAX_DEPTH - 2, Fault::Depth));
 }
 
 #[test]
-fn what_stands_around_a_value_does_not_count_for_those_who_read_messages() {
+fn the_envelope_does_not_count_towards_the_depth_of_a_message() {
     #[derive(Debug, serde::Deserialize)]
     struct Message {
         value: Value,
@@ -106,7 +103,7 @@ fn what_stands_around_a_value_does_not_count_for_those_who_read_messages() {
 }
 
 #[test]
-fn what_cannot_be_carried_is_shown_as_its_text_and_all_around_it_as_it_is() {
+fn invalid_values_are_shown_as_text_and_their_surroundings_unchanged() {
     let text = r#"{"a": [1, "\ud83c", 1e400], "b": 123456789012345678901, "ok": {"c": null}}"#;
     let expected = serde_json::json!({
         "a": [1, "\"\\ud83c\"", "1e400"], "b": "123456789012345678901", "ok": {"c": null}
@@ -122,7 +119,7 @@ fn what_cannot_be_carried_is_shown_as_its_text_and_all_around_it_as_it_is() {
 }
 
 #[test]
-fn a_problem_within_something_larger_names_the_whole_path() {
+fn a_nested_problem_names_the_whole_path() {
     let within = |text: &str| check(text).expect_err("a problem").within("result").path;
     assert_eq!(within("{\"a\": NaN}"), "result.a");
     assert_eq!(within("[NaN]"), "result[0]");

@@ -3,11 +3,12 @@
 //! The checker never stops at the first problem of a readable file, and every step is near linear in the size of the
 //! file.
 
+use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::catalog::Catalog;
 use super::checker::Checker;
-use super::fields::{Held, Holder, Place, about_workflow};
+use super::fields::{Held, Holder, Place, about_workflow, given};
 use super::limits::Limits;
 use super::names::Names;
 use super::scalar;
@@ -184,32 +185,46 @@ impl Checker<'_> {
         let fields = self.object(root, top, "a workflow")?;
         let held = self.known(root, top, &PLACE);
         notes::wait_for_completion(self, fields);
-        let optional_text = |checker: &mut Self, key: &str| {
-            let (_, node) = fields.get(key)?;
-            if matches!(node.kind, Kind::Null) {
-                return None;
-            }
-            checker.text(node, top.key(key), &format!("`{key}`")).map(str::to_owned)
-        };
-        let name = match fields.get("name") {
-            None if held.is_elsewhere("name") => None,
-            None => {
-                let hint = "add `name: …`: it is shown in lists";
-                self.wrong(root.spot, top.key("name"), "the workflow has no `name`", Some(hint.to_owned()));
-                None
-            }
-            Some((_, node)) => self.text(node, top.key("name"), "`name`").map(str::to_owned).inspect(|name| {
-                if name.trim().is_empty() || name.len() > 500 || name.contains(char::is_control) {
-                    let message = "`name` must be one line of 1 to 500 bytes";
-                    self.wrong(node.spot, top.key("name"), message, None);
-                }
-            }),
-        };
-        let description = optional_text(self, "description");
-        let version = optional_text(self, "version");
+        let name = self.workflow_name(root, fields, &held);
+        let description = self.optional_text(fields, "description");
+        let version = self.optional_text(fields, "version");
         let labels = self.texts(fields, "labels", false);
         let files = self.texts(fields, "files", true);
-        let mut inputs = indexmap::IndexMap::new();
+        let inputs = self.inputs(&held);
+        let timeout_ms = given(fields, "timeout").and_then(|node| self.timeout(node, top.key("timeout")));
+        let nodes = self.tasks(root, fields, &held);
+        let names = Names::collect(self, nodes, &inputs, &files);
+        let (tasks, wanted) = task::check_all(self, nodes, &names);
+        let outputs = self.outputs(&held, &names);
+        cycle::check(self, nodes, &wanted);
+        Some(Workflow { name: name?, description, version, labels, inputs, files, timeout_ms, tasks: tasks?, outputs })
+    }
+
+    fn workflow_name(&mut self, root: &Node, fields: &Fields, held: &Held<'_>) -> Option<String> {
+        let top = At::Root;
+        let at = top.key("name");
+        let Some((_, node)) = fields.get("name") else {
+            if !held.is_elsewhere("name") {
+                let hint = "add `name: …`: it is shown in lists";
+                self.wrong(root.spot, at, "the workflow has no `name`", Some(hint.to_owned()));
+            }
+            return None;
+        };
+        let name = self.text(node, at, "`name`")?;
+        if name.trim().is_empty() || name.len() > 500 || name.contains(char::is_control) {
+            self.wrong(node.spot, at, "`name` must be one line of 1 to 500 bytes", None);
+        }
+        Some(name.to_owned())
+    }
+
+    fn optional_text(&mut self, fields: &Fields, key: &str) -> Option<String> {
+        let top = At::Root;
+        self.text(given(fields, key)?, top.key(key), &format!("`{key}`")).map(str::to_owned)
+    }
+
+    fn inputs(&mut self, held: &Held<'_>) -> IndexMap<String, Value> {
+        let top = At::Root;
+        let mut inputs = IndexMap::new();
         if let Some((written, node)) = held.of_kind("inputs", Holder::Object)
             && let Some(declared) = self.object(node, top.key(written), "`inputs`")
         {
@@ -218,25 +233,22 @@ impl Checker<'_> {
                 inputs.insert(key.clone(), node.to_value());
             }
         }
-        let timeout_ms = match fields.get("timeout") {
-            Some((_, node)) if !matches!(node.kind, Kind::Null) => self.timeout(node, top.key("timeout")),
-            _ => None,
-        };
-        let nodes = self.tasks(root, fields, &held);
-        let names = Names::collect(self, nodes, &inputs, &files);
-        let (tasks, wanted) = task::check_all(self, nodes, &names);
-        let mut outputs = indexmap::IndexMap::new();
+        inputs
+    }
+
+    fn outputs(&mut self, held: &Held<'_>, names: &Names<'_>) -> IndexMap<String, Value> {
+        let top = At::Root;
+        let mut outputs = IndexMap::new();
         if let Some((written, node)) = held.of_kind("outputs", Holder::Object)
             && let Some(declared) = self.object(node, top.key(written), "`outputs`")
         {
             for (key, (_, node)) in declared {
                 names.references(self, node, top.key(written).key(key), None, &mut |_| {});
-                notes::plain_output(self, node, top.key(written).key(key), &names);
+                notes::plain_output(self, node, top.key(written).key(key), names);
                 outputs.insert(key.clone(), node.to_value());
             }
         }
-        cycle::check(self, nodes, &wanted);
-        Some(Workflow { name: name?, description, version, labels, inputs, files, timeout_ms, tasks: tasks?, outputs })
+        outputs
     }
 
     fn tasks<'n>(&mut self, root: &Node, fields: &'n Fields, held: &Held<'n>) -> &'n [Node] {
@@ -274,13 +286,11 @@ impl Checker<'_> {
     }
 
     /// Reads a map of texts: labels, or files with names that references can use.
-    fn texts(&mut self, fields: &Fields, field: &str, named: bool) -> indexmap::IndexMap<String, String> {
-        let mut texts = indexmap::IndexMap::new();
+    fn texts(&mut self, fields: &Fields, field: &str, named: bool) -> IndexMap<String, String> {
+        let mut texts = IndexMap::new();
         let top = At::Root;
         let at = top.key(field);
-        let Some((_, node)) = fields.get(field).filter(|(_, node)| !matches!(node.kind, Kind::Null)) else {
-            return texts;
-        };
+        let Some(node) = given(fields, field) else { return texts };
         let Some(declared) = self.object(node, at, &format!("`{field}`")) else { return texts };
         for (key, (spot, node)) in declared {
             if named {

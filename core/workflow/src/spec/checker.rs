@@ -64,7 +64,7 @@ impl Checker<'_> {
     pub(super) fn timeout(&mut self, node: &Node, at: At<'_>) -> Option<u64> {
         match self.duration(node, at)? {
             0 => {
-                self.wrong(node.spot, at, "a timeout must be at least 1 ms", Some("leave it out for none".to_owned()));
+                self.wrong(node.spot, at, "a timeout must be at least 1 ms", Some("omit it for no timeout".to_owned()));
                 None
             }
             ms => Some(ms),

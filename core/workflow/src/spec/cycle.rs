@@ -69,7 +69,7 @@ fn report(checker: &mut Checker<'_>, tasks: &[Node], circle: &[usize], edge: Wan
         names.push("…");
     }
     names.push(name(circle[0]));
-    let message = format!("tasks depend on each other in a circle: {}", names.join(" -> "));
+    let message = format!("tasks depend on each other in a cycle: {}", names.join(" -> "));
     let hint = if edge.implied {
         format!(
             "the reference here makes `{}` wait for `{}`; remove one of the dependencies",

@@ -55,6 +55,11 @@ const TASK_ELSEWHERE: &[(&str, &str)] = &[
     ("pool", "queue"),
 ];
 
+/// A field that is there and not null.
+pub(super) fn given<'n>(fields: &'n Fields, field: &str) -> Option<&'n Node> {
+    fields.get(field).map(|(_, node)| node).filter(|node| !matches!(node.kind, Kind::Null))
+}
+
 /// What a field must be so that its parts can be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
@@ -106,7 +111,7 @@ impl Checker<'_> {
                 let message = format!("unknown field `{}` in {}", shorten(key), place.what);
                 let hint = (place.advice)(self, node, key).unwrap_or_else(|| match meant {
                     Some(meant) if fields.contains_key(meant) => {
-                        format!("remove it: `{meant}` is there already; move there what it lacks")
+                        format!("remove it: `{meant}` already exists; move what it lacks there")
                     }
                     Some(meant) => match standins.get(meant) {
                         Some(first) => format!("remove it or `{first}`: both stand for `{meant}`"),
@@ -115,7 +120,7 @@ impl Checker<'_> {
                     None if key.starts_with("x-") || key.starts_with('.') => {
                         "there are no extension fields; use a comment, `description` or `labels`".to_owned()
                     }
-                    None => format!("the fields there are {}", list(place.known)),
+                    None => format!("the available fields are {}", list(place.known)),
                 });
                 self.wrong(*spot, at.key(key), message, Some(hint));
             }
@@ -168,7 +173,7 @@ pub(super) fn no_advice(_: &Checker<'_>, _: &Node, _: &str) -> Option<String> {
 pub(super) fn about_workflow(_: &Checker<'_>, workflow: &Node, key: &str) -> Option<String> {
     let advice = match key {
         "protocol" => "remove it: the `method` of each task names its protocol",
-        "providers" => "remove it: providers are files of their own, given to workers with `--provider`",
+        "providers" => "remove it: providers are separate files, passed to workers with `--provider`",
         "type" | "batch" | "template" if is_batch(workflow) => {
             "there are no batches: declare each file under `files` and give each a task"
         }

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_input_fits_where_it_can_be_meant() {
+    fn an_input_must_match_the_type_of_its_default() {
         for (default, fitting, others) in [
             (json!(3), vec![json!(0), json!(1.5), json!(-2)], vec![json!("abc"), json!("3"), json!(true), json!([3])]),
             (json!(true), vec![json!(false)], vec![json!("yes"), json!(1), json!({})]),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misfit_names_the_input_what_it_takes_what_it_got_and_what_to_do() {
+    fn a_wrong_input_is_reported_with_expectation_and_remedy() {
         let problem = misfit("n", &json!(3), &json!("abc"), "w.yaml").expect("text is no number");
         assert_eq!((problem.code, problem.field.as_str()), (ErrorCode::InvalidParams, "inputs.n"));
         assert_eq!(problem.message, "input `n` takes a number, as its default is, and was given the text `abc`");

@@ -75,7 +75,7 @@ impl<'n> Names<'n> {
                         } else {
                             format!("task id `{id}` is used twice: first in tasks[{}]", entry.get())
                         };
-                        let hint = "give each task an id of its own".to_owned();
+                        let hint = "give each task its own id".to_owned();
                         checker.wrong(id_spot(node), root.key("tasks").index(index).key("id"), message, Some(hint));
                     }
                 }

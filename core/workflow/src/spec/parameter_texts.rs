@@ -175,13 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn where_the_source_hides_the_line_the_text_itself_is_named() {
+    fn a_line_that_the_source_hides_is_named_by_its_text() {
         assert_eq!(place("\n      code: \"a = 1\\nb = (\"\n", (2, 5)), "6:13");
         assert_eq!(place("\n      code: >\n        a =\n        1 (\n\n        b\n", (2, 1)), "7:9");
     }
 
     #[test]
-    fn a_place_in_a_program_is_found_in_what_it_was_made_of() {
+    fn a_place_in_a_program_is_mapped_to_its_template() {
         let (text, program) = ("x = ${a.v} + (\ny = 1", "x = (\"x\") + (\ny = 1");
         assert_eq!(template_position(text, program, (1, 3)), (1, 3));
         assert_eq!(template_position(text, program, (1, 7)), (1, 5));

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::{Catalog, MethodInfo, Violation};
 use super::checker::Checker;
+use super::fields::given;
 use super::known::{KnownProviders, Others, Serving};
 use crate::error::ErrorCode;
 use crate::id::ProviderName;
 use crate::suggest::{closest, list};
-use crate::yaml::{At, Fields, Kind, Node, shorten};
+use crate::yaml::{At, Fields, Node, shorten};
 
 /// The largest length of a provider's name, as for a component id.
 const MAX_NAME_BYTES: usize = 200;
@@ -45,7 +46,7 @@ impl Catalog for WithProviders<'_> {
 
 /// The provider that a task names, if the field itself is valid.
 pub(super) fn named(checker: &mut Checker<'_>, fields: &Fields, at: At<'_>) -> Option<ProviderName> {
-    let (_, node) = fields.get("provider").filter(|(_, node)| !matches!(node.kind, Kind::Null))?;
+    let node = given(fields, "provider")?;
     let name = checker.text(node, at.key("provider"), "`provider`")?;
     if name.contains("${") {
         let hint = "write the name itself; where inputs decide, use a task for each provider".to_owned();
@@ -113,16 +114,17 @@ fn unknown(checker: &mut Checker<'_>, known: &KnownProviders, (node, at): (&Node
 fn choices(serving: &Serving) -> Vec<(&str, String)> {
     let mut seen = BTreeSet::new();
     let new = serving.iter().filter(|(_, addresses)| !addresses.is_empty() && seen.insert(*addresses));
-    let told = |address: &String| if address == "*" { "any address".to_owned() } else { shorten(address).into_owned() };
+    let shown =
+        |address: &String| if address == "*" { "any address".to_owned() } else { shorten(address).into_owned() };
     new.map(|(name, addresses)| {
-        let told: Vec<String> = addresses.iter().take(SHOWN).map(told).collect();
-        (name.as_str(), told.join(", "))
+        let shown: Vec<String> = addresses.iter().take(SHOWN).map(shown).collect();
+        (name.as_str(), shown.join(", "))
     })
     .collect()
 }
 
 fn ambiguous(checker: &mut Checker<'_>, (node, at): (&Node, At<'_>), method: &str, choices: &[(&str, String)]) {
-    let told: Vec<String> =
+    let shown: Vec<String> =
         choices.iter().take(SHOWN).map(|(name, addresses)| format!("`{name}` ({addresses})")).collect();
     let more = match choices.len().saturating_sub(SHOWN) {
         0 => String::new(),
@@ -130,7 +132,7 @@ fn ambiguous(checker: &mut Checker<'_>, (node, at): (&Node, At<'_>), method: &st
     };
     let message = format!(
         "`{method}` is served by providers of different addresses, {}{more}: any may get the call",
-        told.join(", ")
+        shown.join(", ")
     );
     let say: Vec<String> = choices.iter().take(SHOWN).map(|(name, _)| format!("`provider: {name}`")).collect();
     checker.wrong(node.spot, at, message, Some(format!("say {}", say.join(" or "))));
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_none_is_refused() {
+    fn an_invalid_name_is_refused() {
         for (written, expected) in [
             ("3", "`provider` must be text"),
             ("''", "`provider` must be one line of 1 to 200 bytes"),

@@ -223,7 +223,7 @@ impl Names<'_> {
                             let meant = main_path(&fields, reference).unwrap_or_default();
                             format!("did you mean `${{{meant}}}`?")
                         }
-                        _ => format!("the fields there are {}", list(&fields)),
+                        _ => format!("the available fields are {}", list(&fields)),
                     };
                     return Some((message, Some(hint)));
                 }

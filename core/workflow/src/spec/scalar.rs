@@ -46,11 +46,11 @@ pub(super) fn duration_ms(kind: &Kind) -> Result<u64, String> {
                 "m" => 60_000.0,
                 "h" => 3_600_000.0,
                 "d" => 86_400_000.0,
-                _ => return Err(format!("`{}` is no duration", crate::yaml::shorten(text))),
+                _ => return Err(format!("`{}` is not a duration", crate::yaml::shorten(text))),
             };
             let number = digits.trim_end();
             if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-                return Err(format!("`{}` is no duration", crate::yaml::shorten(text)));
+                return Err(format!("`{}` is not a duration", crate::yaml::shorten(text)));
             }
             scaled(number, factor).ok_or_else(|| out_of_range(text))
         }
@@ -59,7 +59,7 @@ pub(super) fn duration_ms(kind: &Kind) -> Result<u64, String> {
 }
 
 fn out_of_range(text: &str) -> String {
-    format!("`{}` is no duration from 0 to 10 years", crate::yaml::shorten(text))
+    format!("`{}` is not a duration from 0 to 10 years", crate::yaml::shorten(text))
 }
 
 fn scaled(number: &str, factor: f64) -> Option<u64> {

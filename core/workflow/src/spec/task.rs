@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::catalog::{ENVIRONMENT, MethodInfo, PathSegment, Violation};
 use super::checker::Checker;
 use super::cycle::Wanted;
-use super::fields::{Held, Holder, Place, TASK, no_advice};
+use super::fields::{Held, Holder, Place, TASK, given, no_advice};
 use super::names::Names;
 use super::providers;
 use super::scalar;
@@ -67,48 +67,18 @@ fn one(
     let id = id(checker, node, fields, &held, at);
     let method = method(checker, node, fields, &held, at, names);
     let provider = providers::named(checker, fields, at);
-    let given = |field: &str| fields.get(field).map(|(_, node)| node).filter(|node| !matches!(node.kind, Kind::Null));
-    let priority = match given("priority") {
-        None => Priority::default(),
-        Some(node) => scalar::priority(&node.kind).unwrap_or_else(|| {
-            let hint = "write `low`, `normal`, `high`, `urgent` or an integer, higher first".to_owned();
-            checker.wrong(node.spot, at.key("priority"), format!("`priority` cannot be {}", shown(node)), Some(hint));
-            Priority::default()
-        }),
-    };
-    let queue = match given("queue") {
-        None => QueueName::default_queue(),
-        Some(node) => {
-            let name = checker.text(node, at.key("queue"), "`queue`").unwrap_or("default");
-            if !scalar::is_queue(name) {
-                let hint = "letters, digits, `_`, `-` and `.`".to_owned();
-                checker.wrong(
-                    node.spot,
-                    at.key("queue"),
-                    format!("`{}` cannot name a queue", shorten(name)),
-                    Some(hint),
-                );
-            }
-            QueueName::from(name)
-        }
-    };
-    let timeout_ms = given("timeout").and_then(|node| checker.timeout(node, at.key("timeout")));
-    let retry = given("retry").map(|node| retry(checker, node, at.key("retry"))).unwrap_or_default();
+    let priority = priority(checker, fields, at);
+    let queue = queue(checker, fields, at);
+    let timeout_ms = given(fields, "timeout").and_then(|node| checker.timeout(node, at.key("timeout")));
+    let retry = given(fields, "retry").map(|node| retry(checker, node, at.key("retry"))).unwrap_or_default();
     if let Some((written, node)) = held.of_kind("dependencies", Holder::List) {
         dependencies(checker, node, at.key(written), index, names, wanted);
     }
-    let given = held.of_kind("parameters", Holder::Object);
-    let (written, holder) = (given.map_or("parameters", |(written, _)| written), given.map(|(_, node)| node));
-    let inner = at.key(written);
+    let (written, holder) = held.of_kind("parameters", Holder::Object).unzip();
+    let inner = at.key(written.unwrap_or("parameters"));
     let parameters = match holder {
         None => Value::Object(Map::new()),
-        Some(node) => {
-            checker.object(node, inner, "`parameters`");
-            names.references(checker, node, inner, Some(index), &mut |(on, spot)| {
-                wanted.push(Wanted { on, spot, implied: true });
-            });
-            node.to_value()
-        }
+        Some(node) => parameters(checker, node, inner, index, names, wanted),
     };
     // The sort is stable, so that a listed dependency comes before an implied one and is kept.
     wanted.sort_by_key(|wanted| wanted.on);
@@ -116,19 +86,7 @@ fn one(
     let (name, info) = method?;
     providers::check(checker, fields, at, name, provider.as_ref().map(ProviderName::as_str));
     if let Some(Node { kind: Kind::Object(given), .. }) = holder {
-        for (parameter, language) in &info.code {
-            if let Some((_, node)) = given.get(parameter) {
-                code(checker, node, inner.key(parameter), *language, info);
-            }
-        }
-    }
-    if let (Some(Node { kind: Kind::Object(given), .. }), Some(schema)) = (holder, &info.parameters) {
-        // Program text is not used as a value, but an address may be a single reference.
-        let is_program = |parameter: &String| info.code.get(parameter).is_some_and(|it| *it != Language::Url);
-        for (parameter, (_, node)) in given.iter().filter(|(parameter, _)| !is_program(parameter)) {
-            let mut path = vec![PathSegment::Key(parameter.clone())];
-            names.types(checker, (node, inner.key(parameter)), &mut path, (name, schema));
-        }
+        check_references(checker, given, inner, names, name, info);
     }
     // If a key that stands in for `parameters` has another type, the parameters are not reported as missing.
     if parameters.is_object() && checker.listening() && (holder.is_some() || !held.is_elsewhere("parameters")) {
@@ -174,7 +132,7 @@ fn id<'n>(checker: &mut Checker<'_>, task: &Node, fields: &'n Fields, held: &Hel
         checker.wrong(node.spot, at.key("id"), message, Some("choose another id".to_owned()));
     } else if !scalar::is_id(id) {
         let hint = "letters, digits, `_` and `-`, beginning with a letter or `_`, at most 200".to_owned();
-        checker.wrong(node.spot, at.key("id"), format!("`{}` is no task id", shorten(id)), Some(hint));
+        checker.wrong(node.spot, at.key("id"), format!("`{}` is not a task id", shorten(id)), Some(hint));
     }
     Some(id)
 }
@@ -203,12 +161,72 @@ fn method<'n, 'm>(
     if checker.listening() {
         let hint = match checker.method_meant(name) {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None => "see `gleitzeit protocols` for what there is".to_owned(),
+            None => "`gleitzeit protocols` lists the known methods".to_owned(),
         };
         let message = format!("unknown method `{}`", shorten(name));
         checker.report(node.spot, at, ErrorCode::MethodNotFound, message, Some(hint));
     }
     None
+}
+
+fn priority(checker: &mut Checker<'_>, fields: &Fields, at: At<'_>) -> Priority {
+    let Some(node) = given(fields, "priority") else { return Priority::default() };
+    scalar::priority(&node.kind).unwrap_or_else(|| {
+        let hint = "write `low`, `normal`, `high`, `urgent` or an integer, higher first".to_owned();
+        checker.wrong(node.spot, at.key("priority"), format!("`priority` cannot be {}", shown(node)), Some(hint));
+        Priority::default()
+    })
+}
+
+fn queue(checker: &mut Checker<'_>, fields: &Fields, at: At<'_>) -> QueueName {
+    let Some(node) = given(fields, "queue") else { return QueueName::default_queue() };
+    let at = at.key("queue");
+    let name = checker.text(node, at, "`queue`").unwrap_or("default");
+    if !scalar::is_queue(name) {
+        let hint = "letters, digits, `_`, `-` and `.`".to_owned();
+        checker.wrong(node.spot, at, format!("`{}` cannot name a queue", shorten(name)), Some(hint));
+    }
+    QueueName::from(name)
+}
+
+/// The parameters as a value; the tasks that they reference are wanted.
+fn parameters(
+    checker: &mut Checker<'_>,
+    node: &Node,
+    at: At<'_>,
+    index: usize,
+    names: &Names<'_>,
+    wanted: &mut Vec<Wanted>,
+) -> Value {
+    checker.object(node, at, "`parameters`");
+    names.references(checker, node, at, Some(index), &mut |(on, spot)| {
+        wanted.push(Wanted { on, spot, implied: true });
+    });
+    node.to_value()
+}
+
+/// Checks what references become in each parameter: in program text they must stand where data can be inserted,
+/// elsewhere they must have the type that the schema asks for.
+fn check_references(
+    checker: &mut Checker<'_>,
+    given: &Fields,
+    at: At<'_>,
+    names: &Names<'_>,
+    method: &str,
+    info: &MethodInfo,
+) {
+    for (parameter, language) in &info.code {
+        if let Some((_, node)) = given.get(parameter) {
+            code(checker, node, at.key(parameter), *language, info);
+        }
+    }
+    let Some(schema) = &info.parameters else { return };
+    // Program text is not used as a value, but an address may be a single reference.
+    let is_program = |parameter: &String| info.code.get(parameter).is_some_and(|it| *it != Language::Url);
+    for (parameter, (_, node)) in given.iter().filter(|(parameter, _)| !is_program(parameter)) {
+        let mut path = vec![PathSegment::Key(parameter.clone())];
+        names.types(checker, (node, at.key(parameter)), &mut path, (method, schema));
+    }
 }
 
 fn dependencies(
@@ -259,58 +277,71 @@ fn retry(checker: &mut Checker<'_>, node: &Node, at: At<'_>) -> RetryPolicy {
         return policy;
     };
     checker.known(node, at, &RETRY_PLACE);
-    let given = |field: &str| fields.get(field).map(|(_, node)| node).filter(|node| !matches!(node.kind, Kind::Null));
-    if let Some(node) = given("max_attempts") {
-        let number = match &node.kind {
-            Kind::Number(number) => number.as_u64().filter(|number| (1..=MOST_ATTEMPTS).contains(number)),
-            _ => None,
-        };
-        match number.and_then(|number| u32::try_from(number).ok()) {
-            Some(number) => policy.max_attempts = number,
-            None => {
-                let message =
-                    format!("`max_attempts` must be a whole number from 1 to {MOST_ATTEMPTS}, not {}", shown(node));
-                checker.wrong(node.spot, at.key("max_attempts"), message, Some("the first attempt counts".to_owned()));
-            }
+    if let Some(node) = given(fields, "max_attempts") {
+        policy.max_attempts = max_attempts(checker, node, at.key("max_attempts")).unwrap_or(policy.max_attempts);
+    }
+    if let Some(node) = given(fields, "backoff") {
+        policy.backoff = backoff(checker, node, at.key("backoff")).unwrap_or(policy.backoff);
+    }
+    delays(checker, fields, at, &mut policy);
+    if let Some(node) = given(fields, "jitter") {
+        policy.jitter = jitter(checker, node, at.key("jitter")).unwrap_or(policy.jitter);
+    }
+    policy
+}
+
+fn max_attempts(checker: &mut Checker<'_>, node: &Node, at: At<'_>) -> Option<u32> {
+    let number = match &node.kind {
+        Kind::Number(number) => number.as_u64().filter(|number| (1..=MOST_ATTEMPTS).contains(number)),
+        _ => None,
+    };
+    let number = number.and_then(|number| u32::try_from(number).ok());
+    if number.is_none() {
+        let message = format!("`max_attempts` must be a whole number from 1 to {MOST_ATTEMPTS}, not {}", shown(node));
+        checker.wrong(node.spot, at, message, Some("the first attempt counts".to_owned()));
+    }
+    number
+}
+
+fn backoff(checker: &mut Checker<'_>, node: &Node, at: At<'_>) -> Option<Backoff> {
+    match &node.kind {
+        Kind::Text(text) if text == "fixed" => Some(Backoff::Fixed),
+        Kind::Text(text) if text == "linear" => Some(Backoff::Linear),
+        Kind::Text(text) if text == "exponential" => Some(Backoff::Exponential),
+        _ => {
+            let hint = "write `fixed`, `linear` or `exponential`".to_owned();
+            checker.wrong(node.spot, at, format!("`backoff` cannot be {}", shown(node)), Some(hint));
+            None
         }
     }
-    if let Some(node) = given("backoff") {
-        match &node.kind {
-            Kind::Text(text) if text == "fixed" => policy.backoff = Backoff::Fixed,
-            Kind::Text(text) if text == "linear" => policy.backoff = Backoff::Linear,
-            Kind::Text(text) if text == "exponential" => policy.backoff = Backoff::Exponential,
-            _ => {
-                let hint = "write `fixed`, `linear` or `exponential`".to_owned();
-                checker.wrong(node.spot, at.key("backoff"), format!("`backoff` cannot be {}", shown(node)), Some(hint));
-            }
-        }
-    }
-    if let Some(ms) = given("initial_delay").and_then(|node| checker.duration(node, at.key("initial_delay"))) {
+}
+
+fn delays(checker: &mut Checker<'_>, fields: &Fields, at: At<'_>, policy: &mut RetryPolicy) {
+    let initial = given(fields, "initial_delay");
+    if let Some(ms) = initial.and_then(|node| checker.duration(node, at.key("initial_delay"))) {
         policy.initial_delay_ms = ms;
         policy.max_delay_ms = policy.max_delay_ms.max(ms);
     }
-    if let Some(node) = given("max_delay")
+    if let Some(node) = given(fields, "max_delay")
         && let Some(ms) = checker.duration(node, at.key("max_delay"))
     {
-        if given("initial_delay").is_some() && ms < policy.initial_delay_ms {
+        if initial.is_some() && ms < policy.initial_delay_ms {
             checker.wrong(node.spot, at.key("max_delay"), "`max_delay` is less than `initial_delay`", None);
         }
         policy.max_delay_ms = ms;
     }
-    if let Some(node) = given("jitter") {
-        let number = match &node.kind {
-            Kind::Number(number) => number.as_f64().filter(|number| (0.0..=0.5).contains(number)),
-            _ => None,
-        };
-        match number {
-            Some(number) => policy.jitter = number,
-            None => {
-                let message = format!("`jitter` must be a number from 0 to 0.5, not {}", shown(node));
-                checker.wrong(node.spot, at.key("jitter"), message, None);
-            }
-        }
+}
+
+fn jitter(checker: &mut Checker<'_>, node: &Node, at: At<'_>) -> Option<f64> {
+    let number = match &node.kind {
+        Kind::Number(number) => number.as_f64().filter(|number| (0.0..=0.5).contains(number)),
+        _ => None,
+    };
+    if number.is_none() {
+        let message = format!("`jitter` must be a number from 0 to 0.5, not {}", shown(node));
+        checker.wrong(node.spot, at, message, None);
     }
-    policy
+    number
 }
 
 /// References in program text must stand where data can be inserted.

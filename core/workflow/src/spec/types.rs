@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_looked_at_is_bounded_for_each_value_and_for_all() {
+    fn the_type_check_is_bounded_per_value_and_in_total() {
         let word = |inner: Value| json!({"anyOf": [inner.clone(), inner]});
         let mut endless = json!({"$ref": "#"});
         for _ in 0..8 {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_told_as_far_as_they_are_certain() {
+    fn only_certain_types_are_inferred() {
         for (schema, path, expected) in [
             (json!({}), "", "any"),
             (json!(true), "a.0", "any"),

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_takes_what_its_json_has_or_nothing() {
+    fn a_value_is_charged_its_json_size_or_nothing() {
         let value = json!({"a": [1, "\"\n"], "é": null});
         let size = value.to_string().len();
         for limit in 0..2 * size {

@@ -169,8 +169,8 @@ fn insert_all(
 /// Why a value cannot be inserted, written to follow the word "stands".
 type Refused = &'static str;
 
-const UNCERTAIN: Refused = "where it cannot be told whether it is code or text";
-const ESCAPED: Refused = "behind a backslash or in the middle of an escape";
+const UNCERTAIN: Refused = "where it could be either code or text";
+const ESCAPED: Refused = "after a backslash or in the middle of an escape";
 
 #[cfg(test)]
 mod tests {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn dollars_are_halved_before_a_brace_and_keys_may_be_quoted() {
+    fn doubled_dollars_are_halved_and_keys_may_be_quoted() {
         let scope = Fixed(json!({"odd key": 7}));
         for (code, language, expected) in [
             ("x = '$${a} $$${a['odd key']} $$'", Language::Python, "x = '${a} $7 $$'"),
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outline_keeps_the_lines_and_needs_no_values() {
+    fn an_outline_keeps_lines_without_values() {
         for (code, language, expected) in [
             ("a = ${a.v}\nb = '${a.w[0]}'", Language::Python, "a = (\"x\")\nb = 'x'"),
             ("cat ${a.v}\necho '${b}'", Language::Shell, "cat \"${V_1}\"\necho ''\"${V_2}\"''"),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_not_written_past_its_budget() {
+    fn a_program_stays_within_its_budget() {
         let scope = Fixed(json!("x".repeat(100)));
         // In shell a reference becomes one variable, however often it occurs in the text.
         for (language, bytes) in [(Language::Python, 1_000), (Language::Shell, 99)] {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn in_python_a_place_that_cannot_be_told_is_refused() {
+    fn in_python_an_ambiguous_place_is_refused() {
         for code in ["'\\${a.v}'", "x = f${a.v}", "x = f'{y:${a.v}}'", "x = 'open\n${a.v}"] {
             let shown = resolved(code, Language::Python, &json!("x"));
             assert!(shown.starts_with("refused: ${a.v} stands "), "{code}: {shown}");

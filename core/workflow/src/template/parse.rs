@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_is_an_error_with_its_place() {
+    fn invalid_references_are_errors_with_their_place() {
         for text in [
             "é ${",
             "${}",

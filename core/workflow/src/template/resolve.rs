@@ -283,7 +283,7 @@ fn missing(reference: &Reference, step: &Step, value: &Value) -> String {
                 let _ = write!(names, "{}`{key}`", if index > 0 { ", " } else { "" });
             }
             let more = if fields.len() > 8 { ", …" } else { "" };
-            format!("the fields there are {names}{more}")
+            format!("the available fields are {names}{more}")
         }
         Value::Array(items) => format!("the value there is a list of {}", items.len()),
         Value::String(_) => "the value there is text".to_owned(),
@@ -337,12 +337,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_what_there_is() {
+    fn missing_values_are_reported_with_the_available_ones() {
         let scope = Fixed(json!({"a": {"response": "x", "model": "m"}}));
         let error = resolved(json!({"messages": [{"x y": "Hi ${a.respnse}"}]}), &scope).expect_err("missing");
         assert_eq!(
             error.to_string(),
-            "`messages[0]['x y']`: ${a.respnse} has no `respnse`: the fields there are `response`, `model`"
+            "`messages[0]['x y']`: ${a.respnse} has no `respnse`: the available fields are `response`, `model`"
         );
         assert!(resolved(json!("${b}"), &scope).is_err());
         assert!(resolved(json!("${a.response.x}"), &scope).is_err());
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named_with_what_there_was_and_the_limit() {
+    fn values_over_the_budget_are_reported_with_size_and_limit() {
         let scope = Fixed(json!({"a": "x".repeat(700)}));
         let error = resolved(json!({"list": ["${a}", "-", "${a}"]}), &scope).expect_err("too much");
         assert_eq!(

@@ -205,7 +205,7 @@ impl<'a> Builder<'a> {
                 self.repeated_nodes, self.repeated_bytes
             );
             let advice = self.kind.if_too_large().map_or_else(String::new, |advice| format!("; {advice}"));
-            let hint = format!("an alias repeats all that it names each time{advice}");
+            let hint = format!("each use of an alias repeats its whole value{advice}");
             return Err(self.unusable(spot, message).hint(hint));
         }
         self.count(spot, nodes, bytes)
@@ -289,7 +289,7 @@ impl<'a> Builder<'a> {
 
     fn alias(&mut self, spot: Spot, id: usize) -> Result<(), Problem> {
         let Some(&Anchored { ref node, nodes, bytes, depth }) = self.anchors.get(&id) else {
-            return Err(self.misread(spot, "an alias inside what it names"));
+            return Err(self.misread(spot, "an alias inside the value that it names"));
         };
         let node = node.clone();
         if self.expects_key() {

@@ -73,7 +73,7 @@ fn number(text: &str) -> Scalar {
         None => (false, text),
     };
     if [".inf", ".Inf", ".INF"].contains(&digits) || [".nan", ".NaN", ".NAN"].contains(&text) {
-        return Scalar::Unfit("is no JSON number: infinity and not-a-number cannot be passed on");
+        return Scalar::Unfit("is not a JSON number: infinity and not-a-number cannot be passed on");
     }
     if !digits.bytes().next().is_some_and(|first| first.is_ascii_digit() || first == b'.') {
         return Scalar::Text;

@@ -440,7 +440,7 @@ proptest! {
     }
 
     #[test]
-    fn no_shell_program_runs_what_a_value_says(programs in programs(SHELL, 18)) {
+    fn no_shell_program_runs_a_value(programs in programs(SHELL, 18)) {
         let folder = shell::folder("shell-any");
         let (sentinel, payload) = shell::sentinel(&folder);
         // A value may not even choose the command that is run.

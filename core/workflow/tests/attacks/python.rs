@@ -249,7 +249,7 @@ fn no_value_becomes_code_and_text_arrives_exactly() {
 }
 
 #[test]
-fn the_payload_would_be_seen() {
+fn the_payload_is_detectable() {
     let (path, payload) = sentinel("python-control");
     let answers = run("python3", &[format!("found = '' + str({payload}) + ''")]);
     assert!(path.exists(), "{answers:?}");
@@ -306,7 +306,7 @@ fn values_of_every_type_stand_in_bare_positions() {
 }
 
 #[test]
-fn what_cannot_be_told_is_refused_also_before_the_value_is_known() {
+fn ambiguous_places_are_refused_before_the_value_is_known() {
     for position in REFUSED {
         let made = filled(position, Language::Python, &json!("x"));
         assert!(made.as_ref().is_err_and(|why| why.starts_with("${a} stands ")), "{position}: {made:?}");

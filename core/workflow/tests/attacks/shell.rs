@@ -114,7 +114,7 @@ fn text_that_is_not_shown_does_nothing() {
 
 /// Each one alone: it may not be a valid program there.
 #[test]
-fn what_only_bash_reads_runs_no_value_in_another_shell() {
+fn bash_syntax_runs_no_value_in_another_shell() {
     let folder = folder("shell-other");
     let (path, payload) = sentinel(&folder);
     for position in BASH {
@@ -137,7 +137,7 @@ fn a_value_with_a_nul_character_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_told_is_refused_also_before_the_value_is_known() {
+fn ambiguous_places_are_refused_before_the_value_is_known() {
     for position in REFUSED {
         let (offset, why) = check_code(position, Language::Shell).expect_err(position).remove(0);
         assert!(position[offset..].starts_with("${a}") && why.starts_with("${a} stands "), "{position}: {why}");
@@ -151,7 +151,7 @@ fn what_cannot_be_told_is_refused_also_before_the_value_is_known() {
 }
 
 #[test]
-fn the_payload_would_be_seen() {
+fn the_payload_is_detectable() {
     let folder = folder("shell-control");
     let (path, payload) = sentinel(&folder);
     run("sh", &folder, &[&format!("echo '' ; {payload} ; echo ''")], &["x".to_owned()]);

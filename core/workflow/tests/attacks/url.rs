@@ -90,7 +90,7 @@ fn check(template: &str, part: Part, value: &str) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn no_hostile_value_leads_elsewhere() {
+fn no_hostile_value_changes_the_destination() {
     for (template, part) in TEMPLATES {
         for value in HOSTILE {
             check(template, part, value).unwrap_or_else(|why| panic!("{template} {value:?}: {why}"));

@@ -78,7 +78,7 @@ fn each_bad_file_is_refused_with_place_and_remedy() {
         (format!("{task}    method: util/echo\n"), "f:5:5: `method` is given twice: first in line 4, column 5"),
         (format!("{task}    dependencies: [b]\n"), "f:5:20: unknown dependency `b`"),
         (format!("{task}    dependencies: [a]\n"), "f:5:20: task `a` depends on itself: a -> a"),
-        (format!("{task}    timeout: soon\n"), "f:5:14: `soon` is no duration"),
+        (format!("{task}    timeout: soon\n"), "f:5:14: `soon` is not a duration"),
         (format!("{task}    timeout: 0\n"), "f:5:14: a timeout must be at least 1 ms"),
         (format!("{task}    priority: yes\n"), "f:5:15: `priority` cannot be `yes`"),
         (
@@ -105,7 +105,7 @@ fn each_bad_file_is_refused_with_place_and_remedy() {
 }
 
 #[test]
-fn notes_tell_what_is_allowed_and_has_no_effect() {
+fn notes_list_accepted_fields_without_effect() {
     let task = "name: n\ntasks:\n  - {id: a, method: python/execute}\n";
     for (source, expected) in [
         (
@@ -167,7 +167,7 @@ fn references_are_checked_against_closed_results() {
 }
 
 #[test]
-fn a_value_that_is_one_reference_must_be_able_to_fit() {
+fn a_single_reference_must_match_the_type_of_its_parameter() {
     let file = |parameters: &str| {
         format!(
             "name: n\ninputs: {{i: 1}}\nfiles: {{f: x}}\ntasks:\n  - {{id: a, method: python/execute}}\n  - id: b\n    \

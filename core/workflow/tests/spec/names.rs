@@ -2,92 +2,123 @@
 
 use super::*;
 
+/// A workflow with one task.
+const TASK: &str = "name: n\ntasks:\n  - id: a\n    method: util/echo\n";
+
+/// Checks that these are the problems of each text, each with the place and the start of its message.
+fn check_problems(cases: Vec<(String, Vec<&str>)>) {
+    for (source, expected) in cases {
+        let shown = bad(source.as_bytes());
+        assert_eq!(shown.len(), expected.len(), "{source}\n{shown:#?}");
+        for (problem, expected) in shown.iter().zip(&expected) {
+            assert!(problem.starts_with(&format!("f:{expected}")), "{source}\n{expected}\n{shown:#?}");
+        }
+    }
+}
+
 #[test]
-fn what_is_there_under_a_near_name_is_checked_and_not_missing() {
-    let task = "name: n\ntasks:\n  - id: a\n    method: util/echo\n";
-    for (source, expected) in [
+fn a_protocol_beside_a_method_is_explained() {
+    check_problems(vec![
         (
-            format!("{task}    protocol: util/v1\n"),
+            format!("{TASK}    protocol: util/v1\n"),
             vec![
                 "5:5: unknown field `protocol` in the task\n  hint: remove it: the method `util/echo` names its protocol",
             ],
         ),
         (
-            task.replace("method: util/echo", "protocol: util/v1\n    method: echo"),
+            TASK.replace("method: util/echo", "protocol: util/v1\n    method: echo"),
             vec![
                 "4:5: unknown field `protocol` in the task\n  hint: remove it and write `method: util/echo`: a method names its protocol",
                 "5:13: unknown method `echo`\n  hint: did you mean `util/echo`?",
             ],
         ),
         (
-            task.replace("method: util/echo", "protocol: python/v1"),
+            TASK.replace("method: util/echo", "protocol: python/v1"),
             vec![
                 "4:5: unknown field `protocol` in the task\n  hint: write `method: python/…` instead: a method names its protocol",
             ],
         ),
+    ]);
+}
+
+#[test]
+fn a_name_or_type_of_a_task_is_explained() {
+    check_problems(vec![
         (
-            format!("{task}    name: The First\n"),
+            format!("{TASK}    name: The First\n"),
             vec![
                 "5:5: unknown field `name` in the task\n  hint: remove it or make it a comment: a task is called by its `id` alone",
             ],
         ),
         (
-            task.replace("id: a", "name: The First"),
+            TASK.replace("id: a", "name: The First"),
             vec!["3:5: unknown field `name` in the task\n  hint: did you mean `id`? That is one word: `id: The_First`"],
         ),
-        (task.replace("id: a", "name: a"), vec!["3:5: unknown field `name` in the task\n  hint: did you mean `id`?"]),
+        (TASK.replace("id: a", "name: a"), vec!["3:5: unknown field `name` in the task\n  hint: did you mean `id`?"]),
         (
-            task.replace("method: util/echo", "type: python"),
+            TASK.replace("method: util/echo", "type: python"),
             vec!["4:5: unknown field `type` in the task\n  hint: write `method: python/execute` instead"],
         ),
+    ]);
+}
+
+#[test]
+fn other_words_for_fields_of_a_task_are_recognized() {
+    check_problems(vec![
         (
-            format!("{task}    params: {{m: \"${{b.c}}\"}}\n"),
+            format!("{TASK}    params: {{m: \"${{b.c}}\"}}\n"),
             vec![
                 "5:5: unknown field `params` in the task\n  hint: did you mean `parameters`?",
                 "5:18: ${b.c}: there is no task `b`",
             ],
         ),
         (
-            format!("{task}    parameters: {{}}\n    params: {{m: \"${{b.c}}\"}}\n"),
+            format!("{TASK}    parameters: {{}}\n    params: {{m: \"${{b.c}}\"}}\n"),
             vec![
-                "6:5: unknown field `params` in the task\n  hint: remove it: `parameters` is there already; move there what it lacks",
+                "6:5: unknown field `params` in the task\n  hint: remove it: `parameters` already exists; move what it lacks there",
             ],
         ),
         (
-            format!("{task}    params: {{}}\n    args: {{}}\n"),
+            format!("{TASK}    params: {{}}\n    args: {{}}\n"),
             vec![
                 "5:5: unknown field `params` in the task\n  hint: did you mean `parameters`?",
                 "6:5: unknown field `args` in the task\n  hint: remove it or `params`: both stand for `parameters`",
             ],
         ),
         (
-            format!("{task}    depends_on: [b]\n"),
+            format!("{TASK}    depends_on: [b]\n"),
             vec![
                 "5:5: unknown field `depends_on` in the task\n  hint: did you mean `dependencies`?",
                 "5:18: unknown dependency `b`",
             ],
         ),
         (
-            format!("{task}    name: The First\n  - id: b\n    method: util/echo\n    dependencies: [The First]\n"),
+            format!("{TASK}    name: The First\n  - id: b\n    method: util/echo\n    dependencies: [The First]\n"),
             vec![
                 "5:5: unknown field `name` in the task",
                 "8:20: unknown dependency `The First`\n  hint: write the task's id, `a`, instead of its name",
             ],
         ),
         (
-            format!("{task}    retries: 3\n"),
+            format!("{TASK}    retries: 3\n"),
             vec!["5:5: unknown field `retries` in the task\n  hint: write `retry: {max_attempts: 3}`"],
         ),
+    ]);
+}
+
+#[test]
+fn other_words_for_fields_of_a_workflow_are_recognized() {
+    check_problems(vec![
         (
-            task.replace("tasks:", "steps:"),
+            TASK.replace("tasks:", "steps:"),
             vec!["2:1: unknown field `steps` in the workflow\n  hint: did you mean `tasks`?"],
         ),
         (
-            task.replace("tasks:", "steps:").replace("echo", "ecko"),
+            TASK.replace("tasks:", "steps:").replace("echo", "ecko"),
             vec!["2:1: unknown field `steps`", "4:13: unknown method `util/ecko`"],
         ),
         (
-            format!("{task}protocol: x\n"),
+            format!("{TASK}protocol: x\n"),
             vec![
                 "5:1: unknown field `protocol` in the workflow\n  hint: remove it: the `method` of each task names its protocol",
             ],
@@ -100,17 +131,11 @@ fn what_is_there_under_a_near_name_is_checked_and_not_missing() {
                 "3:1: unknown field `batch`",
             ],
         ),
-    ] {
-        let shown = bad(source.as_bytes());
-        assert_eq!(shown.len(), expected.len(), "{source}\n{shown:#?}");
-        for (problem, expected) in shown.iter().zip(&expected) {
-            assert!(problem.starts_with(&format!("f:{expected}")), "{source}\n{expected}\n{shown:#?}");
-        }
-    }
+    ]);
 }
 
 #[test]
-fn a_field_that_is_null_is_as_if_it_were_not_there() {
+fn a_null_field_counts_as_missing() {
     good(
         "name: n\ninputs:\noutputs:\nlabels:\ntasks:\n  - {id: a, method: util/echo, dependencies: , parameters: , retry: , queue: }\n",
     );
@@ -120,14 +145,14 @@ fn a_field_that_is_null_is_as_if_it_were_not_there() {
 }
 
 #[test]
-fn what_a_result_mainly_is_is_found_under_other_words() {
+fn the_main_field_of_a_result_is_found_under_other_names() {
     for (reference, expected) in [
         ("a.result.text", None),
         ("a.output.text", Some("did you mean `${a.text}`?")),
         ("a.content", Some("did you mean `${a.result}`?")),
         ("a.output.content", Some("did you mean `${a.result}`?")),
         ("a.output.rows", Some("did you mean `${a.rows}`?")),
-        ("a.colour", Some("the fields there are `result`, `text`, `count`, `done`, `rows`")),
+        ("a.colour", Some("the available fields are `result`, `text`, `count`, `done`, `rows`")),
     ] {
         let source = format!(
             "name: n\ntasks:\n  - {{id: a, method: python/execute}}\n  - {{id: b, method: util/echo, parameters: {{x: \"${{{reference}}}\"}}}}\n"

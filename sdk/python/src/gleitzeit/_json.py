@@ -56,7 +56,7 @@ def _text_problem(text: str) -> Optional[str]:
         text.encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(text[error.start]):04x}"
-        return f"{half} is half of a surrogate pair (a lone surrogate), which is no Unicode text"
+        return f"{half} is half of a surrogate pair (a lone surrogate), which is not Unicode text"
     return None
 
 

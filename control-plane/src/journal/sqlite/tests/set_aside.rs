@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use gleitzeit_mesh::hub::Token;
 use gleitzeit_run::{Position, Request, RunStatus, Verdict};
 use gleitzeit_workflow::{ErrorCode, Payload};
 use rusqlite::{Connection, params};
@@ -90,7 +91,7 @@ async fn a_run_that_cannot_be_replayed_is_set_aside_until_somebody_ends_it() {
     assert_eq!(fine.status, RunStatus::Running);
     // The owner of the slice receives nothing about these runs.
     let shard = gleitzeit_run::Slice::Shard(run_id(2).shard());
-    port.work.send(Work::QuerySlice { token: 1, slice: shard }).await.expect("taken");
+    port.work.send(Work::QuerySlice { token: Token(1), slice: shard }).await.expect("taken");
 
     // Their request ids are still known, and an ordinary cancel cannot end them.
     let submit = Request::Submit { run_id: run_id(9), submitted: labelled("x", &[], "mine"), known: None };

@@ -50,10 +50,14 @@ impl Hub {
         &self,
         component: Option<&ComponentId>,
         id: &CallId,
-        told: &CallId,
+        alias: &CallId,
     ) -> Result<(), (ErrorCode, String)> {
-        let not_yours =
-            || Err((ErrorCode::CallNotYours, format!("call `{told}` was given to another provider or to none yet")));
+        let not_yours = || {
+            Err((
+                ErrorCode::CallNotYours,
+                format!("call `{alias}` was assigned to another provider or is not assigned yet"),
+            ))
+        };
         let role = component.and_then(|component| self.components.get(component)).map(|it| it.role);
         if role.is_some_and(|role| role != Role::Provider) {
             return not_yours();
@@ -71,13 +75,13 @@ impl Hub {
             return if is_given { Ok(()) } else { not_yours() };
         }
         let Some((engine, at)) = id.parse() else {
-            return Err((ErrorCode::CallNotFound, format!("`{told}` is not the id of a call")));
+            return Err((ErrorCode::CallNotFound, format!("`{alias}` is not the id of a call")));
         };
         if !self.leases.holds(&engine, &at) || self.calls.ended.contains(id) {
-            return Err((ErrorCode::CallEnded, format!("call `{told}` has ended already")));
+            return Err((ErrorCode::CallEnded, format!("call `{alias}` has ended already")));
         }
         if !self.leases.is_restored(&at) {
-            return Err((ErrorCode::CallNotFound, format!("call `{told}` was not made")));
+            return Err((ErrorCode::CallNotFound, format!("call `{alias}` was not made")));
         }
         Ok(())
     }

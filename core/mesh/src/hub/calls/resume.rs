@@ -39,8 +39,8 @@ impl Hub {
                 && !self.calls.calls.contains_key(&id)
                 && !answered.contains(&id)
             {
-                let told = self.provider_call_id(&id, &at);
-                self.orphan(id, engine.clone(), told, None);
+                let alias = self.provider_call_id(&id, &at);
+                self.orphan(id, engine.clone(), alias, None);
             }
         }
     }
@@ -52,10 +52,10 @@ impl Hub {
         }
     }
 
-    fn orphan(&mut self, id: CallId, engine: ComponentId, told: CallId, last: Option<ComponentId>) {
+    fn orphan(&mut self, id: CallId, engine: ComponentId, alias: CallId, last: Option<ComponentId>) {
         let until = self.now.plus_ms(self.config.orphan_timeout_ms);
         self.timers.insert((until, Timer::Orphan(id.clone())));
-        self.calls.insert(id, engine, told, Holder::Nobody { until, last });
+        self.calls.insert(id, engine, alias, Holder::Nobody { until, last });
     }
 
     /// A provider registered: it holds the calls that it lists. A call that it was given and does not list is held by
@@ -75,12 +75,12 @@ impl Hub {
         let Some(listed) = listed else { return };
         let mut listed_ids = BTreeSet::new();
         let mut lost_calls = 0_usize;
-        for told in listed {
-            let id = match self.engine_call_id(&told) {
+        for alias in listed {
+            let id = match self.engine_call_id(&alias) {
                 Ok(id) => id,
                 Err((code, _)) => {
                     lost_calls += usize::from(code == ErrorCode::HistoryLost);
-                    self.cancel_listed(socket, told);
+                    self.cancel_listed(socket, alias);
                     continue;
                 }
             };
@@ -88,14 +88,14 @@ impl Hub {
             match self.calls.calls.get(&id) {
                 Some(call) if call.is_held_by(provider) => {}
                 Some(Call { holder: Holder::Nobody { .. }, .. }) => self.calls.hold(&id, provider),
-                Some(_) => self.cancel_listed(socket, told),
-                None if self.calls.ended.contains(&id) => self.cancel_listed(socket, told),
+                Some(_) => self.cancel_listed(socket, alias),
+                None if self.calls.ended.contains(&id) => self.cancel_listed(socket, alias),
                 None => match id.parse().filter(|(engine, at)| self.leases.holds(engine, at)) {
                     Some((engine, _)) => {
                         let holder = Holder::Provider { provider: provider.clone(), is_idle: false };
-                        self.calls.insert(id, engine, told, holder);
+                        self.calls.insert(id, engine, alias, holder);
                     }
-                    None => self.cancel_listed(socket, told),
+                    None => self.cancel_listed(socket, alias),
                 },
             }
         }
@@ -110,14 +110,14 @@ impl Hub {
         let missing: Vec<CallId> = given.filter(|id| !listed_ids.contains(*id)).cloned().collect();
         for id in missing {
             if let Some(call) = self.calls.remove(&id) {
-                self.orphan(id.clone(), call.engine, call.told, Some(provider.clone()));
+                self.orphan(id.clone(), call.engine, call.alias, Some(provider.clone()));
                 self.calls.said(id, call.said_waiting);
             }
         }
     }
 
-    fn cancel_listed(&mut self, socket: SocketId, told: CallId) {
-        self.send(socket, FromHub::CancelMethod(CancelMethod { id: told }));
+    fn cancel_listed(&mut self, socket: SocketId, alias: CallId) {
+        self.send(socket, FromHub::CancelMethod(CancelMethod { id: alias }));
     }
 
     pub(in crate::hub) fn check_orphan(&mut self, id: &CallId) {

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn pieces_are_cut_between_characters_and_join_to_the_text() {
+fn pieces_split_between_characters_and_join_to_the_original_text() {
     let text = "é".repeat(FRAME_BYTES);
     let parts = pieces(&text);
     assert_eq!(parts.len(), 2);
@@ -25,7 +25,7 @@ fn ready() -> Arc<Entry> {
 }
 
 #[test]
-fn a_component_of_this_process_is_handed_what_others_read() {
+fn a_local_component_receives_the_same_items_as_a_remote_one() {
     let kept = Kept::new(ready());
     let mut cursor = Cursor::new(false, Position(0), Instant(0));
     cursor.slices.insert(Slice::Queue("q".into()), Position(0));

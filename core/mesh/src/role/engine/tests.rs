@@ -1,3 +1,4 @@
+use gleitzeit_run::Command;
 use gleitzeit_run::id::{Position, RunId};
 use gleitzeit_run::secret::Secret;
 use gleitzeit_workflow::spec::Priority;
@@ -6,7 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::wire::{
     AppendResult, CallEnd, CancelTask, ComponentRegistered, ExecuteTask, Health, HealthState, MethodOutcome,
-    MethodResult, MethodStarted, MethodWaiting, ProposalResult,
+    MethodResult, MethodStarted, MethodWaiting, ProposalResult, ProposalVerdict,
 };
 
 mod leaving;
@@ -184,7 +185,7 @@ impl Bench {
 }
 
 #[test]
-fn an_attempt_is_taken_called_and_completed() {
+fn an_attempt_is_accepted_called_and_completed() {
     let mut bench = Bench::new();
     bench.said();
     bench.execute(1, None);
@@ -198,7 +199,7 @@ fn an_attempt_is_taken_called_and_completed() {
 }
 
 #[test]
-fn a_call_that_goes_on_is_started_and_times_out() {
+fn a_long_call_is_reported_as_started_and_times_out() {
     for (remaining, expected) in
         [(None, "fail 1 TASK_TIMEOUT true None"), (Some(4_000), "fail 1 WORKFLOW_TIMEOUT false None")]
     {
@@ -214,7 +215,7 @@ fn a_call_that_goes_on_is_started_and_times_out() {
 }
 
 #[test]
-fn the_time_of_an_attempt_begins_when_a_provider_works_on_it() {
+fn the_timeout_of_an_attempt_starts_when_a_provider_begins() {
     let mut bench = Bench::new();
     bench.execute(1, None);
     bench.said();
@@ -234,7 +235,7 @@ fn the_time_of_an_attempt_begins_when_a_provider_works_on_it() {
 }
 
 #[test]
-fn the_time_of_a_run_counts_in_every_line() {
+fn the_timeout_of_a_run_includes_every_wait() {
     let mut bench = Bench::new();
     bench.execute(1, Some(4_000));
     bench.said();
@@ -243,11 +244,11 @@ fn the_time_of_a_run_counts_in_every_line() {
     assert_eq!(bench.said(), [""; 0]);
     bench.pass(1);
     assert_eq!(bench.said(), ["cancel call", "fail 1 WORKFLOW_TIMEOUT false None"]);
-    assert_eq!(bench.errors, ["the run's time was up before a provider worked on the attempt"]);
+    assert_eq!(bench.errors, ["the run timed out before a provider worked on the attempt"]);
 }
 
 #[test]
-fn the_time_does_not_count_before_there_is_a_provider_to_call() {
+fn the_timeout_does_not_start_before_a_provider_is_available() {
     let mut bench = Bench::new();
     bench.status(PresenceStatus::Connected, Health { state: HealthState::Starting, ..Health::default() });
     bench.execute(1, None);
@@ -261,7 +262,7 @@ fn the_time_does_not_count_before_there_is_a_provider_to_call() {
 }
 
 #[test]
-fn an_attempt_that_waited_is_not_without_an_end_when_its_hub_is_replaced() {
+fn a_waiting_attempt_still_ends_after_its_hub_is_replaced() {
     let mut bench = Bench::new();
     bench.execute(1, None);
     bench.waits(1);
@@ -286,7 +287,7 @@ fn an_attempt_that_waited_is_not_without_an_end_when_its_hub_is_replaced() {
 }
 
 #[test]
-fn errors_say_whether_to_try_again() {
+fn errors_state_whether_they_are_retryable() {
     let error = |code: i32, data: &str| {
         let data = (!data.is_empty()).then(|| Payload::parse(data.to_owned()).expect("json"));
         MethodOutcome::Error(Failure { code, message: "no".into(), data })
@@ -309,7 +310,7 @@ fn errors_say_whether_to_try_again() {
 }
 
 #[test]
-fn without_a_provider_it_stops_and_with_only_unhealthy_ones_it_fails() {
+fn an_attempt_stops_without_providers_and_fails_if_all_are_unhealthy() {
     let mut bench = Bench::new();
     bench.status(PresenceStatus::Connected, unhealthy("no key"));
     bench.said();
@@ -334,7 +335,7 @@ fn unhealthy(reason: &str) -> Health {
 }
 
 #[test]
-fn every_unhealthy_provider_says_why_under_its_name_in_a_stable_order() {
+fn the_reasons_of_unhealthy_providers_are_listed_by_name() {
     let mut bench = Bench::new();
     // By name, whatever their ids; providers of one name with the same reason are named once.
     for (id, name, reason) in [
@@ -358,7 +359,7 @@ fn every_unhealthy_provider_says_why_under_its_name_in_a_stable_order() {
 }
 
 #[test]
-fn an_attempt_goes_to_the_provider_that_it_names_or_fails_with_what_that_one_says() {
+fn an_attempt_uses_the_named_provider_and_fails_with_its_reason() {
     let named = |bench: &mut Bench, attempt: u32, name: &str| {
         let mut tasks = vec![assignment(attempt, None)];
         tasks[0].provider = Some(name.into());
@@ -375,7 +376,7 @@ fn an_attempt_goes_to_the_provider_that_it_names_or_fails_with_what_that_one_say
 }
 
 #[test]
-fn an_attempt_is_not_retried_if_waiting_does_not_help() {
+fn an_attempt_is_not_retried_after_a_permanent_failure() {
     let broken = || Health::broken("refuses the secret");
     for (others, retryable) in [
         (vec![], false),
@@ -410,7 +411,7 @@ fn an_attempt_is_not_retried_if_waiting_does_not_help() {
 }
 
 #[test]
-fn what_many_unhealthy_providers_say_is_bounded() {
+fn the_reasons_of_many_unhealthy_providers_are_bounded() {
     let mut bench = Bench::new();
     for number in 0..30 {
         bench.provider(&format!("p{number}"), PresenceStatus::Connected, unhealthy(&"x".repeat(100_000)));
@@ -422,7 +423,7 @@ fn what_many_unhealthy_providers_say_is_bounded() {
 }
 
 #[test]
-fn an_attempt_waits_for_a_provider_that_does_not_know_yet_whether_it_can() {
+fn an_attempt_waits_for_a_provider_that_is_still_starting() {
     let starting = Health { state: HealthState::Starting, ..Health::default() };
     for (then, expected) in [
         (Some(Health::default()), "call [\"q\"]"),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use gleitzeit_run::command::{CompleteAttempt, FailAttempt, StartAttempt};
+use gleitzeit_run::Command;
+use gleitzeit_run::command::{CompleteAttempt, FailAttempt, StartAttempt, StopAttempt};
 use gleitzeit_run::event::StopReason;
 use gleitzeit_run::id::{AttemptRef, ComponentId};
 use gleitzeit_run::ledger::Assignment;
@@ -16,8 +17,11 @@ use gleitzeit_workflow::time::Instant;
 use super::{DEFAULT_TIMEOUT_MS, Engine, Output, RESTATED_MS, START_AFTER_MS, Stage, Timer, Work, send};
 use crate::frames::frames;
 use crate::id::CallId;
-use crate::role::earliest;
-use crate::wire::{CallMeta, CancelMethod, ExecuteMethod, HealthState, MethodCall, MethodOutcome, TaskTaken, ToHub};
+use crate::role::{self, earliest};
+use crate::wire::{
+    CallMeta, CancelMethod, ExecuteMethod, HealthState, MethodCall, MethodOutcome, ProposalResult, ProposalVerdict,
+    TaskTaken, ToHub,
+};
 
 /// How many providers' reasons an error contains; each reason is cut as well.
 const MAX_REASONS: usize = 10;
@@ -176,6 +180,58 @@ impl Engine {
         self.report(FailAttempt { at: at.clone(), error, retryable, retry_after_ms, ran_ms }.into());
     }
 
+    /// The hub answered a report.
+    pub(super) fn answered(&mut self, now: Instant, result: ProposalResult, out: &mut Vec<Output>) {
+        self.past.see(result.position.unwrap_or_default());
+        let Some((_, item)) = self.outbox.settle(now, &result.proposal_id) else { return };
+        let at = match &item.command {
+            Command::CompleteAttempt(complete) => &complete.at,
+            Command::FailAttempt(fail) => &fail.at,
+            Command::StopAttempt(stop) => &stop.at,
+            _ => return,
+        };
+        self.reported.remove(at);
+        if result.verdict == ProposalVerdict::Fenced {
+            let warning = !matches!(item.command, Command::StopAttempt(_));
+            let message = "a report is ignored: the attempt was ended without this engine";
+            let detail = format!("{} of {at}", item.command.kind());
+            out.push(Output::Hub(role::Output::Log { warning, message, detail }));
+        }
+        if result.verdict != ProposalVerdict::Invalid {
+            return;
+        }
+        let error = result.error.unwrap_or_else(|| Failure::new(ErrorCode::InternalError, "no reason was given"));
+        let detail = format!("{} of {at}: {error}", item.command.kind());
+        out.push(Output::Hub(role::Output::Log { warning: true, message: "report refused as invalid", detail }));
+        // The attempt is still open in the journal, and no other component can end it.
+        if let Command::CompleteAttempt(complete) = item.command {
+            let ran_ms = complete.ran_ms;
+            self.report(FailAttempt { at: complete.at, error, retryable: false, retry_after_ms: None, ran_ms }.into());
+        }
+    }
+
+    /// Ends an attempt without a statement about the work; an unknown one too, because the hub waits for it.
+    pub(super) fn stop(&mut self, at: &AttemptRef, reason: StopReason) {
+        self.forget(at);
+        if !self.reported.contains(at) {
+            self.report(StopAttempt { at: at.clone(), reason }.into());
+        }
+    }
+
+    pub(super) fn report(&mut self, command: Command) {
+        let at = match &command {
+            Command::CompleteAttempt(complete) => &complete.at,
+            Command::FailAttempt(fail) => &fail.at,
+            Command::StopAttempt(stop) => &stop.at,
+            _ => {
+                self.outbox.push(None, command);
+                return;
+            }
+        };
+        self.reported.insert(at.clone());
+        self.outbox.push(None, command);
+    }
+
     /// Takes an attempt off the table; its call is no longer wanted.
     pub(super) fn forget(&mut self, at: &AttemptRef) {
         let Some(work) = self.work.remove(at) else { return };
@@ -213,8 +269,8 @@ impl Engine {
                         (ErrorCode::TaskTimeout, format!("the attempt ran longer than its timeout of {limit_ms} ms"))
                     } else {
                         let message = match work.began {
-                            Some(_) => format!("the run's time was up after the attempt ran {ran_ms} ms"),
-                            None => "the run's time was up before a provider worked on the attempt".to_owned(),
+                            Some(_) => format!("the run timed out after the attempt had run for {ran_ms} ms"),
+                            None => "the run timed out before a provider worked on the attempt".to_owned(),
                         };
                         (ErrorCode::WorkflowTimeout, message)
                     };
@@ -301,13 +357,13 @@ impl Engine {
 
 /// Says of each provider why it cannot; those that say the same under the same name count once.
 fn unhealthy(route: &Route, reasons: &BTreeSet<(String, String)>) -> Failure {
-    let told: Vec<String> =
+    let shown: Vec<String> =
         reasons.iter().take(MAX_REASONS).map(|(name, reason)| format!("{name}: {reason}")).collect();
     let more = match reasons.len().saturating_sub(MAX_REASONS) {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    let message = format!("all providers of {route} are unhealthy: {}{more}", told.join("; "));
+    let message = format!("all providers of {route} are unhealthy: {}{more}", shown.join("; "));
     Failure::new(ErrorCode::ProviderUnhealthy, message)
 }
 

@@ -116,7 +116,7 @@ fn a_call_is_started_once_and_answered_once() {
 }
 
 #[test]
-fn a_call_whose_cancel_came_with_it_never_begins() {
+fn a_call_that_is_cancelled_at_once_never_starts() {
     let mut bench = Bench::new();
     let (mut out, now) = (Vec::new(), bench.now);
     for message in [execute("a"), execute("b"), FromHub::CancelMethod(CancelMethod { id: "a".into() })] {
@@ -134,7 +134,7 @@ fn a_call_whose_cancel_came_with_it_never_begins() {
 }
 
 #[test]
-fn after_the_process_stood_still_the_hub_is_asked_before_anything_begins() {
+fn after_a_freeze_the_hub_is_asked_before_a_call_starts() {
     let mut bench = Bench::new();
     assert_eq!(bench.call("old"), ["start old"]);
     assert_eq!(bench.input(Input::Woke), ["register Some(2) [\"old\"]"]);
@@ -155,7 +155,7 @@ fn after_the_process_stood_still_the_hub_is_asked_before_anything_begins() {
 }
 
 #[test]
-fn what_came_before_the_connection_broke_waits_for_the_next_and_ends_without_it() {
+fn calls_from_a_broken_connection_wait_for_the_next_one_and_then_end() {
     let mut bench = Bench::new();
     bench.input(Input::Woke);
     bench.call("a");
@@ -173,7 +173,7 @@ fn what_came_before_the_connection_broke_waits_for_the_next_and_ends_without_it(
 }
 
 #[test]
-fn what_changes_during_a_registration_is_said_after_it() {
+fn changes_during_a_registration_are_sent_after_it() {
     let mut bench = Bench::new();
     bench.hub(role::Input::Disconnected);
     assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) []"]);
@@ -184,7 +184,7 @@ fn what_changes_during_a_registration_is_said_after_it() {
 }
 
 #[test]
-fn answers_wait_for_the_hub_and_calls_end_when_it_stays_away() {
+fn answers_wait_for_the_hub_and_calls_end_if_it_does_not_return() {
     let mut bench = Bench::new();
     bench.call("a");
     bench.call("b");
@@ -198,7 +198,7 @@ fn answers_wait_for_the_hub_and_calls_end_when_it_stays_away() {
 }
 
 #[test]
-fn what_a_registration_lists_is_kept_until_it_is_answered() {
+fn listed_calls_are_kept_until_the_registration_is_answered() {
     let mut bench = Bench::new();
     bench.call("a");
     bench.hub(role::Input::Disconnected);
@@ -219,7 +219,7 @@ fn a_cancelled_call_is_not_answered() {
 }
 
 #[test]
-fn more_calls_than_agreed_are_refused() {
+fn calls_beyond_the_concurrency_limit_are_refused() {
     let mut bench = Bench::new();
     for index in 0..2 + MARGIN {
         assert_eq!(bench.call(&format!("c{index}")).len(), 1);
@@ -240,7 +240,7 @@ fn a_draining_provider_finishes_and_cancels_the_rest() {
 }
 
 #[test]
-fn a_draining_provider_serves_what_was_on_its_way_when_the_hub_heard_of_it() {
+fn a_draining_provider_serves_calls_that_were_already_in_transit() {
     let mut bench = Bench::new();
     assert_eq!(bench.input(Input::Drain { grace_ms: 100 }), ["register Some(0) []"]);
     assert_eq!(bench.call("a"), ["start a"]);
@@ -249,7 +249,7 @@ fn a_draining_provider_serves_what_was_on_its_way_when_the_hub_heard_of_it() {
 }
 
 #[test]
-fn what_changes_while_a_registration_is_not_answered_is_said_after_it() {
+fn changes_before_the_answer_to_a_registration_are_sent_after_it() {
     let health = |state| Input::Health(Health { state, ..Health::default() });
     let mut bench = Bench::new();
     assert_eq!(bench.input(health(HealthState::Unhealthy)).len(), 1, "it is registered, and says so");
@@ -260,7 +260,7 @@ fn what_changes_while_a_registration_is_not_answered_is_said_after_it() {
 }
 
 #[test]
-fn what_was_sent_is_offered_again_and_sent_unless_the_hub_cancels_it() {
+fn sent_answers_are_offered_again_and_resent_unless_cancelled() {
     let mut bench = Bench::new();
     bench.call("a");
     bench.call("b");
@@ -277,7 +277,7 @@ fn what_was_sent_is_offered_again_and_sent_unless_the_hub_cancels_it() {
 }
 
 #[test]
-fn what_was_sent_long_ago_is_forgotten() {
+fn old_sent_answers_are_dropped() {
     let mut bench = Bench::new();
     bench.call("a");
     bench.finish("a");
@@ -290,7 +290,7 @@ fn what_was_sent_long_ago_is_forgotten() {
 }
 
 #[test]
-fn a_call_that_cannot_begin_is_told_and_told_again_on_a_new_connection() {
+fn a_waiting_call_is_reported_again_on_a_new_connection() {
     let mut bench = Bench::new();
     bench.call("a");
     bench.call("b");

@@ -16,6 +16,7 @@ use gleitzeit_workflow::time::Instant;
 use super::{Key, Place, Queue, Stage, Waiter};
 use crate::placement;
 use crate::placement::{Slots, Turn};
+use crate::role::outbox::ProposalNumber;
 use crate::role::turns;
 use crate::wire::{ComponentStatus, PresenceStatus, ProposalVerdict, Role};
 
@@ -211,7 +212,13 @@ impl Queue {
     }
 
     /// Handles a refusal. Usually an entry has already explained it; if not, the matter is reconsidered after a delay.
-    pub(super) fn refused(&mut self, now: Instant, number: u64, command: &Command, verdict: ProposalVerdict) {
+    pub(super) fn refused(
+        &mut self,
+        now: Instant,
+        number: ProposalNumber,
+        command: &Command,
+        verdict: ProposalVerdict,
+    ) {
         let (run_id, task_id) = match command {
             Command::DispatchTask(dispatch) => (dispatch.run_id, &dispatch.task_id),
             Command::RequeueTask(requeue) => (requeue.run_id, &requeue.task_id),

@@ -222,7 +222,7 @@ fn work_waits_in_the_queue_while_providers_or_slots_are_taken() {
 }
 
 #[test]
-fn what_waits_for_one_provider_does_not_take_the_slots_from_what_others_can_work_on() {
+fn work_waiting_for_one_provider_leaves_slots_to_other_work() {
     let mut desk = Desk::new();
     desk.component("e", Role::Engine, 2, Health::default());
     desk.provider("slow", &["m/x", "m/y"], 1);
@@ -269,7 +269,7 @@ fn failures_are_retried_up_to_the_limit_and_losses_do_not_count() {
 }
 
 #[test]
-fn after_ten_losses_a_task_fails_and_they_are_named() {
+fn after_ten_losses_a_task_fails_and_lists_them() {
     let mut desk = Desk::new();
     desk.component("p", Role::Provider, 9, Health::default());
     desk.component("e", Role::Engine, 4, Health::default());
@@ -293,7 +293,7 @@ fn after_ten_losses_a_task_fails_and_they_are_named() {
 const MAX_LOSSES_FOR_TEST: u32 = gleitzeit_run::MAX_LOSSES;
 
 #[test]
-fn a_dispatch_without_a_slot_is_thought_over_by_the_slots_that_are_counted() {
+fn a_dispatch_without_a_slot_is_reconsidered_with_the_current_slots() {
     let mut desk = Desk::new();
     desk.component("p", Role::Provider, 9, Health::default());
     desk.component("e", Role::Engine, 1, Health::default());
@@ -361,7 +361,7 @@ proptest! {
 }
 
 #[test]
-fn a_small_run_is_not_behind_a_large_one_and_an_urgent_one_is_before_both() {
+fn a_small_run_does_not_wait_for_a_large_one_and_an_urgent_one_goes_first() {
     let mut desk = Desk::new();
     let [large, small, urgent] = [1, 2, 3].map(|number| RunId(Uuid::from_u128(number)));
     for task in 0..1_000 {
@@ -398,7 +398,7 @@ fn a_large_run_that_has_waited_long_takes_turns_with_an_urgent_one() {
 }
 
 #[test]
-fn what_came_from_a_lost_journal_is_forgotten_and_the_new_one_is_followed_from_its_start() {
+fn state_of_a_lost_journal_is_dropped_and_the_new_one_is_read_from_its_start() {
     let mut desk = Desk::new();
     desk.component("p", Role::Provider, 9, Health::default());
     desk.component("e", Role::Engine, 4, Health::default());
@@ -434,7 +434,7 @@ fn what_came_from_a_lost_journal_is_forgotten_and_the_new_one_is_followed_from_i
 }
 
 #[test]
-fn a_task_waits_for_the_provider_that_it_names_and_holds_nobody_else_back() {
+fn a_task_waits_for_its_named_provider_without_blocking_others() {
     let mut desk = Desk::new();
     desk.component("e", Role::Engine, 8, Health::default());
     desk.provider("one", &["m/x"], 1);
@@ -448,7 +448,7 @@ fn a_task_waits_for_the_provider_that_it_names_and_holds_nobody_else_back() {
 }
 
 #[test]
-fn calls_to_one_by_name_count_for_it_and_leave_the_others_to_the_rest() {
+fn calls_to_a_named_provider_count_only_for_that_provider() {
     let mut desk = Desk::new();
     desk.component("e", Role::Engine, 64, Health::default());
     desk.provider("one", &["m/x"], 1);
@@ -465,7 +465,7 @@ fn calls_to_one_by_name_count_for_it_and_leave_the_others_to_the_rest() {
 }
 
 #[test]
-fn long_lines_for_some_by_name_leave_an_idle_provider_to_the_rest() {
+fn backlogs_of_named_providers_leave_an_idle_provider_to_other_work() {
     let mut desk = Desk::new();
     desk.component("e", Role::Engine, 64, Health::default());
     for name in ["one", "two", "three"] {

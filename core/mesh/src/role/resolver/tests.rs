@@ -152,7 +152,7 @@ fn tasks_become_ready_in_the_order_of_their_dependencies_with_resolved_parameter
 }
 
 #[test]
-fn what_cannot_be_resolved_or_is_too_large_fails_the_task_and_says_where() {
+fn unresolvable_or_too_large_parameters_fail_the_task_with_their_place() {
     for (result, expected) in [
         (json!({"w": 1}), "parameter `text`: ${a.v} has no `v`"),
         (
@@ -171,7 +171,7 @@ fn what_cannot_be_resolved_or_is_too_large_fails_the_task_and_says_where() {
 
 /// Such results were recorded before results were checked on arrival.
 #[test]
-fn a_recorded_result_that_cannot_be_carried_fails_who_refers_to_it_and_is_never_null() {
+fn a_recorded_result_that_is_not_json_fails_its_references_and_is_never_null() {
     let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
     for (result, expected) in [
         (
@@ -201,7 +201,7 @@ fn a_recorded_result_that_cannot_be_carried_fails_who_refers_to_it_and_is_never_
 }
 
 #[test]
-fn parameters_are_no_deeper_than_a_value_may_be_with_what_is_put_into_them() {
+fn resolved_parameters_keep_the_depth_limit() {
     let mut desk = Desk::with_limit(10_000, vec![], None);
     desk.event(Arc::new(submitted(
         &json!([{"id": "a"}, {"id": "b", "dependencies": ["a"], "parameters": {"v": "${a}"}}]),
@@ -217,7 +217,7 @@ fn parameters_are_no_deeper_than_a_value_may_be_with_what_is_put_into_them() {
 }
 
 #[test]
-fn what_a_task_answered_never_becomes_code() {
+fn a_result_never_becomes_code() {
     let mut desk = Desk::new(vec![], None);
     let tasks = json!([
         {"id": "a"},
@@ -263,7 +263,7 @@ fn values_of_a_shell_command_are_variables_beside_those_of_the_task() {
         assert_eq!(as_value(&shown), as_value(expected), "{shown}");
     }
     let shown = answer(&json!({"command": "echo ${a.v}", "env": "${a.list}"}));
-    let expected = "parameter `env`: the values in `command` become variables in it, and it is no object";
+    let expected = "parameter `env`: the values in `command` become variables in it, so it must be an object";
     assert!(shown.starts_with("fail b TASK_PARAMETER_ERROR") && shown.contains(expected), "{shown}");
 }
 
@@ -274,7 +274,7 @@ fn as_value(shown: &str) -> Value {
 }
 
 #[test]
-fn a_new_owner_continues_from_the_state_whatever_its_pages() {
+fn a_new_owner_continues_from_a_state_in_any_number_of_pages() {
     let run = SliceItem::Run(gleitzeit_run::ledger::RunHeader {
         run_id: run_id(),
         submitted: Arc::new(submitted(&chain(), Some(900))),
@@ -327,7 +327,7 @@ fn a_wide_run_is_resolved_within_the_window_of_unanswered_proposals() {
 
 /// Each would have been 3,000 times as large as the value. Each reads the file or value only as far as it fits.
 #[test]
-fn many_references_to_something_large_are_never_all_filled_in() {
+fn many_references_to_a_large_value_are_never_all_resolved() {
     let large = "x".repeat(700_000);
     let many = |reference: &str| reference.repeat(3_000);
     let list: Vec<String> = vec!["${a}".to_owned(); 3_000];
@@ -396,7 +396,7 @@ fn runs_are_resolved_in_turns() {
 }
 
 #[test]
-fn what_is_urgent_is_resolved_before_what_is_not() {
+fn urgent_runs_are_resolved_first() {
     let mut desk = Desk::new(vec![], None);
     let tasks: Vec<Value> = (0..600)
         .map(|index| json!({"id": format!("t{index}"), "priority": if index == 599 { 4 } else { 2 }}))
@@ -406,7 +406,7 @@ fn what_is_urgent_is_resolved_before_what_is_not() {
 }
 
 #[test]
-fn an_entry_that_is_handed_over_counts_as_one_that_is_read() {
+fn a_local_entry_equals_one_that_is_read() {
     let mut desk = Desk::new(vec![], None);
     let written = desk.item(Arc::new(submitted(&chain(), None)));
     let entry = written.entry().expect("readable").expect("in full");
@@ -416,7 +416,7 @@ fn an_entry_that_is_handed_over_counts_as_one_that_is_read() {
 
 /// Its first tasks are made ready before the whole run was examined, and then the rest.
 #[test]
-fn a_large_run_enters_in_steps_and_as_a_whole() {
+fn a_large_run_is_loaded_in_steps() {
     let mut desk = Desk::new(vec![], None);
     let count = 2 * ENTER_STEP + 10;
     let tasks: Vec<Value> = (0..count).map(|index| json!({"id": format!("t{index}")})).collect();

@@ -68,7 +68,7 @@ fn a_run_of_one_item_waits_for_one_item_of_a_long_one() {
 }
 
 #[test]
-fn a_run_has_one_place_in_the_round_however_many_things_it_waits_for() {
+fn a_run_has_one_place_in_the_round_for_any_number_of_items() {
     let mut line = Line::default();
     for _ in 0..3 {
         line.add_to(0, 1, 2, 0);
@@ -80,7 +80,7 @@ fn a_run_has_one_place_in_the_round_however_many_things_it_waits_for() {
 }
 
 #[test]
-fn with_any_number_of_priorities_few_are_looked_at() {
+fn few_priorities_are_scanned_however_many_there_are() {
     let mut line = Line::default();
     for priority in 0..10_000 {
         line.add(1, priority, 0);
@@ -97,7 +97,7 @@ fn with_any_number_of_priorities_few_are_looked_at() {
 }
 
 #[test]
-fn what_is_forgotten_leaves_nothing_behind() {
+fn removed_items_leave_nothing_behind() {
     let mut line = Line::default();
     for run in 0..10 {
         for priority in 0..5 {
@@ -117,7 +117,7 @@ proptest! {
     /// Runs of any length come at any time. Between two services of a run that has more to do, every other run is
     /// served at most once.
     #[test]
-    fn runs_of_equal_priority_go_round(runs in vec((1..60_usize, 0..100_usize, 0..2_usize), 1..12)) {
+    fn runs_of_equal_priority_take_turns(runs in vec((1..60_usize, 0..100_usize, 0..2_usize), 1..12)) {
         let mut line = Line::default();
         let mut served: Vec<u128> = Vec::new();
         let mut step = 0;

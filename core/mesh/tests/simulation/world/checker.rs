@@ -3,59 +3,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gleitzeit_run::event::{CancelCause, StopReason};
+use gleitzeit_run::event::CancelCause;
 use gleitzeit_run::ledger::Ledger;
 use gleitzeit_run::{
     AttemptRef, ComponentId, Entry, Epoch, Event, Limits, Position, ProtocolUse, Request, RunId, RunStatus, Seq, Slice,
 };
 use gleitzeit_workflow::spec::Workflow;
-use gleitzeit_workflow::{ProtocolName, ProviderName, TaskId, Timestamp};
-use serde_json::Value;
+use gleitzeit_workflow::{ProtocolName, TaskId, Timestamp};
 
 use super::plane::{Caused, Store, tag};
 use super::spans::Traces;
 use super::workload;
+use tasks::{Stage, Task, TaskEntry};
 
 /// The error names the broken rule and how it was broken.
 pub(crate) type Verified<T = ()> = Result<T, String>;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    #[default]
-    Waiting,
-    Ready,
-    Open,
-    Undecided,
-    Delayed,
-    Completed,
-    Failed,
-    Skipped,
-    Cancelled,
+macro_rules! rule {
+    ($holds:expr, $($text:tt)*) => {
+        if !$holds {
+            return Err(format!($($text)*));
+        }
+    };
 }
 
-#[derive(Clone, Debug, Default)]
-struct Task {
-    stage: Stage,
-    dependencies: Vec<TaskId>,
-    provider: Option<ProviderName>,
-    max_attempts: u32,
-    attempt: u32,
-    engine: Option<ComponentId>,
-    failures: u32,
-    losses: u32,
-    not_before: Timestamp,
-    is_stopped: bool,
-    is_final_failure: bool,
-    result: Value,
-    /// The dispatch that created the attempt.
-    dispatch: String,
-}
-
-impl Task {
-    fn is_final(&self) -> bool {
-        matches!(self.stage, Stage::Completed | Stage::Failed | Stage::Skipped | Stage::Cancelled)
-    }
-}
+mod tasks;
 
 #[derive(Clone, Debug)]
 struct Run {
@@ -85,14 +57,6 @@ pub(crate) struct Checker {
     /// The journal, replayed entry by entry as it became durable.
     replayed: Ledger,
     traces: Traces,
-}
-
-macro_rules! rule {
-    ($holds:expr, $($text:tt)*) => {
-        if !$holds {
-            return Err(format!($($text)*));
-        }
-    };
 }
 
 impl Checker {
@@ -229,7 +193,8 @@ impl Checker {
         rule!(run.end.is_none(), "run {run_id} had ended");
         run.seq = entry.seq;
         if let Some(task_id) = entry.event.task_id() {
-            return task_event(run, task_id, &TaskEntry { entry, request, slots: *slots, tag: &tag }, &mut self.used);
+            let entry = TaskEntry { task_id, entry, request, slots: *slots, tag: &tag };
+            return tasks::check(run, &entry, &mut self.used);
         }
         run_event(run, &entry.event)
     }
@@ -279,154 +244,16 @@ impl Checker {
 
 fn run(workflow: &Workflow, seq: Seq) -> Run {
     let results = workload::results(workflow);
-    let task = |task: &gleitzeit_workflow::spec::Task| Task {
-        dependencies: task.dependencies.clone(),
-        provider: task.provider.clone(),
-        max_attempts: task.retry.max_attempts,
-        result: results.get(&task.id).cloned().unwrap_or_default(),
-        ..Task::default()
+    let task = |it: &gleitzeit_workflow::spec::Task| {
+        let result = results.get(&it.id).cloned().unwrap_or_default();
+        (it.id.clone(), Task::new(it, result))
     };
-    let tasks = workflow.tasks.iter().map(|it| (it.id.clone(), task(it))).collect();
+    let tasks = workflow.tasks.iter().map(task).collect();
     let protocol = |task: &gleitzeit_workflow::spec::Task| {
         let name = task.method.as_str().split('/').next().unwrap_or_default();
         ProtocolName::new(name, &task.protocol_version)
     };
     Run { seq, tasks, cancel: None, end: None, needs: workflow.tasks.iter().map(protocol).collect() }
-}
-
-/// The component that reports about an attempt; `None` is the hub.
-fn reporter(request: &Request) -> Verified<Option<&ComponentId>> {
-    match request {
-        Request::Component { component_id, .. } => Ok(Some(component_id)),
-        Request::HubStop { .. } => Ok(None),
-        other => Err(format!("{other:?} says nothing of attempts")),
-    }
-}
-
-fn is_fenced(request: &Request) -> bool {
-    matches!(request, Request::Component { fence: Some(_), .. })
-}
-
-/// An entry about a task.
-struct TaskEntry<'a> {
-    entry: &'a Entry,
-    request: &'a Request,
-    slots: u32,
-    tag: &'a str,
-}
-
-fn task_event(run: &mut Run, task_id: &str, told: &TaskEntry<'_>, used: &mut BTreeMap<ComponentId, u32>) -> Verified {
-    let TaskEntry { entry, request, slots, tag } = *told;
-    let is_ending = run.cancel.is_some();
-    let is_done = |id: &TaskId| run.tasks.get(id).is_some_and(|task| task.stage == Stage::Completed);
-    let dependencies = run.tasks.get(task_id).map(|task| task.dependencies.clone()).unwrap_or_default();
-    let are_done = dependencies.iter().all(is_done);
-    let has_failed =
-        |id: &TaskId| run.tasks.get(id).is_some_and(|it| matches!(it.stage, Stage::Failed | Stage::Skipped));
-    let any_failed = dependencies.iter().any(has_failed);
-    let Some(task) = run.tasks.get_mut(task_id) else { return Err(format!("`{task_id}` is no task of the run")) };
-    rule!(!task.is_final(), "`{task_id}` was final: {:?}", task.stage);
-    let stage = task.stage;
-    let mut end_attempt = |task: &mut Task, attempt: u32| -> Verified {
-        rule!(stage == Stage::Open && task.attempt == attempt, "attempt {attempt} of `{task_id}` was not open");
-        let engine = task.engine.clone().unwrap_or_else(|| "?".into());
-        if let Some(by) = reporter(request)? {
-            rule!(*by == engine, "{by} reported attempt {attempt} of `{task_id}`, leased to {engine}");
-        }
-        *used.entry(engine).or_default() -= 1;
-        Ok(())
-    };
-    match &entry.event {
-        Event::TaskReady(_) => {
-            rule!(stage == Stage::Waiting && are_done && !is_ending, "`{task_id}` became ready as {stage:?}");
-            rule!(is_fenced(request), "nobody's shard");
-            task.stage = Stage::Ready;
-        }
-        Event::TaskDispatched(event) => {
-            let can_go = stage == Stage::Ready || stage == Stage::Delayed && task.not_before <= entry.recorded_at;
-            rule!(can_go && are_done && !is_ending, "`{task_id}` was dispatched as {stage:?}");
-            rule!(event.attempt == task.attempt + 1, "attempt {} follows {}", event.attempt, task.attempt);
-            rule!(is_fenced(request), "nobody's queue");
-            let open = used.entry(event.engine.clone()).or_default();
-            *open += 1;
-            rule!(*open <= slots, "{} has {open} open attempts and {slots} slots", event.engine);
-            (task.stage, task.attempt, task.engine) = (Stage::Open, event.attempt, Some(event.engine.clone()));
-            tag.clone_into(&mut task.dispatch);
-        }
-        Event::TaskStarted(event) => {
-            rule!(stage == Stage::Open && task.attempt == event.attempt && !is_ending, "it was {stage:?}");
-            rule!(reporter(request)? == task.engine.as_ref(), "somebody else reported the start");
-        }
-        Event::TaskCompleted(event) if event.carried => {
-            rule!(stage == Stage::Waiting && matches!(request, Request::Retry { .. }), "carried as {stage:?}");
-            let value = event.result.to_value().unwrap_or_default();
-            rule!(value["value"] == task.result["value"], "`{task_id}` carried {}", event.result.get());
-            task.stage = Stage::Completed;
-        }
-        Event::TaskCompleted(event) => {
-            end_attempt(task, event.attempt)?;
-            rule!(!is_ending, "`{task_id}` completed in a run that is to end");
-            let value = event.result.to_value().unwrap_or_default();
-            rule!(
-                value["value"] == task.result["value"],
-                "`{task_id}` has {}, not {}",
-                event.result.get(),
-                task.result
-            );
-            rule!(
-                value["of"] == task.dispatch.as_str(),
-                "`{task_id}` has the result of dispatch {}, not of {}",
-                value["of"],
-                task.dispatch
-            );
-            task.stage = Stage::Completed;
-        }
-        Event::TaskAttemptFailed(event) => {
-            end_attempt(task, event.attempt)?;
-            rule!(!is_ending, "a failure was counted in a run that is to end");
-            task.failures += 1;
-            task.is_final_failure = !event.retryable;
-            (task.stage, task.is_stopped) = (Stage::Undecided, false);
-        }
-        Event::TaskAttemptStopped(event) => {
-            end_attempt(task, event.attempt)?;
-            let told = event.reason == StopReason::Cancelled;
-            rule!(!told || is_ending, "an attempt was cancelled in a run that goes on");
-            task.losses += 1;
-            (task.stage, task.is_stopped) = (Stage::Undecided, true);
-        }
-        Event::TaskRequeued(_) => {
-            rule!(stage == Stage::Undecided && task.is_stopped && !is_ending, "requeued as {stage:?}");
-            rule!(task.losses < 10, "requeued after {} losses", task.losses);
-            rule!(is_fenced(request), "nobody's queue");
-            task.stage = Stage::Ready;
-        }
-        Event::TaskRetryScheduled(event) => {
-            rule!(stage == Stage::Undecided && !task.is_stopped && !is_ending, "retried as {stage:?}");
-            rule!(task.failures < task.max_attempts, "retried after {} failures", task.failures);
-            rule!(!task.is_final_failure, "retried although it cannot help");
-            rule!(is_fenced(request), "nobody's queue");
-            (task.stage, task.not_before) = (Stage::Delayed, entry.recorded_at.plus_ms(event.delay_ms));
-        }
-        Event::TaskFailed(event) => {
-            let before_any = stage == Stage::Waiting && are_done && event.attempt == 0;
-            let exhausted = if task.is_stopped { task.losses >= 10 } else { task.failures >= task.max_attempts };
-            let at_last = stage == Stage::Undecided && (exhausted || task.is_final_failure && !task.is_stopped);
-            rule!((before_any || at_last) && !is_ending, "`{task_id}` failed as {stage:?}: {task:?}");
-            rule!(is_fenced(request), "nobody's task");
-            task.stage = Stage::Failed;
-        }
-        Event::TaskSkipped(_) => {
-            rule!(stage == Stage::Waiting && any_failed && !is_ending, "`{task_id}` was skipped as {stage:?}");
-            task.stage = Stage::Skipped;
-        }
-        Event::TaskCancelled(_) => {
-            rule!(is_ending && stage != Stage::Open, "`{task_id}` was cancelled as {stage:?}");
-            task.stage = Stage::Cancelled;
-        }
-        other => return Err(format!("`{}` speaks of a task", other.kind())),
-    }
-    Ok(())
 }
 
 fn run_event(run: &mut Run, event: &Event) -> Verified {

@@ -32,7 +32,7 @@ use chance::Chance;
 use checker::{Checker, Verified};
 use clients::Clients;
 use faults::Fault;
-use gleitzeit_mesh::hub::Config;
+use gleitzeit_mesh::hub::{Config, Token};
 use gleitzeit_mesh::wire::{FromHub, Role};
 use gleitzeit_run::Position;
 use gleitzeit_workflow::Timestamp;
@@ -59,7 +59,7 @@ enum SimEvent {
     HubHears(u64),
     HubTick(u64),
     HubFlush(u64),
-    HubReads { generation: u64, token: u64, from: Position, limit: usize },
+    HubReads { generation: u64, token: Token, from: Position, limit: usize },
     WriterTakes(u64),
     Synced(u64),
     Answer { question: Question, verdict: gleitzeit_run::Verdict, losses: u64 },

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+pub(crate) use gleitzeit_mesh::hub::SocketId;
 use gleitzeit_mesh::wire::{FromHub, ToHub};
 
 use super::agenda::Time;
-
-pub(crate) type SocketId = u64;
 
 /// The component at the far end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +52,7 @@ pub(crate) struct Net {
 
 impl Net {
     pub(crate) fn open(&mut self, far: Far) -> SocketId {
-        self.last += 1;
+        self.last = SocketId(self.last.0 + 1);
         let (up, down) = (VecDeque::new(), VecDeque::new());
         self.sockets.insert(self.last, Socket { far, up, down, cut: false, last_up: 0, last_down: 0 });
         self.last

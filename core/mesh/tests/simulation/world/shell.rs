@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gleitzeit_mesh::hub::{Input, Output};
+use gleitzeit_mesh::hub::{Input, Output, Token};
 use gleitzeit_mesh::wire::{ExecuteTask, FromHub, ToHub};
 use gleitzeit_run::Position;
 use gleitzeit_run::ledger::Assignment;
@@ -94,7 +94,7 @@ impl World {
         }
     }
 
-    pub(super) fn hub_reads(&mut self, generation: u64, token: u64, from: Position, limit: usize) -> Verified {
+    pub(super) fn hub_reads(&mut self, generation: u64, token: Token, from: Position, limit: usize) -> Verified {
         let entries = self.store.read(from, limit);
         match self.plane_of(generation) {
             Some(_) => self.hub_accepts(Input::Entries { token, entries }),

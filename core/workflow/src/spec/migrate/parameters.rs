@@ -68,7 +68,7 @@ fn vision(migration: &mut Migration<'_>, fields: &Fields, at: &str, files: &mut 
         if messages.len() > 1 {
             migration.leave(
                 format!("{at}.messages"),
-                "`llm/vision` takes one prompt: the messages before the last are gone",
+                "`llm/vision` takes one prompt: the messages before the last one are dropped",
             );
         }
     }
@@ -87,7 +87,7 @@ fn vision(migration: &mut Migration<'_>, fields: &Fields, at: &str, files: &mut 
     let listed = ["image_paths", "images"].iter().find_map(|name| fields.get_key_value(*name));
     if let Some((written, (key, Node { kind: Kind::List(items), .. }))) = listed {
         if written == "image_paths" && fields.contains_key("images") {
-            migration.leave(format!("{at}.{written}"), "`images` is there already: move there what it lacks");
+            migration.leave(format!("{at}.{written}"), "`images` already exists: move what it lacks there");
             return;
         }
         if written == "image_paths" {
@@ -118,6 +118,31 @@ fn image(migration: &Migration<'_>, path: &str, files: &mut Files) -> Option<Str
     is_path.then(|| quoted(&format!("${{files.{}.base64}}", files.name(migration, path))))
 }
 
+/// The files that a task names in its parameters, and the parameters that name them.
+#[derive(Default)]
+struct NamedFiles<'n> {
+    paths: Vec<&'n str>,
+    fields: Vec<&'static str>,
+}
+
+impl<'n> NamedFiles<'n> {
+    fn of(parameters: &'n Fields) -> Self {
+        let mut named = Self::default();
+        if let Some((_, Node { kind: Kind::Text(path), .. })) = parameters.get("file_path") {
+            named.paths.push(path);
+            named.fields.push("file_path");
+        }
+        if let Some((_, Node { kind: Kind::List(items), .. })) = parameters.get("files") {
+            named.paths.extend(items.iter().filter_map(|item| match &item.kind {
+                Kind::Text(path) => Some(path.as_str()),
+                _ => None,
+            }));
+            named.fields.push("files");
+        }
+        named
+    }
+}
+
 /// `llm/chat` takes messages; the contents of files become a message of their own.
 fn chat(
     migration: &mut Migration<'_>,
@@ -127,22 +152,7 @@ fn chat(
     files: &mut Files,
     edits: &mut Edits<'_>,
 ) {
-    let mut paths: Vec<(&str, &str)> = Vec::new();
-    let mut removed = Vec::new();
-    for name in ["file_path", "files"] {
-        let Some((name, (_, node))) = fields.get_key_value(name) else { continue };
-        match &node.kind {
-            Kind::Text(path) if name == "file_path" => paths.push((name, path)),
-            Kind::List(items) if name == "files" => {
-                paths.extend(items.iter().filter_map(|item| match &item.kind {
-                    Kind::Text(path) => Some((name.as_str(), path.as_str())),
-                    _ => None,
-                }));
-            }
-            _ => continue,
-        }
-        removed.push((name.as_str(), None));
-    }
+    let NamedFiles { paths, fields: named } = NamedFiles::of(fields);
     for name in ["directory", "file_pattern"] {
         if fields.contains_key(name) {
             migration.leave(
@@ -151,14 +161,12 @@ fn chat(
             );
         }
     }
-    if removed.is_empty() {
-        return;
-    }
-    let is_unknown = paths.iter().any(|(_, path)| path.contains("${") || path.contains("{{") || path.contains("://"));
+    let Some(first) = named.first() else { return };
+    let is_unknown = paths.iter().any(|path| path.contains("${") || path.contains("{{") || path.contains("://"));
     let messages = fields.get("messages").map(|(_, node)| node);
     let Some(messages @ Node { kind: Kind::List(old), .. }) = messages.filter(|_| !is_unknown) else {
         migration.leave(
-            format!("{at}.{}", removed[0].0),
+            format!("{at}.{first}"),
             "declare the file under `files` and write `${files.NAME}` where its text belongs",
         );
         return;
@@ -171,13 +179,11 @@ fn chat(
         true => format!("{{\"role\": \"user\", \"content\": \"${{files.{name}}}\"}}"),
         false => format!("{{role: user, content: \"${{files.{name}}}\"}}"),
     };
-    let mut items = Vec::new();
-    for (_, path) in &paths {
-        items.push(message(&files.name(migration, path)));
-    }
+    let items: Vec<String> = paths.iter().map(|path| message(&files.name(migration, path))).collect();
     edits.append(messages, &items);
+    let removed: Vec<(&str, Option<String>)> = named.iter().map(|name| (*name, None)).collect();
     edits.remove(parameters, &removed);
-    for (name, _) in &removed {
+    for name in named {
         let what = if paths.len() > 1 {
             "a message for each file, all in one request"
         } else {

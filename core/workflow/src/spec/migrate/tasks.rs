@@ -7,13 +7,13 @@ use super::super::scalar::{id_from, is_id};
 use super::super::task::RESERVED;
 use super::edit::Edits;
 use super::{Migration, field, tasks_of};
-use crate::yaml::{Kind, Node, text_of};
+use crate::yaml::{Fields, Kind, Node, text_of};
 
 /// Fields of a workflow that no longer have an effect.
 const TOP: &[(&str, &str)] = &[
     ("wait_for_completion", "`run` and `submit --wait` wait"),
     ("metadata", "it had no effect"),
-    ("providers", "providers are files of their own, given to workers with `--provider`"),
+    ("providers", "providers are separate files, passed to workers with `--provider`"),
     ("protocol", "the `method` of each task names its protocol"),
     ("type", "there is one kind of workflow"),
     ("template", "it had no effect beside `tasks`"),
@@ -22,6 +22,9 @@ const TOP: &[(&str, &str)] = &[
 /// Parameters that said where and how a task ran.
 const PLACEMENT: &[&str] = &["load_balancing_strategy", "instance_tags", "require_gpu", "batch_mode"];
 const SANDBOX: &[&str] = &["execution_mode", "memory_limit", "cpu_limit", "image"];
+
+/// A field to remove, and a comment that keeps what it said.
+type Removed<'n> = (&'n str, Option<String>);
 
 pub(super) fn pass(migration: &mut Migration<'_>, root: &Node, edits: &mut Edits<'_>) {
     let Kind::Object(fields) = &root.kind else { return };
@@ -80,9 +83,51 @@ fn ids(migration: &mut Migration<'_>, root: &Node) -> Vec<String> {
 
 fn one(migration: &mut Migration<'_>, task: &Node, at: &str, id: &str, edits: &mut Edits<'_>) {
     let Kind::Object(fields) = &task.kind else { return };
-    let mut removed: Vec<(&str, Option<String>)> = Vec::new();
+    let mut removed = Vec::new();
+    name_to_id(migration, task, at, id, edits, &mut removed);
+    if let Some(id) = id_of(task).filter(|id| !is_id(id)) {
+        migration.leave(format!("{at}.id"), format!("`{id}` is not a task id: choose another one"));
+    }
+    let method = method(migration, task, at, edits, &mut removed);
+    let was_params = rename(migration, fields, at, &["params", "args"], "parameters", edits);
+    rename(migration, fields, at, &["depends_on"], "dependencies", edits);
     let has = |name: &str| fields.contains_key(name);
-    // Ids.
+    // In a task of today's format this field has a meaning.
+    if has("provider") && (was_params || has("protocol") || has("type") || has("depends_on")) {
+        removed.push(("provider", None));
+        migration.changed(format!("{at}.provider"), "removed: any provider that serves the method may do the work");
+    }
+    if was_params || has("protocol") {
+        migration.wrapped.insert(id.to_owned());
+    }
+    retry(migration, task, at, edits);
+    if has("function") || parameters_of(task).is_some_and(|parameters| field(parameters, "function").is_some()) {
+        migration.leave(format!("{at}.function"), "there are no functions by name: put the code into `python/execute`");
+    }
+    for name in ["dependencies", "depends_on"] {
+        dependencies(migration, field(task, name), &format!("{at}.{name}"), edits);
+    }
+    for name in ["parameters", "params", "args"] {
+        if let Some(parameters) = field(task, name) {
+            placement(migration, parameters, &format!("{at}.{name}"), edits);
+            if method.as_deref() == Some("util/echo") && field(parameters, "message").is_some() {
+                migration.echoed.insert(id.to_owned());
+            }
+        }
+    }
+    edits.remove(task, &removed);
+}
+
+/// A task has an `id` and no `name`: the name becomes the id, or is removed beside one.
+fn name_to_id(
+    migration: &mut Migration<'_>,
+    task: &Node,
+    at: &str,
+    id: &str,
+    edits: &mut Edits<'_>,
+    removed: &mut Vec<Removed<'_>>,
+) {
+    let Kind::Object(fields) = &task.kind else { return };
     match (fields.get("id"), fields.get("name")) {
         (Some(_), Some((_, name))) => {
             let text = match &name.kind {
@@ -110,53 +155,33 @@ fn one(migration: &mut Migration<'_>, task: &Node, at: &str, id: &str, edits: &m
         }
         _ => {}
     }
-    if let Some(id) = id_of(task).filter(|id| !is_id(id)) {
-        migration.leave(format!("{at}.id"), format!("`{id}` is no task id: choose another one"));
+}
+
+/// Renames the first of some fields, unless the new name is there already. Returns whether it did.
+fn rename(
+    migration: &mut Migration<'_>,
+    fields: &Fields,
+    at: &str,
+    from: &[&str],
+    to: &str,
+    edits: &mut Edits<'_>,
+) -> bool {
+    let Some((name, (key, _))) = from.iter().find_map(|from| fields.get_key_value(*from)) else { return false };
+    if fields.contains_key(to) {
+        migration.leave(format!("{at}.{name}"), format!("`{to}` already exists: move what it lacks there"));
+        return false;
     }
-    let method = method(migration, task, at, edits, &mut removed);
-    // Fields with other names.
-    let mut rename = |migration: &mut Migration<'_>, from: &[&'static str], to: &'static str| -> bool {
-        let Some((name, (key, _))) = from.iter().find_map(|from| fields.get_key_value(*from)) else { return false };
-        if has(to) {
-            migration.leave(format!("{at}.{name}"), format!("`{to}` is there already: move there what it lacks"));
-            return false;
-        }
-        edits.rewrite(*key, to);
-        migration.changed(format!("{at}.{name}"), format!("renamed to `{to}`"));
-        true
-    };
-    let was_params = rename(migration, &["params", "args"], "parameters");
-    rename(migration, &["depends_on"], "dependencies");
-    // In a task of today's format this field has a meaning.
-    if has("provider") && (was_params || has("protocol") || has("type") || has("depends_on")) {
-        removed.push(("provider", None));
-        migration.changed(format!("{at}.provider"), "removed: any provider that serves the method may do the work");
-    }
-    if was_params || has("protocol") {
-        migration.wrapped.insert(id.to_owned());
-    }
-    if let Some(retry) = field(task, "retry")
-        && let Kind::Object(retry) = &retry.kind
-        && let Some((key, _)) = retry.get("base_delay").filter(|_| !retry.contains_key("initial_delay"))
-    {
+    edits.rewrite(*key, to);
+    migration.changed(format!("{at}.{name}"), format!("renamed to `{to}`"));
+    true
+}
+
+fn retry(migration: &mut Migration<'_>, task: &Node, at: &str, edits: &mut Edits<'_>) {
+    let Some(Node { kind: Kind::Object(retry), .. }) = field(task, "retry") else { return };
+    if let Some((key, _)) = retry.get("base_delay").filter(|_| !retry.contains_key("initial_delay")) {
         edits.rewrite(*key, "initial_delay");
         migration.changed(format!("{at}.retry.base_delay"), "renamed to `initial_delay`");
     }
-    if has("function") || parameters_of(task).is_some_and(|parameters| field(parameters, "function").is_some()) {
-        migration.leave(format!("{at}.function"), "there are no functions by name: put the code into `python/execute`");
-    }
-    for name in ["dependencies", "depends_on"] {
-        dependencies(migration, field(task, name), &format!("{at}.{name}"), edits);
-    }
-    for name in ["parameters", "params", "args"] {
-        if let Some(parameters) = field(task, name) {
-            placement(migration, parameters, &format!("{at}.{name}"), edits);
-            if method.as_deref() == Some("util/echo") && field(parameters, "message").is_some() {
-                migration.echoed.insert(id.to_owned());
-            }
-        }
-    }
-    edits.remove(task, &removed);
 }
 
 /// The task's method after the migration, if it changes or is already a known one.
@@ -165,7 +190,7 @@ fn method<'n>(
     task: &'n Node,
     at: &str,
     edits: &mut Edits<'_>,
-    removed: &mut Vec<(&'n str, Option<String>)>,
+    removed: &mut Vec<Removed<'n>>,
 ) -> Option<String> {
     let Kind::Object(fields) = &task.kind else { return None };
     let protocol = text_of(task, "protocol").and_then(|text| text.split('/').next());
@@ -202,7 +227,7 @@ fn method<'n>(
     match fields.get_key_value("type") {
         Some((name, _)) if fields.contains_key("method") => {
             removed.push((name, None));
-            migration.changed(format!("{at}.type"), "removed: the `method` says what is done");
+            migration.changed(format!("{at}.type"), "removed: the `method` names the work");
         }
         Some((_, (key, node))) => {
             edits.rewrite(*key, "method");
@@ -214,7 +239,9 @@ fn method<'n>(
     if wanted.starts_with("mcp/") && migration.catalog.method(&wanted).is_none() {
         migration.leave(
             format!("{at}.method"),
-            format!("`{wanted}`: nothing here speaks MCP; a provider of yours may serve it (docs/PROVIDERS.md)"),
+            format!(
+                "`{wanted}`: no built-in provider supports MCP; a provider of yours may serve it (docs/PROVIDERS.md)"
+            ),
         );
     }
     Some(wanted)
@@ -246,9 +273,9 @@ fn placement(migration: &mut Migration<'_>, parameters: &Node, at: &str, edits: 
             let why = match *name {
                 "batch_mode" => "all files go into one request",
                 "execution_mode" | "memory_limit" | "cpu_limit" | "image" => {
-                    "the provider decides how code is kept apart (`strict`)"
+                    "the provider decides how code is isolated (`strict`)"
                 }
-                _ => "which instance answers is the provider's matter",
+                _ => "the provider decides which instance answers",
             };
             migration.changed(format!("{at}.{name}"), format!("removed: {why}"));
             removed.push((*name, None));

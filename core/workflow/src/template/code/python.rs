@@ -12,7 +12,7 @@ use super::literal::{self, Style};
 use super::{ESCAPED, Program, Refused, UNCERTAIN};
 use crate::template::to_text;
 
-const BEHIND: Refused = "directly behind a name, a number or another value";
+const BEHIND: Refused = "directly after a name, a number or another value";
 const FORMAT: Refused = "in the format of a field of a formatted string";
 const CROWDED: Refused = "in a formatted string, where its value has too many unusual characters";
 

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_one_variable_however_often_it_stands() {
+    fn repeated_references_share_one_variable() {
         let filled = filled("a ${x.y} \"${x.y}\" ${ x.y } '${z}' # ${x.y}", &json!({"k": [1]}), &[]).expect("fits");
         let expected = "a \"${GLEITZEIT_VALUE_1}\" \"${GLEITZEIT_VALUE_1}\" \"${GLEITZEIT_VALUE_1}\" \
                         ''\"${GLEITZEIT_VALUE_2}\"'' # ${x.y}";
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_somebody_uses_are_left_to_them() {
+    fn variables_avoid_names_in_use() {
         let text = "GLEITZEIT_VALUE_2=x; echo ${a} ${b} $${GLEITZEIT_VALUE_5}";
         let filled = filled(text, &json!(1), &["GLEITZEIT_VALUE_1"]).expect("fits");
         let names: Vec<&str> = filled.variables.iter().map(|(name, _)| name.as_str()).collect();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_variable_can_hold_is_named_with_size_and_limit() {
+    fn values_too_large_for_a_variable_are_refused_with_size_and_limit() {
         assert!(filled("echo ${a}", &json!("x".repeat(131_052)), &[]).is_ok());
         let why = filled("echo ${a}", &json!("x".repeat(131_054)), &[]).expect_err("too long");
         assert_eq!(why, "${a} is 131054 bytes, and a value in a command can have 131053; pass it in `stdin` instead");

@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_begins_the_address_is_one() {
+    fn a_value_at_the_start_must_be_an_address() {
         for (template, value, expected) in [
             ("${a}", json!("https://h/a/../b?c=1#d"), "https://h/a/../b?c=1#d"),
             ("${a}", json!("/next?page=2"), "/next?page=2"),
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_in_the_host_or_port_is_one() {
+    fn a_value_in_the_host_or_port_must_be_valid() {
         for (template, value, is_taken) in [
             ("https://${a}/x", json!("example.com"), true),
             ("https://${a}/x", json!("example.com:8080"), true),
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_wrong_for_any_value_is_refused_beforehand() {
+    fn only_places_wrong_for_every_value_are_refused_in_advance() {
         for template in ["${a}", "${a}/b/${c}?${d}", "https://${a}:${b}/${c}", "https://h${a}", "/${a}/", "x/${a}"] {
             assert_eq!(check_code(template, Language::Url), Ok(()), "{template}");
         }

@@ -53,7 +53,7 @@ fn a_draining_engine_finishes_stops_the_rest_and_waits_for_answers() {
 }
 
 #[test]
-fn a_draining_engine_works_on_what_was_on_its_way_when_the_hub_heard_of_it() {
+fn a_draining_engine_runs_attempts_that_were_already_in_transit() {
     let mut bench = Bench::new();
     bench.input(Input::Drain { grace_ms: 500 });
     bench.execute(1, None);
@@ -75,7 +75,7 @@ fn a_draining_engine_leaves_a_hub_that_does_not_answer() {
 }
 
 #[test]
-fn an_engine_told_to_drain_while_it_registers_says_so_once_it_is_registered() {
+fn a_drain_during_registration_is_sent_after_it() {
     let mut bench = Bench::new();
     bench.execute(1, None);
     bench.hub(role::Input::Disconnected);
@@ -88,7 +88,7 @@ fn an_engine_told_to_drain_while_it_registers_says_so_once_it_is_registered() {
 }
 
 #[test]
-fn attempts_of_a_lost_journal_are_dropped_without_a_word_and_the_same_may_be_given_again() {
+fn attempts_of_a_lost_journal_are_dropped_silently_and_can_be_assigned_again() {
     let mut bench = Bench::new();
     bench.execute(1, None);
     bench.execute(2, None);

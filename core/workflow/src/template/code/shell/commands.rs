@@ -311,29 +311,7 @@ impl Commands {
     }
 
     fn command_word(&mut self, word: &Word, text: &str) -> Result<(), Lost> {
-        let reserved = matches!(
-            text,
-            "if" | "then"
-                | "elif"
-                | "else"
-                | "while"
-                | "until"
-                | "do"
-                | "!"
-                | "{"
-                | "coproc"
-                | "time"
-                | "case"
-                | "for"
-                | "select"
-                | "function"
-                | "fi"
-                | "done"
-                | "}"
-                | "esac"
-                | "[["
-        );
-        if reserved && self.begun {
+        if self.begun && is_reserved(text) {
             return Err(Lost("a reserved word that does not begin a command"));
         }
         match text {
@@ -472,4 +450,13 @@ impl Commands {
         }
         Ok(())
     }
+}
+
+/// Whether a word has a meaning of its own where a command begins.
+fn is_reserved(word: &str) -> bool {
+    const BEGIN: &[&str] =
+        &["if", "while", "until", "case", "for", "select", "function", "coproc", "time", "[[", "{", "!"];
+    const GO_ON: &[&str] = &["then", "elif", "else", "do"];
+    const END: &[&str] = &["fi", "done", "esac", "}"];
+    [BEGIN, GO_ON, END].iter().any(|words| words.contains(&word))
 }

@@ -84,7 +84,7 @@ impl Lexer<'_> {
             }
             let Some(byte) = self.peek(0) else { break };
             if self.frames.len() > MOST_FRAMES {
-                return Err(Lost("more nesting than is followed"));
+                return Err(Lost("deeper nesting than is analyzed"));
             }
             match self.frames.last() {
                 Some(Frame::Commands(_)) => self.command(byte)?,
@@ -96,7 +96,7 @@ impl Lexer<'_> {
                     self.expansion(byte, quoted)?;
                 }
                 Some(Frame::Arithmetic(..)) => self.arithmetic(byte)?,
-                None => return Err(Lost("a `)` too many")),
+                None => return Err(Lost("an unmatched `)`")),
             }
         }
         match self.frames.as_mut_slice() {

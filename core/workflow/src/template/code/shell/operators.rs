@@ -8,7 +8,7 @@ impl Lexer<'_> {
     pub(super) fn commands(&mut self) -> Result<&mut Commands, Lost> {
         match self.frames.last_mut() {
             Some(Frame::Commands(commands)) => Ok(commands),
-            _ => Err(Lost("a `)` too many")),
+            _ => Err(Lost("an unmatched `)`")),
         }
     }
 
@@ -143,7 +143,7 @@ impl Lexer<'_> {
         commands.finish()?;
         let kind = commands.kind;
         if matches!(kind, Kind::Program | Kind::Backquotes) {
-            return Err(Lost("a `)` too many"));
+            return Err(Lost("an unmatched `)`"));
         }
         self.frames.pop();
         if kind == Kind::Subshell {

@@ -57,18 +57,17 @@ impl Refusal {
                 "in a `[[ … ]]` that calculates or has several parts",
                 "use `[ … ]`, and `[ … ] && [ … ]` for several parts".to_owned(),
             ),
-            Self::Backslash => (
-                "right behind a backslash",
-                "leave the backslash out, or write `$${…}` for a literal `${…}`".to_owned(),
-            ),
-            Self::Dollar => ("right behind a dollar sign", "write the dollar sign as `'$'`".to_owned()),
+            Self::Backslash => {
+                ("directly after a backslash", "remove the backslash, or write `$${…}` for a literal `${…}`".to_owned())
+            }
+            Self::Dollar => ("directly after a dollar sign", "write the dollar sign as `'$'`".to_owned()),
             Self::Expansion => (
                 "inside a `${…}` of the shell",
                 format!("assign it to a variable before, as in `x={reference}`, and use that"),
             ),
             Self::Ansi => ("inside `$'…'`", "use `'…'` or `\"…\"`".to_owned()),
             Self::Duplicate => {
-                ("behind `>&` or `<&`, where digits have a meaning", "write `>` or `<` before a file's name".to_owned())
+                ("after `>&` or `<&`, where digits have a meaning", "write `>` or `<` before a file's name".to_owned())
             }
             Self::Backquotes => (
                 "in backquotes that stand in double quotes or hold a backslash",
@@ -76,7 +75,7 @@ impl Refusal {
             ),
             Self::Uncertain(what) => {
                 return format!(
-                    "{reference} stands where it cannot be told how a shell reads it, because of {what}; correct that, \
+                    "{reference} stands where it is not certain how a shell reads it, because of {what}; correct that, \
                      or pass the value in `env`, as in `env: {{X: \"{reference}\"}}`, and write `\"$X\"`"
                 );
             }
