@@ -254,7 +254,7 @@ def test_a_port_that_accepts_and_says_nothing_is_named_within_ten_seconds() -> N
         # Also: an address may lack its scheme and have a slash.
         with Client(f"127.0.0.1:{silent.getsockname()[1]}/") as client, pytest.raises(GleitzeitError) as raised:
             client.get("0192f0c1-2345-7abc-8def-0123456789ab")
-    assert "accepts connections but said nothing" in str(raised.value)
+    assert "accepts connections but sends nothing" in str(raised.value)
     assert raised.value.name == "CONNECTION_TIMEOUT" and raised.value.unreachable
     assert time.monotonic() - begun < 20
 

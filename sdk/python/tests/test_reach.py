@@ -29,11 +29,11 @@ HTTP2 = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 #: What a stranger says, what is told of it, and a part of the advice.
 STRANGERS = [
     (HTTP, "NOT_A_CONTROL_PLANE", "another HTTP server answers there (status 404, server `stranger/1`)", "another program"),
-    (b"SSH-2.0-OpenSSH_9.6\r\n", "NOT_A_CONTROL_PLANE", "it says `SSH-2.0-OpenSSH_9.6`", "GLEITZEIT_HUB_URL"),
+    (b"SSH-2.0-OpenSSH_9.6\r\n", "NOT_A_CONTROL_PLANE", "its answer is `SSH-2.0-OpenSSH_9.6`", "GLEITZEIT_HUB_URL"),
     (TLS, "NOT_A_CONTROL_PLANE", "is a port for TLS (https)", "write `https://`"),
     (HTTP2, "NOT_A_CONTROL_PLANE", "speaks HTTP/2 only", "another program"),
-    (GATEWAY, "NETWORK_UNREACHABLE", "a proxy whose control plane is away: it answers 502", "the proxy's log"),
-    (b"", "CONNECTION_LOST", "closes them without a word", "ss -ltnp"),
+    (GATEWAY, "NETWORK_UNREACHABLE", "a proxy that cannot reach its control plane: it answers 502", "the proxy's log"),
+    (b"", "CONNECTION_LOST", "closes them without an answer", "ss -ltnp"),
 ]
 ONE = "from gleitzeit import provider\nprovider.method('lab/one')(lambda: 1)\nprovider.serve()\n"
 IDS = ["http", "ssh", "tls", "http2", "gateway", "closing"]
@@ -111,9 +111,9 @@ def test_another_server_of_grpc_is_not_taken_for_a_control_plane() -> None:
 def test_waiting_for_what_never_passes_ends_at_once() -> None:
     with stranger(HTTP) as url, Client(url, patience=600, max_retries=1000) as client:
         begun = time.monotonic()
-        with pytest.raises(GleitzeitError, match="is no control plane"):
+        with pytest.raises(GleitzeitError, match="is not a control plane"):
             client.wait(RUN)
-        with pytest.raises(GleitzeitError, match="is no control plane"):
+        with pytest.raises(GleitzeitError, match="is not a control plane"):
             list(client.watch(RUN))
         assert time.monotonic() - begun < 20
 
@@ -182,17 +182,17 @@ def test_what_answers_is_known_by_its_first_words() -> None:
         (URL, Found("no_answer"), "WebSocket", {"ALL_PROXY": "p"}, "", "ALL_PROXY is set, but providers reach"),
         ("https://hub.example", Found("no_answer"), "WebSocket", {"http_proxy": "p", "HTTPS_PROXY": "p"}, "", "HTTPS_PROXY is set, but"),
         (URL, Found("no_answer"), "WebSocket", {"https_proxy": "p", "HTTP_PROXY": "p"}, "", "HTTP_PROXY is set, but"),
-        (URL, Found("control_plane"), "WebSocket", {}, "WebSocket does not get through: why", "must pass WebSockets"),
-        ("http://localhost:4317", Found("http2"), "gRPC", {}, "HTTP/2 only", "collectors of OpenTelemetry"),
-        ("https://hub.example", Found("not_tls"), "gRPC", {}, "is no port for TLS", "write `http://`"),
+        (URL, Found("control_plane"), "WebSocket", {}, "WebSocket does not get through: why", "must support WebSockets"),
+        ("http://localhost:4317", Found("http2"), "gRPC", {}, "HTTP/2 only", "OpenTelemetry collectors"),
+        ("https://hub.example", Found("not_tls"), "gRPC", {}, "is not a port for TLS", "write `http://`"),
         ("https://hub.example", Found("no_handshake", "odd"), "gRPC", {}, "the handshake fails: odd", "TLS 1.2"),
         ("https://hub.example", Found("untrusted", "it expired", hint="renew it"), "gRPC", {}, "it expired", "renew it"),
         ("https://hub.example", Found("wants_certificate"), "gRPC", {}, "requires a client certificate", "ssl_verify_client"),
-        ("https://hub.example", Found("unknown_host"), "gRPC", {}, "no host of the name `hub.example`", "server_name"),
-        (URL, Found("control_plane", "not so", lacks="refused"), "gRPC", {}, "is refused: not so", "grpc_set_header"),
+        ("https://hub.example", Found("unknown_host"), "gRPC", {}, "does not serve the host name `hub.example`", "server_name"),
+        (URL, Found("control_plane", "not so", lacks="refused"), "gRPC", {}, "refuses: not so", "grpc_set_header"),
         (URL, Found("control_plane", name="nginx/1", lacks="http2"), "gRPC", {}, "(`nginx/1`) speaks HTTP/1 only", "use `https://`"),
-        (URL, Found("control_plane", lacks="grpc"), "gRPC", {}, "the proxy before it passes calls on", "grpc_pass"),
-        (URL, Found("control_plane", lacks="upgrade"), "WebSocket", {}, "no upgrade", "Upgrade $http_upgrade"),
+        (URL, Found("control_plane", lacks="grpc"), "gRPC", {}, "the proxy in front of it forwards calls over HTTP/1", "grpc_pass"),
+        (URL, Found("control_plane", lacks="upgrade"), "WebSocket", {}, "does not forward WebSocket upgrades", "Upgrade $http_upgrade"),
     ],
 )
 def test_each_cause_has_its_advice(
@@ -223,7 +223,7 @@ def test_a_provider_says_what_is_there_and_serves_once_a_control_plane_is(tmp_pa
     with contextlib.ExitStack() as stack:
         with stranger(HTTP, plane.port) as url:
             said = stack.enter_context(running(plane, ONE, tmp_path)).said
-            until("it says what is there", lambda: any(f"{url} is no control plane" in line for line in said))
+            until("it says what is there", lambda: any(f"{url} is not a control plane" in line for line in said))
             line = next(line for line in said if url in line)
             assert "another HTTP server answers there" in line and "--port PORT" in line and "trying again" in line
         plane.start()

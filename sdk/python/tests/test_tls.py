@@ -169,7 +169,7 @@ def test_each_bad_certificate_is_told_apart(authority: Authority, tmp_path: path
 
 def test_what_speaks_no_tls_and_a_proxy_without_http2_are_named(plane: Plane, authority: Authority) -> None:
     with Client(f"https://localhost:{plane.port}", max_retries=0, timeout=5) as client:
-        with pytest.raises(GleitzeitError, match="is no port for TLS") as raised:
+        with pytest.raises(GleitzeitError, match="is not a port for TLS") as raised:
             client.get(RUN)
     assert raised.value.name == "NOT_A_CONTROL_PLANE" and "write `http://`" in raised.value.hint
     with front(authority.issue("old"), plane.port, ("http/1.1",)) as url:
