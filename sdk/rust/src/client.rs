@@ -300,7 +300,7 @@ impl Client {
             let mut system = self.system.clone();
             async move { system.get_status(request).await }
         };
-        call::repeated(&self.config, v1::GetStatusRequest {}, status).await.map(convert::status)
+        call::repeated(&self.config, v1::GetStatusRequest {}, status).await.and_then(convert::status)
     }
 
     /// Removes finished runs that ended at least this long ago, together with their request ids; `None` uses the
