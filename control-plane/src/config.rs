@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beyond_loopback_a_token_is_needed_unless_insecure_is_said() {
+    fn beyond_loopback_a_token_is_required_unless_insecure_is_set() {
         let open = Config { host: "0.0.0.0".parse().expect("an address"), ..Config::default() };
         assert!(open.validate()[0].contains("GLEITZEIT_TOKEN"));
         assert!(Config { token: Some("t".into()), ..open.clone() }.validate().is_empty());

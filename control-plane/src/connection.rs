@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_nothing_to_do_gives_way_silent_ones_first() {
+    async fn idle_connections_are_dropped_first_silent_ones_before_others() {
         let (mut listener, address) = listening(3).await;
         let mut clients = Vec::new();
         let mut accepted = Vec::new();
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_has_served_or_speaks_http_2_may_be_idle() {
+    async fn a_connection_that_served_a_request_or_uses_http_2_may_be_idle() {
         let (mut listener, address) = listening(10).await;
         for beginning in ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0", "GET / HTTP/1.1\r\n"] {
             let mut client = TcpStream::connect(address).await.expect("it listens");

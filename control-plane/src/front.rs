@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_calls_of_workflows_go_straight_there() {
+    fn only_plain_workflow_calls_bypass_the_router() {
         const CALL: &str = "/gleitzeit.v1.WorkflowService/GetRun";
         const GRPC: (&str, &str) = ("content-type", "application/grpc");
         let request = |path: &str, version, headers: &[(&str, &str)]| {

@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_taken_apart() {
+    fn a_url_is_parsed() {
         let address = |url: &str| LinkConfig { url: url.to_owned(), ..LinkConfig::default() }.address();
         let v6 = address("http://[::1]:8000/").expect("valid");
         assert_eq!((v6.host.as_str(), v6.port, v6.authority.as_str()), ("::1", 8000, "[::1]:8000"));

@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_whole_once_it_says_no_more() {
+    fn an_answer_is_complete_once_its_length_is_reached() {
         for (answer, is_it) in [
             (&b""[..], false),
             (b"HTTP", false),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_none_of_grpc_has_a_status() {
+    fn an_answer_that_is_not_grpc_has_a_status() {
         for (reason, status) in [
             ("grpc-status header missing, mapped from HTTP status code 404", Some(404)),
             ("invalid compression flag: 65 (…) while receiving response with status: 403 Forbidden", Some(403)),
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_where_nothing_listens_and_a_name_that_is_none_are_told_apart() {
+    async fn a_closed_port_and_an_unknown_host_are_distinguished() {
         let look = async |url: String| look(&url, Speech::Grpc, "", &Trust::default()).await;
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
         assert_eq!(look(format!("127.0.0.1:{free}")).await, Ok(Found::Refused));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_limit_holds_in_all_where_nothing_is_said_to_tls_nor_without() {
+    async fn the_time_limit_covers_all_requests_to_a_silent_server() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = silent.local_addr().expect("an address").port();
         let (begun, limit) = (Instant::now(), Duration::from_millis(500));

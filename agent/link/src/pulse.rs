@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_pause_is_a_stop_whichever_clock_saw_it_and_counts_once() {
+    fn a_long_pause_by_either_clock_counts_as_one_stop() {
         let pulse = Pulse::new();
         let (mut at, mut wall) = {
             let last = pulse.last.lock().expect("no panic");

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_is_turned_leads_to_another_token() {
+    fn a_changed_symbolic_link_leads_to_the_new_token() {
         let folder = Folder::new("link");
         let link = folder.0.join("token");
         for (name, token) in [("a", "one"), ("b", "two")] {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_no_token_is_refused_and_nothing_is_waited_for() {
+    fn a_file_without_a_token_is_refused_without_blocking() {
         let folder = Folder::new("none");
         let path = folder.0.join("token");
         let refused = |path: &Path| SecretFile::open(path).expect_err("refused").to_string();

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_attempt_says_stands_before_its_end_and_after_its_begin() {
+    fn progress_is_sent_after_the_start_and_before_the_end_of_its_attempt() {
         let event = |kind: &str, task: &str, attempt, seq| v1::RunEvent {
             r#type: kind.to_owned(),
             task_id: task.to_owned(),

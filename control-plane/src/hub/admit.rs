@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_that_nobody_was_let_into_are_bounded_for_each_address() {
+    fn sessions_without_a_namespace_are_bounded_per_address() {
         let (handshakes, now) = (Handshakes::default(), Instant::now());
         let address = |n: u32| Address::from(IpAddr::from(n.to_be_bytes()));
         assert_eq!((0..100).filter(|_| handshakes.admit(address(1), now)).count(), HANDSHAKES);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_token_and_a_wrong_one_are_told_apart() {
+    fn a_missing_token_and_a_wrong_one_are_distinguished() {
         for (given, told) in [(None, "missing"), (Some(""), "missing"), (Some("x"), "wrong")] {
             let refusal = token_refusal(given);
             assert!(refusal.contains(told) && refusal.contains("GLEITZEIT_TOKEN"), "{given:?}: {refusal}");

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_told_apart() {
+    fn packets_are_distinguished() {
         let event = |data, ack| Packet::Event { data, ack };
         for (text, packet) in [
             ("0", Packet::Connect { auth: "" }),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_clients_read() {
+    fn written_packets_are_what_clients_read() {
         assert_eq!(connected("s"), r#"0{"sid":"s"}"#);
         assert_eq!(refused("/", "no \"x\""), r#"4{"message":"no \"x\""}"#);
         assert_eq!(refused("/admin", "no"), r#"4/admin,{"message":"no"}"#);

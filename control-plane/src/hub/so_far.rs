@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_attempt_said_is_there_until_it_ends() {
+    fn progress_is_kept_until_its_attempt_ends() {
         let mut so_far = ProgressSoFar::default();
         for (number, task, attempt, text) in
             [(1, "a", 1, "x"), (2, "a", 1, "y"), (1, "b", 2, "z"), (1, "a", 1, "x"), (1, "b", 1, "late")]
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn of_one_that_says_much_the_end_stays_and_the_longest_give_way_to_others() {
+    fn long_progress_keeps_its_end_and_the_longest_is_evicted_first() {
         let each = size(&piece(run(1), "a", 1, "0000"));
         let mut so_far = ProgressSoFar::within(10 * each, 25 * each);
         for number in 0..1_000 {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_of_an_attempt_is_its_text_and_its_last_piece_stays() {
+    fn only_text_counts_toward_the_limit_and_the_last_piece_is_kept() {
         let mut so_far = ProgressSoFar::default();
         for number in 0..3_000 {
             so_far.add(piece(run(1), "a", 1, &format!("line {number}\n")));

@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_event_says_what_is_wrong() {
+    fn an_invalid_event_is_refused_with_the_reason() {
         for (text, expected) in [
             (r#"["nonsense",{}]"#, "unknown mesh event `nonsense`"),
             (r#"["append",{"proposals":7}]"#, "malformed mesh event `append`"),
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn however_an_event_is_written_it_is_the_same() {
+    fn every_encoding_of_an_event_is_decoded_alike() {
         for text in [
             r#"["events_ack",{"position":1}]"#,
             r#" [ "events_ack" , { "position" : 1 } ] "#,
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_id_is_what_errors_refer_to() {
+    fn errors_refer_to_the_id_of_a_message() {
         let (_, id) = decode(r#"["events_ack",{"position":1,"meta":{"id":"m1"}}]"#).expect("an event");
         assert_eq!(id.as_deref(), Some("m1"));
         assert_eq!(decode(r#"["x",{"meta":{"id":"m2"}}]"#).expect_err("unknown").in_reply_to.as_deref(), Some("m2"));

@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_told_as_what_it_says() {
+    fn a_panic_is_reported_with_its_message() {
         assert_eq!(guarded(|| 7), Ok(7));
         let told = guarded(|| assert_eq!(1, 2, "of all things")).expect_err("it panics");
         assert!(told.contains("of all things") && told.contains("report it"), "{told}");

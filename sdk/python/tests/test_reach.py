@@ -77,7 +77,7 @@ def free_url() -> str:
 
 
 @pytest.mark.parametrize(("answer", "name", "told", "advice"), STRANGERS, ids=IDS)
-def test_clients_say_what_is_there_instead(answer: bytes, name: str, told: str, advice: str) -> None:
+def test_clients_report_what_is_there_instead(answer: bytes, name: str, told: str, advice: str) -> None:
     async def same(url: str) -> GleitzeitError:
         async with AsyncClient(url, max_retries=1, timeout=3) as client:
             with pytest.raises(GleitzeitError) as raised:
@@ -95,7 +95,7 @@ def test_clients_say_what_is_there_instead(answer: bytes, name: str, told: str, 
         assert time.monotonic() - begun < 20
 
 
-def test_another_server_of_grpc_is_not_taken_for_a_control_plane() -> None:
+def test_another_grpc_server_is_not_mistaken_for_a_control_plane() -> None:
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -108,7 +108,7 @@ def test_another_server_of_grpc_is_not_taken_for_a_control_plane() -> None:
         server.stop(None).wait(60)
 
 
-def test_waiting_for_what_never_passes_ends_at_once() -> None:
+def test_waiting_ends_at_once_if_the_cause_is_permanent() -> None:
     with stranger(HTTP) as url, Client(url, patience=600, max_retries=1000) as client:
         begun = time.monotonic()
         with pytest.raises(GleitzeitError, match="is not a control plane"):
@@ -118,7 +118,7 @@ def test_waiting_for_what_never_passes_ends_at_once() -> None:
         assert time.monotonic() - begun < 20
 
 
-def test_a_port_where_nothing_listens_and_a_name_that_is_none_are_told_apart() -> None:
+def test_a_closed_port_and_an_unknown_host_are_distinguished() -> None:
     with Client(free_url(), max_retries=0) as client, pytest.raises(GleitzeitError, match="nothing listens") as nobody:
         client.get(RUN)
     assert nobody.value.name == "CONNECTION_REFUSED" and "gleitzeit start" in nobody.value.hint
@@ -128,7 +128,7 @@ def test_a_port_where_nothing_listens_and_a_name_that_is_none_are_told_apart() -
     assert none.value.name == "NETWORK_UNREACHABLE" and "DNS" in none.value.hint
 
 
-def test_a_control_plane_that_is_there_is_not_called_a_stranger(plane: Plane) -> None:
+def test_a_control_plane_is_recognized(plane: Plane) -> None:
     assert _reach.probe(plane.url) == Found("control_plane")
     late = GleitzeitError("it took long", code=-25003, name="CONNECTION_TIMEOUT", unreachable=True, lasting=True)
     assert _reach.explained(late, plane.url, was_reached=False) is late
@@ -141,7 +141,7 @@ def test_local_addresses_are_reached_without_the_proxy(plane: Plane, monkeypatch
     assert unknown.value.name == "WORKFLOW_NOT_FOUND"
 
 
-def test_a_missing_token_and_a_wrong_one_are_told_apart(tmp_path: pathlib.Path) -> None:
+def test_a_missing_token_and_a_wrong_one_are_distinguished(tmp_path: pathlib.Path) -> None:
     plane = Plane(tmp_path, "--token", "right")
     try:
         for token, told in ((None, "the token is missing"), ("wrong", "the token is wrong")):
@@ -152,7 +152,7 @@ def test_a_missing_token_and_a_wrong_one_are_told_apart(tmp_path: pathlib.Path) 
         plane.stop()
 
 
-def test_what_answers_is_known_by_its_first_words() -> None:
+def test_a_server_is_identified_by_the_start_of_its_answer() -> None:
     ours = "nothing is served here; gRPC, Socket.IO, /healthz, /readyz and /metrics are\n"
     refusal = "AUTHORIZATION_FAILED: this control plane is not called x\n"
     for answer, ended, found in (
@@ -203,21 +203,21 @@ def test_each_cause_has_its_advice(
     assert "\n" not in cause.message + cause.hint and "u:p" not in cause.hint
 
 
-def test_a_proxy_is_only_told_of_where_the_way_is_the_trouble() -> None:
+def test_a_proxy_is_only_named_if_the_host_cannot_be_reached() -> None:
     proxies: Any = {"http_proxy": "p", "no_proxy": "other, .example"}
     for found in (Found("tls"), Found("http", status=404)):
         assert "proxy of" not in _reach.cause(URL, found, "why", "gRPC", {"http_proxy": "p"}).hint
     assert "proxy of" not in _reach.cause(URL, Found("no_answer"), "why", "gRPC", proxies).hint
 
 
-def test_looking_is_limited_in_time() -> None:
+def test_probing_is_limited_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begun = time.monotonic()
         assert _reach.probe(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2) == Found("silent")
         assert time.monotonic() - begun < 5
 
 
-def test_a_provider_says_what_is_there_and_serves_once_a_control_plane_is(tmp_path: pathlib.Path) -> None:
+def test_a_provider_reports_another_server_and_serves_once_a_control_plane_starts(tmp_path: pathlib.Path) -> None:
     plane = Plane(tmp_path)
     plane.stop()
     with contextlib.ExitStack() as stack:
@@ -263,6 +263,6 @@ class _Refused(grpc.RpcError):  # type: ignore[misc]
         return ()
 
 
-def test_an_answer_that_is_none_of_grpc_is_looked_into() -> None:
+def test_an_answer_that_is_not_grpc_is_examined() -> None:
     error = errors.from_rpc(_Refused(), URL)
     assert (error.name, error.unreachable) == ("CONNECTION_LOST", True) and "403" in error._reason

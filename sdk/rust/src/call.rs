@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_delay_asked_for_is_waited_but_not_for_ever() {
+    async fn the_requested_delay_is_respected_up_to_a_limit() {
         use tonic_types::{ErrorDetails, StatusExt};
         let asked = |seconds| {
             let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(seconds)));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_never_answers_ends_at_its_deadline() {
+    async fn a_call_without_an_answer_ends_at_its_deadline() {
         let begun = Instant::now();
         let limit = Duration::from_secs(5);
         let result =

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_may_lack_its_scheme_but_not_have_another() {
+    fn an_address_may_omit_its_scheme_but_not_use_another() {
         for (url, expected) in [
             ("http://localhost:8000", Some("http://localhost:8000")),
             ("http://localhost:8000/", Some("http://localhost:8000")),

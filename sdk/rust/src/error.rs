@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_a_control_plane_is_not_an_unreachable_one() {
+    fn a_refusal_by_a_control_plane_does_not_count_as_unreachable() {
         let (status, _) = status(Code::Unavailable, "PROVIDER_NOT_AVAILABLE");
         let error = Error::from(status);
         assert_eq!((error.name(), error.is_unreachable(), error.is_refused()), ("PROVIDER_NOT_AVAILABLE", false, true));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_come_back_with_their_places() {
+    fn problems_are_decoded_with_their_places() {
         let (_, mut details) = status(Code::InvalidArgument, "WORKFLOW_VALIDATION_FAILED");
         details.add_bad_request_violation("tasks[0]", "3:5: unknown field: `x`");
         details.add_bad_request_violation("inputs.n", "input `n` is required");
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_help_is_tried_again() {
+    fn only_calls_that_may_succeed_are_repeated() {
         let (full, mut details) = status(Code::ResourceExhausted, "WORKFLOW_VALIDATION_FAILED");
         assert!(!Error::from(full).is_retryable(), "a workflow over a limit stays over it");
         details.set_retry_info(Some(Duration::from_millis(250)));

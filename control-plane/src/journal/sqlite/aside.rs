@@ -63,7 +63,7 @@ fn open(path: &Path) -> (Journal, crate::journal::HubPort, crate::journal::Write
 }
 
 #[tokio::test]
-async fn a_run_that_cannot_be_replayed_is_set_aside_until_somebody_ends_it() {
+async fn a_run_that_cannot_be_replayed_is_set_aside_until_it_is_ended_by_force() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store.db");
     fill(&path);
@@ -139,7 +139,7 @@ fn rewrite(path: &Path, position: i64, body: &str) {
 }
 
 #[tokio::test]
-async fn a_run_whose_submission_cannot_be_read_keeps_no_start_from_making_the_lists() {
+async fn a_run_with_an_unreadable_submission_does_not_prevent_the_lists() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store.db");
     let mut store = SqliteStore::open(&path).expect("a store");
@@ -185,7 +185,7 @@ async fn a_run_whose_submission_cannot_be_read_keeps_no_start_from_making_the_li
 }
 
 #[tokio::test]
-async fn a_run_that_takes_too_much_is_set_aside_until_a_start_takes_more() {
+async fn a_run_over_the_replay_limit_is_set_aside_until_the_limit_is_raised() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store.db");
     let mut store = SqliteStore::open(&path).expect("a store");
@@ -213,7 +213,7 @@ async fn a_run_that_takes_too_much_is_set_aside_until_a_start_takes_more() {
 }
 
 #[test]
-fn what_is_damaged_is_named_by_a_check_and_still_refused_by_a_start() {
+fn damage_is_named_by_a_check_and_refused_by_a_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store.db");
     fill(&path);

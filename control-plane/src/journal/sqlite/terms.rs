@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_are_taken_over_and_a_store_without_any_has_none() {
+    fn terms_are_migrated_and_a_store_without_terms_has_none() {
         let (mut old, mut new) =
             (Connection::open_in_memory().expect("a database"), Connection::open_in_memory().expect("a database"));
         copy(&old, &new).expect("nothing is copied");
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_term_is_none() {
+    fn a_damaged_term_is_ignored() {
         let mut db = Connection::open_in_memory().expect("a database");
         begin(&mut db, "a".into(), Position(0)).expect("it is written");
         db.execute("UPDATE terms SET after = 7", []).expect("it is changed");
