@@ -190,7 +190,7 @@ impl Config {
         let mut problems = Vec::new();
         if !self.host.is_loopback() && self.token.is_none() && !self.insecure {
             problems.push(format!(
-                "listening on {} without a token would let anybody in; set GLEITZEIT_TOKEN, or say `--no-auth`",
+                "listening on {} without a token would admit every client; set GLEITZEIT_TOKEN, or use `--no-auth`",
                 self.host
             ));
         }
@@ -205,15 +205,15 @@ impl Config {
         }
         if self.retention.is_some_and(|age| age < MIN_RETENTION) {
             problems.push(
-                "finished runs would be removed before anybody reads them; give a retention of at least 1m, or off"
+                "finished runs would be removed before clients read them; give a retention of at least 1m, or off"
                     .to_owned(),
             );
         }
         if self.max_replay_bytes < 64 * 1024 * 1024 {
-            problems.push(format!("a start may take {} bytes of a run; give at least 64 MiB", self.max_replay_bytes));
+            problems.push(format!("the replay limit of a run is {} bytes; give at least 64 MiB", self.max_replay_bytes));
         }
         if self.max_tasks == 0 {
-            problems.push("the limit of tasks is 0; give at least 1".to_owned());
+            problems.push("the limit on tasks is 0; give at least 1".to_owned());
         }
         problems
     }

@@ -239,7 +239,7 @@ impl CuttableListener {
         };
         // Otherwise small messages wait for the acknowledgement of the previous one.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection could not be set to send at once");
+            tracing::debug!(%error, "TCP_NODELAY could not be set on a connection");
         }
         let stream = CuttableStream {
             stream,

@@ -60,7 +60,7 @@ pub(crate) async fn serve(mut listener: CuttableListener, fronts: Fronts, stop: 
         let served = open.watch(served);
         tokio::spawn(async move {
             if let Err(error) = served.await {
-                tracing::debug!(error, "a connection broke off");
+                tracing::debug!(error, "a connection ended with an error");
             }
         });
     }

@@ -99,7 +99,7 @@ impl Kept {
             hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(far), serve);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection within the process broke off");
+                tracing::debug!(%error, "a connection within the process ended with an error");
             }
         });
         near

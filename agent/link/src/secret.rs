@@ -100,7 +100,7 @@ fn read(path: &Path) -> io::Result<(Stamp, String)> {
     let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file, which could be read again"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file, so it cannot be read again"));
     }
     let token = read_token(&file)?;
     let token = token.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it holds no token"))?;
@@ -115,7 +115,7 @@ pub fn read_token(mut file: &File) -> io::Result<Option<String>> {
     let mut text = String::new();
     (&mut file).take(MAX_TOKEN_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_TOKEN_BYTES {
-        let message = format!("it is longer than {MAX_TOKEN_BYTES} bytes, as no token is");
+        let message = format!("it is longer than {MAX_TOKEN_BYTES} bytes, the limit for a token");
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     let token = text.trim();

@@ -161,7 +161,7 @@ impl Driver {
             tokio::select! {
                 () = self.ends.closing.cancelled() => return self.leave(connection, generation).await,
                 () = self.ends.events.closed() => return self.leave(connection, generation).await,
-                () = &mut silent => return End::Lost(format!("no sign of life for {silence:?}")),
+                () = &mut silent => return End::Lost(format!("nothing was received for {silence:?}")),
                 Some((of, reason)) = self.ends.reconnects.recv() => {
                     if of == generation {
                         return End::Lost(reason);
@@ -184,7 +184,7 @@ impl Driver {
                     match written {
                         Ok(Ok(())) => {}
                         Ok(Err(reason)) => return End::Lost(reason),
-                        Err(_elapsed) => return End::Lost(format!("the hub took nothing for {silence:?}")),
+                        Err(_elapsed) => return End::Lost(format!("the hub accepted no data for {silence:?}")),
                     }
                 }
             }

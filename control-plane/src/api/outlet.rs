@@ -55,7 +55,7 @@ impl<T: Send + 'static> Outlet<T> {
             Ok(Err(_)) => Err(Gone),
             Err(_) => {
                 let waited_s = self.patience.as_secs();
-                tracing::warn!(waited_s, "a reader of events takes none and is cut off");
+                tracing::warn!(waited_s, "a reader of events does not receive them and is disconnected");
                 if let Some(connection) = &self.connection {
                     connection.cut();
                 }

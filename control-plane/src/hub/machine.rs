@@ -351,7 +351,7 @@ impl HubTask {
                     metrics.resync();
                 }
             }
-            Err(NotSent::Gone) => tracing::debug!(socket, "a socket was gone already"),
+            Err(NotSent::Gone) => tracing::debug!(socket, "a socket is already closed"),
             Err(NotSent::Slow(error)) => {
                 tracing::warn!(socket, event = message.kind(), error, "a socket is too slow and is closed");
                 self.drop_peer(socket);

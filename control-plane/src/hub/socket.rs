@@ -154,7 +154,7 @@ fn expect_join(connection: Arc<Socket<Joined>>) {
             () = connection.closed() => {}
             () = tokio::time::sleep(CONNECT_TIMEOUT) => {
                 if connection.data.inbox().is_none() {
-                    tracing::debug!("a connection that joined nothing is closed");
+                    tracing::debug!("a connection that joined no namespace is closed");
                     connection.close(DisconnectReason::TransportClose);
                 }
             }
@@ -226,7 +226,7 @@ impl EngineIoHandler for Server {
             Packet::Malformed(message) => (None, Err(message)),
         };
         let Some(inbox) = connection.data.inbox() else {
-            tracing::debug!("a connection that joined nothing sent an event and is closed");
+            tracing::debug!("a connection that joined no namespace sent an event and is closed");
             connection.close(DisconnectReason::PacketParsingError);
             return;
         };

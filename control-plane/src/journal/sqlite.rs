@@ -133,7 +133,7 @@ impl Drop for SqliteStore {
         if !self.broken {
             let closing = "PRAGMA busy_timeout = 500; PRAGMA wal_checkpoint(TRUNCATE)";
             if let Err(error) = self.db.execute_batch(closing) {
-                tracing::debug!(%error, "the log of the store was not written back; the next start does that");
+                tracing::debug!(%error, "the write-ahead log of the store was not checkpointed; the next start does that");
             }
         }
     }

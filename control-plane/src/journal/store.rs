@@ -68,7 +68,7 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// The file is not a database, or is not a complete one.
-    #[error("PERSISTENCE_INTEGRITY_ERROR: `{}` is no store, or a damaged one", path.display())]
+    #[error("PERSISTENCE_INTEGRITY_ERROR: `{}` is not a store, or is damaged", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -77,7 +77,7 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// Something that was acknowledged is missing.
-    #[error("PERSISTENCE_INTEGRITY_ERROR: the store `{}` is not whole: {why}; restore a backup", path.display())]
+    #[error("PERSISTENCE_INTEGRITY_ERROR: the store `{}` is incomplete: {why}; restore a backup", path.display())]
     Incomplete {
         /// The file.
         path: PathBuf,
@@ -169,7 +169,7 @@ pub enum StoreError {
         why: String,
     },
     /// An earlier write failed, so the store takes no more.
-    #[error("the store `{}` could not be written and is not written any more", .0.display())]
+    #[error("the store `{}` could not be written; nothing more is written to it", .0.display())]
     Broken(PathBuf),
     /// A backup cannot be made or restored.
     #[error("{}", .0)]

@@ -79,10 +79,10 @@ pub enum WriterError {
     #[error("the journal could not be written")]
     Store(#[from] StoreError),
     /// A rule is wrong: what was decided could not be applied.
-    #[error("the journal decided what cannot be recorded")]
+    #[error("a decision of the journal cannot be recorded")]
     Apply(#[from] ApplyError),
     /// The thread ended without reporting an error.
-    #[error("the journal's thread died")]
+    #[error("the journal's thread ended unexpectedly")]
     Died,
 }
 

@@ -100,7 +100,7 @@ def test_another_grpc_server_is_not_mistaken_for_a_control_plane() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        with Client(f"127.0.0.1:{port}") as client, pytest.raises(GleitzeitError, match="does not know this call") as raised:
+        with Client(f"127.0.0.1:{port}") as client, pytest.raises(GleitzeitError, match="does not support this call") as raised:
             client.get(RUN)
         assert f"127.0.0.1:{port}" in raised.value.message and "another server" in raised.value.hint
         assert raised.value.name == "METHOD_NOT_SUPPORTED" and not raised.value.is_worth_repeating

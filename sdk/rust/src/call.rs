@@ -41,7 +41,7 @@ impl Credentials {
         };
         let token = token.map_err(Error::invalid)?;
         let traceparent = traceparent
-            .map(|context| context.parse().map_err(|_| Error::invalid("the trace context is not what W3C defines")))
+            .map(|context| context.parse().map_err(|_| Error::invalid("the trace context is not a valid W3C `traceparent`")))
             .transpose()?;
         Ok(Self { token, traceparent })
     }
@@ -50,7 +50,7 @@ impl Credentials {
 /// The value of the `authorization` header.
 fn bearer(token: &str) -> std::result::Result<MetadataValue<Ascii>, &'static str> {
     let value = format!("Bearer {token}").parse::<MetadataValue<Ascii>>();
-    let mut value = value.map_err(|_| "the token holds characters that a header cannot carry")?;
+    let mut value = value.map_err(|_| "the token contains characters that a header cannot contain")?;
     value.set_sensitive(true);
     Ok(value)
 }

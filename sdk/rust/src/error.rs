@@ -132,7 +132,7 @@ impl Error {
     pub(crate) fn at(mut self, url: &str) -> Self {
         let failure = &mut self.0.failure;
         if failure.known() == Some(ErrorCode::ConnectionLost) && !failure.message.contains(url) {
-            failure.message = format!("the connection to {url} broke off: {}", failure.message);
+            failure.message = format!("the connection to {url} was lost: {}", failure.message);
         }
         self
     }
@@ -147,7 +147,7 @@ impl Error {
 
     /// The stream ended before the run did.
     pub(crate) fn broken_stream() -> Self {
-        Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionLost, "the stream of events broke off"))
+        Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionLost, "the stream of events was lost"))
     }
 
     fn of(kind: Kind, failure: Failure) -> Self {
@@ -181,14 +181,14 @@ impl From<tonic::Status> for Error {
         // that has none of them.
         let is_unknown = ours.is_none() && status.code() == Code::Unimplemented;
         let message = match status.message() {
-            message if is_unknown => format!("what answers does not know this call: {message}"),
+            message if is_unknown => format!("the server does not support this call: {message}"),
             "" => code.meaning().to_owned(),
             message => message.to_owned(),
         };
         let mut this = Self::of(kind, Failure::new(code, message));
         this.0.hint = is_unknown.then(|| {
             let own = env!("CARGO_PKG_VERSION");
-            format!("the control plane is of another version than this client ({own}), or another server: `gleitzeit doctor` tells")
+            format!("the control plane has another version than this client ({own}), or another server answers; check with `gleitzeit doctor`")
         });
         this.0.retry_after = details.retry_info().and_then(|info| info.retry_delay);
         this.0.problems = gleitzeit_proto::status::from_status(&status).problems;

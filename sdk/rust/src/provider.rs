@@ -201,7 +201,7 @@ impl Provider {
             let function = function.clone();
             Box::pin(async move {
                 let parameters = parameters.read().map_err(|error| {
-                    CallError::new(format!("the parameters do not fit: {error}")).code(ErrorCode::InvalidParams)
+                    CallError::new(format!("the parameters are invalid: {error}")).code(ErrorCode::InvalidParams)
                 })?;
                 let result = function(parameters, call).await?;
                 Payload::of(&result)
@@ -230,7 +230,7 @@ impl Provider {
             let protocol = name.split_once('/').filter(|(protocol, method)| !protocol.is_empty() && !method.is_empty());
             let Some((protocol, _)) = protocol else {
                 return Err(Error::invalid(format!(
-                    "`{name}` is no method: expected PROTOCOL/METHOD, such as `math/add`"
+                    "`{name}` is not a method: expected PROTOCOL/METHOD, such as `math/add`"
                 )));
             };
             protocols.entry(protocol).or_default().insert(name.clone(), schemas.definition());

@@ -153,7 +153,7 @@ impl Task {
     /// Deserializes the result.
     ///
     /// # Errors
-    /// If there is no result or it has another shape.
+    /// If there is no result or it does not have the expected type.
     pub fn result<T: DeserializeOwned>(&self) -> Result<T> {
         let result = self.result.as_ref().ok_or_else(|| match &self.error {
             Some(error) => Error::invalid(format!("task `{}` has no result: {}", self.id, error.message)),
@@ -164,7 +164,7 @@ impl Task {
 }
 
 fn read<T: DeserializeOwned>(what: &str, json: &Payload) -> Result<T> {
-    json.read().map_err(|error| Error::invalid(format!("{what} has another shape: {error}")))
+    json.read().map_err(|error| Error::invalid(format!("{what} does not have the expected type: {error}")))
 }
 
 /// What an unfinished run or task waits for.

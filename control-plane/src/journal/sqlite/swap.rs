@@ -125,7 +125,7 @@ pub(super) fn resume(store: &Path, mark: &mut Mark) -> Result<bool, StoreError> 
     tracing::warn!(
         store = %store.display(),
         kept = old.map(|old| old.display().to_string()),
-        "a restore of this store had been cut off and is finished now"
+        "an interrupted restore of this store was completed"
     );
     Ok(true)
 }
