@@ -120,7 +120,7 @@ pub fn read_token(mut file: &File) -> io::Result<Option<String>> {
     }
     let token = text.trim();
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = "it holds more than one line, or characters that no token has";
+        let message = "it contains more than one line, or characters that are not allowed in a token";
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     Ok((!token.is_empty()).then(|| token.to_owned()))
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(refused(&path), "it holds no token");
         for content in ["one\ntwo\n", "one two", "\u{feff}one", "o\x1bne", "t\u{f6}ken"] {
             std::fs::write(&path, content).expect("written");
-            let told = "it holds more than one line, or characters that no token has";
+            let told = "it contains more than one line, or characters that are not allowed in a token";
             assert_eq!(refused(&path), told, "{content:?}");
         }
         let pipe = folder.0.join("pipe");

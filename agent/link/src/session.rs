@@ -264,8 +264,8 @@ impl Driver {
         };
         match timeout(GOODBYE_TIMEOUT, farewell).await {
             Ok(Ok(())) => debug!(url = self.config.url, "disconnected from the control plane"),
-            Ok(Err(reason)) => debug!(reason, "goodbye was not heard"),
-            Err(_elapsed) => debug!("goodbye took too long"),
+            Ok(Err(reason)) => debug!(reason, "the disconnect was not acknowledged"),
+            Err(_elapsed) => debug!("the disconnect took too long"),
         }
         End::Closed
     }

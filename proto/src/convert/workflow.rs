@@ -117,7 +117,7 @@ impl Reader<'_> {
             Ok(v1::Backoff::Linear) => put_text(&mut out, "backoff", "linear"),
             Ok(v1::Backoff::Exponential) => put_text(&mut out, "backoff", "exponential"),
             Err(_) => {
-                let message = format!("{} is no backoff", retry.backoff);
+                let message = format!("{} is not a valid backoff", retry.backoff);
                 self.problem(&format!("{field}.backoff"), ErrorCode::WorkflowValidationFailed, message);
             }
         }

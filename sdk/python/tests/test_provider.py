@@ -121,7 +121,7 @@ def test_ctrl_c_finishes_open_calls_and_a_second_one_ends_at_once(own_plane: Pla
                 run = call(client, seconds)
                 for number in range(1, interrupts + 1):
                     program.process.send_signal(signal.SIGINT)
-                    until("it is heard", lambda: any("finishing what runs (1)" in it for it in program.said))
+                    until("it is heard", lambda: any("finishing open calls (1)" in it for it in program.said))
                 # A function in a thread holds nobody up.
                 assert program.process.wait(20) == 0
             assert not any("Traceback" in it for it in program.said), program.said

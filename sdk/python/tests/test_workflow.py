@@ -52,7 +52,7 @@ def test_any_key_can_be_referred_to_and_any_place_by_its_path(client: Client) ->
     assert echoed(client, lambda wf: f"<{wf.input('rows')[0]['first name']}>") == "<Ada>"
     assert echoed(client, [ref("inputs.n"), "n is " + ref("inputs.rows[0]['first name']")]) == [7, "n is Ada"]
     for wrong in ("", "${inputs.n}", "a}"):
-        with pytest.raises(GleitzeitError, match="is no reference"):
+        with pytest.raises(GleitzeitError, match="is not a reference"):
             ref(wrong)
 
 

@@ -139,7 +139,7 @@ impl State {
         let Some(mut state) = Self::read_row(db)? else { return Ok(None) };
         if sealed {
             let written = Lists::read(db)?.filter(|(_, sum)| *sum == state.sum());
-            let why = "what it says of its own end is not as it was written";
+            let why = "the record of its last entry does not match its checksum";
             (state.lists, _) = written.ok_or_else(|| StoreError::Run(why.to_owned()))?;
         }
         Ok(Some(state))
@@ -193,16 +193,16 @@ impl State {
         let (written, there) = (self.tail.position, found.tail.position);
         // The last entries may have belonged to runs that were removed.
         if there > written || (there < written && written > self.pruned) {
-            return Err(format!("it was written up to entry {written} and ends with entry {there}"));
+            return Err(format!("it was written up to entry {written} but ends with entry {there}"));
         }
         if there == written && self.tail.recorded_at != found.tail.recorded_at {
-            return Err("the time of its last entry is not as it was written".to_owned());
+            return Err("the time of its last entry has changed".to_owned());
         }
         if self.live != found.live {
             return Err("entries of unfinished runs or of ownerships and protocols are missing or changed".to_owned());
         }
         if self.runs != found.runs {
-            return Err(format!("it has {} runs and not all of them are listed", self.runs));
+            return Err(format!("it has {} runs, but not all of them are listed", self.runs));
         }
         self.of_runs = found.of_runs;
         Ok(())
@@ -218,7 +218,7 @@ impl State {
         let Some((of, written)) = marked else { return Ok(()) };
         let there = self.tail.position;
         if of != self.store_id && written.0 > 0 {
-            return Err(missing(path, written, "it is another store than the one that was used here last"));
+            return Err(missing(path, written, "it is not the store that was last used here"));
         }
         if of == self.store_id && written > there {
             return Err(missing(path, written, &format!("it ends with entry {there}")));
@@ -230,7 +230,7 @@ impl State {
 /// The error for a store that lacks acknowledged entries, with the remedy if that is intended.
 pub(super) fn missing(path: &Path, written: Position, what: &str) -> StoreError {
     let why = format!(
-        "{what}, and entries up to {written} were acknowledged (to go on without them, remove `{}.lock`)",
+        "{what}, and entries up to {written} were acknowledged (to continue without them, remove `{}.lock`)",
         path.display()
     );
     StoreError::Incomplete { path: path.to_owned(), why }

@@ -462,7 +462,7 @@ def _ask(stream: socket.socket, said: bytes, left: Callable[[], float]) -> Found
         stream.settimeout(left())
         stream.sendall(said)
     except OSError:
-        pass  # a server that closes while it is spoken to may have said why
+        pass  # a server that closes while it is spoken to may have sent a reason
     while len(answer) < MOST and not ended and not _is_whole(answer) and left() > 0.01:
         try:
             stream.settimeout(left())
@@ -481,6 +481,6 @@ def _is_whole(answer: bytes) -> bool:
         return len(answer) >= 9
     head, separator, body = answer.partition(b"\r\n\r\n")
     if separator and re.match(rb"HTTP/1\.\d 101", head):
-        return True  # what follows is no HTTP any more
+        return True  # the following bytes are no longer HTTP
     length = re.search(rb"(?im)^content-length:\s*(\d+)", head)
     return bool(separator) and length is not None and len(body) >= int(length[1])

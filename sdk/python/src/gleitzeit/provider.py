@@ -245,7 +245,7 @@ class Provider:
             self._hurried.set()
             return
         if self._tasks:
-            self._say(f"finishing what runs ({len(self._tasks)}), for at most {limit:g} s; Ctrl-C again ends at once")
+            self._say(f"finishing open calls ({len(self._tasks)}), for at most {limit:g} s; Ctrl-C again ends at once")
         self.stop()
 
     def _say(self, text: str) -> None:
