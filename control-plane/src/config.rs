@@ -111,7 +111,7 @@ pub struct Config {
     /// How many bytes of entries of one unfinished run a start replays (default 2 GiB); a run with more is set aside.
     pub max_replay_bytes: usize,
     /// How many bytes of submissions may be checked and recorded at the same time (default 256 MiB). One submission is
-    /// always admitted; when there is no room, others are told to retry.
+    /// always admitted; when there is no room, others get an error and may retry.
     pub max_submitting_bytes: usize,
     /// The largest number of open connections, gRPC and mesh together (default 10,000).
     pub max_connections: usize,
@@ -210,7 +210,8 @@ impl Config {
             );
         }
         if self.max_replay_bytes < 64 * 1024 * 1024 {
-            problems.push(format!("the replay limit of a run is {} bytes; give at least 64 MiB", self.max_replay_bytes));
+            problems
+                .push(format!("the replay limit of a run is {} bytes; give at least 64 MiB", self.max_replay_bytes));
         }
         if self.max_tasks == 0 {
             problems.push("the limit on tasks is 0; give at least 1".to_owned());

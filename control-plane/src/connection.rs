@@ -1,5 +1,5 @@
 //! Connections: how many may be open in all and from one address, how long they may stay silent, and how the server
-//! drops them. A Socket.IO client that is told to disconnect stays away for good; one whose connection is dropped
+//! drops them. A Socket.IO client that is asked to disconnect does not return; one whose connection is dropped
 //! reconnects. So the server drops the connection of a client that may return.
 //!
 //! A connection is busy while one of its requests is being answered, as the socket of an admitted component always is;

@@ -1,4 +1,4 @@
-//! What stands behind the port: passes the requests of each connection to the right service.
+//! The services behind the port: passes the requests of each connection to the right service.
 //!
 //! Workflow calls are by far the most frequent and go straight to their service. Everything else, and every request of
 //! a web page, goes through the router with all its layers.

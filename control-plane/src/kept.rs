@@ -196,7 +196,7 @@ impl Kept {
     fn look_at(&self, place: &Place) -> Option<Look> {
         match Look::open(&place.store) {
             Ok(look) => look,
-            // It was removed meanwhile.
+            // It was removed in the meantime.
             Err(_) if matches!(place.store.try_exists(), Ok(false)) => None,
             Err(why) => {
                 self.note_trouble(place, why);

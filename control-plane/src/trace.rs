@@ -220,7 +220,7 @@ impl Follower {
         }
     }
 
-    /// Waits before the next try. If a stop comes meanwhile, the next try happens at once.
+    /// Waits before the next try. If it is stopped during the wait, the next try happens at once.
     async fn rest(&self, pause: Duration) {
         if self.stop.is_cancelled() {
             sleep(pause).await;

@@ -16,7 +16,7 @@ use crate::reach::{Found, Lacks};
 
 /// How long a probe may take in all, however many requests it makes.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
-/// How much of an answer is read; the part that tells servers apart is at its start.
+/// How much of an answer is read; the part that identifies the server is at its start.
 const READ_BYTES: usize = 4 * 1024;
 
 /// The beginning of HTTP/2: its preface and an empty SETTINGS frame.
@@ -210,7 +210,7 @@ async fn connect(host: &str, port: u16, end: Instant) -> Result<TcpStream, Found
 
 /// Sends a request on a connection and classifies the answer.
 async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, said: &[u8], end: Instant) -> Found {
-    // A server that closes while we are still sending may have said why.
+    // A server that closes while we are still sending may have sent a reason.
     let _ = timeout_at(end, async {
         stream.write_all(said).await?;
         stream.flush().await

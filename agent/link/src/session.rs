@@ -54,7 +54,7 @@ enum End {
     Lost(String),
 }
 
-/// The problem that was reported last, so that each is reported once. The host, which has several links, tells people.
+/// The problem that was reported last, so that each is reported once. The host, which has several links, logs it.
 #[derive(PartialEq, Eq)]
 enum Trouble {
     None,

@@ -309,6 +309,6 @@ mod tests {
         assert_eq!(told(&mut said(), true), ["a10", "a10", "a11", "b22", "c10", "c13", "04", "b20", "c20"]);
         let mut held = said();
         assert_eq!(told(&mut held, false), ["a10", "a10", "a11", "b22", "c10", "c13", "04"]);
-        assert_eq!(held.len(), 2, "the rest stays until the begin of its attempts was told");
+        assert_eq!(held.len(), 2, "the rest is held until its attempts have begun");
     }
 }

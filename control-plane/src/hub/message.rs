@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use gleitzeit_mesh::hub::{ComponentView, Present, SocketId};
+use gleitzeit_mesh::hub::{ComponentView, Present, SocketId, Token};
 use gleitzeit_mesh::wire::{CallEnd, ToHub};
 use gleitzeit_protocols::Compiled;
 use gleitzeit_run::{AttemptRef, ProtocolUse};
 use gleitzeit_workflow::Failure;
 use tokio::sync::oneshot;
 
+use crate::hub::packet::AckId;
 use crate::hub::peer::Peer;
 use crate::hub::waiting::Place;
 
@@ -26,7 +27,7 @@ pub(crate) enum ToMachine {
     /// A socket is gone.
     Gone { socket: SocketId, clean: bool, reason: Option<&'static str> },
     /// Entries that the machine had asked for.
-    Entries { token: u64, entries: Vec<Arc<gleitzeit_run::Entry>> },
+    Entries { token: Token, entries: Vec<Arc<gleitzeit_run::Entry>> },
     /// The API asks which components there are.
     Components(oneshot::Sender<Vec<ComponentView>>),
     /// Asks which components are present and where these attempts are.
@@ -39,8 +40,8 @@ pub(crate) enum ToMachine {
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) place: Place,
-    /// The id under which the client wants it acknowledged, if it does.
-    pub(crate) ack: Option<u64>,
+    /// For its acknowledgement, if the client wants one.
+    pub(crate) ack: Option<AckId>,
     pub(crate) event: Received,
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct Waiting {
     events: AtomicUsize,
     bytes: AtomicUsize,
     of_all: Arc<AtomicUsize>,
-    /// Whether it exceeded a bound once, which the machine was told.
+    /// Whether it exceeded a bound, which is reported to the machine once.
     flooded: AtomicBool,
 }
 

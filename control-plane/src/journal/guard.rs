@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Calls `what` and turns a panic into an error text. The caller must discard whatever was being changed.
 pub(super) fn guarded<T>(what: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(what)).map_err(|panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let message =
+            panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
         format!("an internal error of this version of Gleitzeit, please report it: {}", message.unwrap_or("no message"))
     })
 }

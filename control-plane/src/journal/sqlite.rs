@@ -55,7 +55,7 @@ use claim::Claim;
 use mark::Mark;
 use read::SqliteReader;
 use state::State;
-use sum::{Sum, stored};
+use sum::{Checksum, Sum, stored};
 
 /// The log is checkpointed every 16 MiB instead of every 4, because each checkpoint costs two more flushes. Incremental
 /// vacuum returns free pages to the disk in small steps. With F_FULLFSYNC a flush on macOS reaches the disk itself and
@@ -366,7 +366,7 @@ fn in_transaction(db: &Connection, change: impl FnOnce() -> rusqlite::Result<()>
     changed
 }
 
-fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<u64> {
+fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<Checksum> {
     let run_id = entry.run_id.map(|id| id.0.into_bytes());
     let queue = entry.queue.as_ref().map(QueueName::as_str);
     let kind = entry.event.kind();

@@ -38,9 +38,9 @@ pub struct WriterConfig {
     pub queue: usize,
     /// How many batches can wait for the hub; then the writer waits.
     pub hub_queue: usize,
-    /// How many API callers can wait for verdicts; others are told to retry.
+    /// How many API callers can wait for verdicts; others get an error and may retry.
     pub waiting: usize,
-    /// How many watchers of runs there can be; others are told to retry.
+    /// How many watchers of runs there can be; others get an error and may retry.
     pub watchers: usize,
     /// How many folded runs are cached for readers, besides the unfinished ones.
     pub recent_runs: usize,

@@ -1,4 +1,4 @@
-//! Where the stores are and when they were written, as far as file names and times tell. So most stores need not be
+//! Where the stores are and when they were written, as far as file names and times show. So most stores need not be
 //! opened to find a run or the newest ones.
 
 use std::fs;

@@ -41,7 +41,9 @@ impl Credentials {
         };
         let token = token.map_err(Error::invalid)?;
         let traceparent = traceparent
-            .map(|context| context.parse().map_err(|_| Error::invalid("the trace context is not a valid W3C `traceparent`")))
+            .map(|context| {
+                context.parse().map_err(|_| Error::invalid("the trace context is not a valid W3C `traceparent`"))
+            })
             .transpose()?;
         Ok(Self { token, traceparent })
     }
@@ -109,7 +111,7 @@ where
     }
 }
 
-/// Whether the control plane was unreachable, or busy and asked the client to come back. Not if a whole deadline passed
+/// Whether the control plane was unreachable, or busy and asked the client to retry. Not if a whole deadline passed
 /// without an answer: that was long enough.
 pub(crate) fn worth_repeating(error: &Error) -> bool {
     let silent = error.known() == Some(ErrorCode::ConnectionTimeout);

@@ -21,8 +21,8 @@
 //! # }
 //! ```
 //!
-//! The provider reconnects by itself and offers answers again that may have been lost. When it is told to stop, it
-//! takes no new calls and finishes the open ones.
+//! The provider reconnects by itself and offers answers again that may have been lost. When it is stopped, it takes no
+//! new calls and finishes the open ones.
 
 mod call;
 mod host;
@@ -172,7 +172,7 @@ impl Provider {
         self
     }
 
-    /// Sets how long open calls may go on after the provider was told to stop (default 30 s).
+    /// Sets how long open calls may continue after the provider was stopped (default 30 s).
     #[must_use]
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
         self.drain_timeout = limit;

@@ -92,7 +92,7 @@ impl RunSummary {
         self.status == RunStatus::Running && self.error.is_some() && !self.is_interrupted()
     }
 
-    /// Whether the run has not ended and, according to its store, nobody works on it; `error` says how to continue it.
+    /// Whether the run has not ended and, according to its store, no process works on it; `error` says how to continue it.
     /// Control planes never report this for the runs that they serve.
     pub fn is_interrupted(&self) -> bool {
         is_interrupted(self.status, self.error.as_ref())

@@ -64,6 +64,8 @@ pub(super) fn note(learned: Result<bool, LearnError>) {
         Ok(_) => {}
         Err(LearnError::Unreadable(problems)) => tracing::warn!(?problems, "a recorded protocol cannot be read"),
         // The journal has decided which definition counts.
-        Err(LearnError::Conflict(conflict)) => tracing::warn!(%conflict, "a recorded protocol differs from the registered one"),
+        Err(LearnError::Conflict(conflict)) => {
+            tracing::warn!(%conflict, "a recorded protocol differs from the registered one")
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::entries::{COLUMNS, entry, sum_of};
 use super::lists::Lists;
 use super::read::UNFINISHED;
 use super::state::State;
-use super::sum::{loaded, stored};
+use super::sum::{Checksum, loaded, stored};
 use super::{SqliteStore, Store, backup, check};
 use crate::journal::suite::{Feeder, labelled, run_id, submission};
 use crate::journal::{Journal, RunFilter, StoreError, Work, WriterConfig};
@@ -45,7 +45,7 @@ fn fill(path: &Path) {
     let live = statement
         .query_map([], |row| Ok(loaded(row.get(1)?)))
         .expect("rows")
-        .fold(0_u64, |live, sum| live.wrapping_add(sum.expect("a sum")));
+        .fold(Checksum::default(), |live, sum| live.plus(sum.expect("a sum")));
     db.execute("UPDATE state SET live = ?1 WHERE only_row = 1", params![stored(live)]).expect("changed");
     seal(&db);
 }
@@ -133,7 +133,7 @@ fn rewrite(path: &Path, position: i64, body: &str) {
         .expect("changed");
     let mut statement = db.prepare(UNFINISHED).expect("a query");
     let sums = statement.query_map([], |row| Ok(loaded(row.get(1)?))).expect("rows");
-    let live = sums.fold(0_u64, |live, sum| live.wrapping_add(sum.expect("a sum")));
+    let live = sums.fold(Checksum::default(), |live, sum| live.plus(sum.expect("a sum")));
     db.execute("UPDATE state SET live = ?1 WHERE only_row = 1", params![stored(live)]).expect("changed");
     seal(&db);
 }

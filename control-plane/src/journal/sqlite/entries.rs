@@ -6,7 +6,7 @@ use gleitzeit_workflow::{QueueName, Timestamp};
 use rusqlite::Row;
 use uuid::Uuid;
 
-use super::sum::{Sum, loaded};
+use super::sum::{Checksum, Sum, loaded};
 use super::{database, number};
 use crate::journal::{StoreError, Unreadable};
 
@@ -41,7 +41,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<(Entry, usize), StoreError> {
 }
 
 /// The checksum of an entry as it is stored, computed as [`super::write`] does.
-pub(super) fn sum_of(row: &Row<'_>) -> rusqlite::Result<u64> {
+pub(super) fn sum_of(row: &Row<'_>) -> rusqlite::Result<Checksum> {
     let bytes = |at| -> rusqlite::Result<Option<&[u8]>> { Ok(row.get_ref(at)?.as_bytes_or_null()?) };
     let sum = Sum::new().number(row.get(0)?).maybe(bytes(1)?).number(row.get(2)?).number(row.get(3)?).maybe(bytes(4)?);
     let sum = sum.number(row.get(5)?).bytes(row.get_ref(6)?.as_bytes()?).bytes(row.get_ref(7)?.as_bytes()?);

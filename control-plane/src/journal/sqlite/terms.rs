@@ -4,7 +4,7 @@
 use gleitzeit_run::{History, Position, Term, TermId};
 use rusqlite::{Connection, params};
 
-use super::sum::{Sum, loaded, stored};
+use super::sum::{Checksum, Sum, loaded, stored};
 use super::{number, signed};
 
 /// How many terms are kept. A client that missed that many starts has to begin anew.
@@ -57,7 +57,7 @@ fn read(db: &Connection) -> rusqlite::Result<Vec<Term>> {
     rows.filter_map(Result::transpose).collect()
 }
 
-fn sum(term: &Term) -> u64 {
+fn sum(term: &Term) -> Checksum {
     Sum::new().number(signed(term.number)).bytes(term.id.as_str().as_bytes()).number(signed(term.after.0)).value()
 }
 

@@ -40,7 +40,7 @@ struct Host {
     open: HashMap<CallId, AbortHandle>,
     progress: mpsc::Sender<(CallId, Payload)>,
     pulse: Pulse,
-    /// How often the process stood still, as reported to the machine.
+    /// How often the process was suspended, as reported to the machine.
     stops: u64,
     /// Why the control plane refused the last connection; logged once.
     refusal: Option<String>,
@@ -145,7 +145,7 @@ impl Host {
                 Some((id, data)) = reported.recv() => Some(Input::Progress { id, data }),
                 Some(joined) = self.calls.join_next_with_id() => self.ended(joined),
                 () = wait(deadline) => Some(Input::Hub(HubInput::Tick)),
-                // This arm only wakes the loop: every iteration checks whether the process stood still.
+                // This arm only wakes the loop: every iteration checks whether the process was suspended.
                 _ = beats.tick() => None,
                 () = &mut stop, if !is_stopping => {
                     is_stopping = true;
@@ -161,7 +161,7 @@ impl Host {
         Ok(())
     }
 
-    /// Notices that the process stood still. A cancel may be waiting unread beside a call then, so nothing begins until
+    /// Notices that the process was suspended. A cancel may be waiting unread beside a call then, so nothing begins until
     /// the control plane has confirmed which calls are still wanted.
     async fn check_pulse(&mut self) -> Result<()> {
         let stops = self.pulse.beat();
