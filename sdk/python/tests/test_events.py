@@ -9,7 +9,7 @@ from conftest import ROOT
 from gleitzeit import Client, events
 
 REPOSITORY = ROOT.parent.parent
-#: One of every form that was ever recorded.
+#: One event of every recorded form.
 GOLDEN = [json.loads(it.read_text()) for it in sorted((REPOSITORY / "core" / "run" / "tests" / "golden" / "events").glob("*.json"))]
 #: Of no run; and what is not sent of a submission, of which only the workflow's name is.
 OTHERS = {"ownership_granted", "protocol_registered", "protocol_removed", "protocols_used"}

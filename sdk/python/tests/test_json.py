@@ -1,4 +1,4 @@
-"""Values are written as JSON that a control plane takes, or refused with their place."""
+"""Values are written as JSON that a control plane accepts, or refused with their place."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`python -m gleitzeit` is the program of the same installation, or says that there is none."""
+"""`python -m gleitzeit` runs the program of the same installation, or reports that there is none."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_methods_are_served_retried_cancelled_and_drained(lab: Any, tmp_path: pa
         client.cancel(run.id)
         until("it was cancelled", lambda: file.read_text() == "cancelled")
         assert client.wait(run.id).status == "cancelled"
-    # What runs when it is told to stop is finished.
+    # Calls that are open at the stop are finished.
     file = tmp_path / "last"
     run = client.submit(workflow("lab/slow", seconds=1.0, file=str(file)))
     until("it began", lambda: file.exists() and file.read_text() == "began")
@@ -121,8 +121,8 @@ def test_ctrl_c_finishes_open_calls_and_a_second_one_ends_at_once(own_plane: Pla
                 run = call(client, seconds)
                 for number in range(1, interrupts + 1):
                     program.process.send_signal(signal.SIGINT)
-                    until("it is heard", lambda: any("finishing open calls (1)" in it for it in program.said))
-                # A function in a thread holds nobody up.
+                    until("the signal is handled", lambda: any("finishing open calls (1)" in it for it in program.said))
+                # A function in a thread does not delay the stop.
                 assert program.process.wait(20) == 0
             assert not any("Traceback" in it for it in program.said), program.said
             if interrupts == 1:

@@ -1,4 +1,4 @@
-"""Who finds no control plane at an address is told what is there instead, and what to do."""
+"""If there is no control plane at an address, the error says what is there instead, and what to do."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ URL = "http://hub.example:8000"
 HTTP = b"HTTP/1.1 404 Not Found\r\nserver: stranger/1\r\ncontent-length: 5\r\nconnection: close\r\n\r\nno\r\n\n"
 GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nserver: proxy/1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 TLS = bytes([0x15, 3, 1, 0, 2, 2, 70])
-# Settings that say nothing, and a farewell.
+# An empty SETTINGS frame, and GOAWAY.
 HTTP2 = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
-#: What a stranger says, what is told of it, and a part of the advice.
-STRANGERS = [
+#: The answer of a server, the code of the error, a part of its message, and a part of its hint.
+OTHER_SERVERS = [
     (HTTP, "NOT_A_CONTROL_PLANE", "another HTTP server answers there (status 404, server `stranger/1`)", "another program"),
     (b"SSH-2.0-OpenSSH_9.6\r\n", "NOT_A_CONTROL_PLANE", "its answer is `SSH-2.0-OpenSSH_9.6`", "GLEITZEIT_HUB_URL"),
     (TLS, "NOT_A_CONTROL_PLANE", "is a port for TLS (https)", "write `https://`"),
@@ -40,8 +40,8 @@ IDS = ["http", "ssh", "tls", "http2", "gateway", "closing"]
 
 
 @contextlib.contextmanager
-def stranger(answer: bytes, port: int = 0) -> Iterator[str]:
-    """A server that says so to whoever comes."""
+def other_server(answer: bytes, port: int = 0) -> Iterator[str]:
+    """A server that sends this answer to every client."""
     listener = socket.create_server(("127.0.0.1", port))
     taken = listener.getsockname()[1]
 
@@ -76,7 +76,7 @@ def free_url() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
-@pytest.mark.parametrize(("answer", "name", "told", "advice"), STRANGERS, ids=IDS)
+@pytest.mark.parametrize(("answer", "name", "told", "advice"), OTHER_SERVERS, ids=IDS)
 def test_clients_report_what_is_there_instead(answer: bytes, name: str, told: str, advice: str) -> None:
     async def same(url: str) -> GleitzeitError:
         async with AsyncClient(url, max_retries=1, timeout=3) as client:
@@ -84,7 +84,7 @@ def test_clients_report_what_is_there_instead(answer: bytes, name: str, told: st
                 await client.get(RUN)
         return raised.value
 
-    with stranger(answer) as url:
+    with other_server(answer) as url:
         begun = time.monotonic()
         with Client(url, max_retries=1, timeout=3) as client, pytest.raises(GleitzeitError) as raised:
             client.get(RUN)
@@ -109,7 +109,7 @@ def test_another_grpc_server_is_not_mistaken_for_a_control_plane() -> None:
 
 
 def test_waiting_ends_at_once_if_the_cause_is_permanent() -> None:
-    with stranger(HTTP) as url, Client(url, patience=600, max_retries=1000) as client:
+    with other_server(HTTP) as url, Client(url, patience=600, max_retries=1000) as client:
         begun = time.monotonic()
         with pytest.raises(GleitzeitError, match="is not a control plane"):
             client.wait(RUN)
@@ -221,7 +221,7 @@ def test_a_provider_reports_another_server_and_serves_once_a_control_plane_start
     plane = Plane(tmp_path)
     plane.stop()
     with contextlib.ExitStack() as stack:
-        with stranger(HTTP, plane.port) as url:
+        with other_server(HTTP, plane.port) as url:
             said = stack.enter_context(running(plane, ONE, tmp_path)).said
             until("it says what is there", lambda: any(f"{url} is not a control plane" in line for line in said))
             line = next(line for line in said if url in line)
@@ -251,7 +251,7 @@ def test_a_provider_names_the_token_that_is_refused(tmp_path: pathlib.Path) -> N
 
 
 class _Refused(grpc.RpcError):  # type: ignore[misc]
-    """As gRPC tells of an answer over HTTP."""
+    """The error that gRPC raises for an answer that is plain HTTP."""
 
     def code(self) -> grpc.StatusCode:
         return grpc.StatusCode.PERMISSION_DENIED

@@ -9,7 +9,7 @@ import pytest
 from conftest import Plane, running, until
 from test_provider import PROGRAM
 
-from gleitzeit._signals import heard
+from gleitzeit._signals import handled
 
 
 class LoopOfWindows(asyncio.SelectorEventLoop):
@@ -23,14 +23,14 @@ class LoopOfWindows(asyncio.SelectorEventLoop):
 @pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, LoopOfWindows])
 def test_signals_are_handled_in_the_loop_and_restored(kind: Callable[[], asyncio.AbstractEventLoop]) -> None:
     def own(*_: object) -> None:
-        raise AssertionError("nobody is to call it")
+        raise AssertionError("it must not be called")
 
     found = {number: signal.signal(number, own) for number in (signal.SIGTERM, signal.SIGINT)}
 
     async def scenario(loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
             told = asyncio.Event()
-            with heard(loop, told.set):
+            with handled(loop, told.set):
                 signal.raise_signal(number)
                 await asyncio.wait_for(told.wait(), 20)
 

@@ -1,4 +1,4 @@
-"""Over ``https``: clients and providers trust what they are told to, and say of other certificates what is wrong."""
+"""Over ``https``: clients and providers trust the configured roots, and explain why other certificates are refused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @contextlib.contextmanager
 def front(certificate: pathlib.Path, port: Optional[int], alpn: tuple[str, ...] = ("h2", "http/1.1")) -> Iterator[str]:
-    """A port that ends TLS with a certificate and hands on what was said in it to a port of this machine."""
+    """A port that terminates TLS with a certificate and forwards the content to a local port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_suffix(".key"))
     if alpn:

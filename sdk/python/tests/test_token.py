@@ -19,8 +19,8 @@ def test_the_token_of_this_users_own_control_plane_is_found(
         monkeypatch.delenv("GLEITZEIT_TOKEN", raising=False)
         monkeypatch.delenv("XDG_STATE_HOME", raising=False)
         monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
-        with Client(plane.url) as stranger, pytest.raises(GleitzeitError) as refused:
-            list(stranger.list(limit=1))
+        with Client(plane.url) as other, pytest.raises(GleitzeitError) as refused:
+            list(other.list(limit=1))
         assert refused.value.name == "AUTHENTICATION_FAILED"
         monkeypatch.setenv("HOME", str(tmp_path))
         with Client(plane.url) as own:

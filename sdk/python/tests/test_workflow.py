@@ -9,7 +9,7 @@ import pytest
 
 from gleitzeit import Client, GleitzeitError, Workflow, ref
 
-#: Each would mean something if it stood in a file.
+#: Each of them would be a reference in a file.
 TEXTS = [
     "${inputs.secret}",
     "$${inputs.secret}",

@@ -23,7 +23,7 @@ from .errors import GleitzeitError, unreached
 
 #: How many seconds a probe may take in all, however many requests it makes.
 LIMIT = 2.0
-#: How much of an answer is read, in bytes; the part that tells servers apart is at its start.
+#: How much of an answer is read, in bytes; the part that identifies the server is at its start.
 MOST = 4096
 #: How many characters are shown of an unknown server's answer, or of a control plane's refusal.
 SHOWN, SHOWN_REFUSAL = 60, 300
@@ -333,7 +333,7 @@ def _proxy(url: str, speech: str, environment: Mapping[str, str]) -> str:
 
 def look(url: str, speech: str, reason: str, ca: Optional[str] = None) -> Found:
     """Finds out what is at the address of a control plane, for a caller who could not connect for ``reason``; and what
-    a proxy before it does not let through."""
+    a proxy in front of it does not forward."""
     end = time.monotonic() + LIMIT
 
     def ask(said: bytes = b"") -> Found:
@@ -422,7 +422,7 @@ def _ask_securely(
 
 
 def _addresses(host: str, port: int, limit: float) -> list[tuple[str, int]]:
-    """Resolves a name. The system's look-up has no time limit, so it may go on in a thread that nobody waits for."""
+    """Resolves a name. The system's look-up has no time limit, so it may continue in a thread that nobody waits for."""
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def look() -> None:
