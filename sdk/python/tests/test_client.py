@@ -130,7 +130,7 @@ def test_a_run_is_watched_explained_cancelled_and_listed(client: Client) -> None
     assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
     assert (seen[0].type, seen[-1].type) == ("workflow_submitted", "workflow_cancelled")
     assert [task.status for task in client.tasks(run.id)] == ["cancelled"]
-    with pytest.raises(GleitzeitError, match="no status"):
+    with pytest.raises(GleitzeitError, match="not a status"):
         list(client.list(status="done"))
     submitted = client.get(run.id).submitted_at
     assert submitted is not None
@@ -207,7 +207,7 @@ def test_a_closed_port_is_unreachable_and_the_error_names_the_address() -> None:
     with pytest.raises(GleitzeitError, match="http://127.0.0.1:9") as away:
         Client("http://127.0.0.1:9", max_retries=0).get("01930000-0000-7000-8000-000000000001")
     assert away.value.unreachable
-    with pytest.raises(GleitzeitError, match="no address"):
+    with pytest.raises(GleitzeitError, match="not an address"):
         Client("ftp://localhost:8000")
 
 
