@@ -93,7 +93,7 @@ pub fn to_status(failure: &Failure) -> Status {
 
 /// `RESOURCE_EXHAUSTED`, with the delay before a retry.
 pub fn busy(retry_after: Duration) -> Status {
-    let failure = Failure::new(ErrorCode::ResourceExhausted, "the control plane has too much to do; try again shortly");
+    let failure = Failure::new(ErrorCode::ResourceExhausted, "the control plane is overloaded; try again shortly");
     let mut details = details(&failure);
     details.set_retry_info(Some(retry_after));
     status(&failure, details)

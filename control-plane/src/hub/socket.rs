@@ -250,12 +250,10 @@ impl EngineIoHandler for Server {
 fn why(reason: &DisconnectReason) -> &'static str {
     match reason {
         DisconnectReason::TransportClose => "its connection was closed",
-        DisconnectReason::TransportError => {
-            "its connection broke, or a message in it was too large or no text in UTF-8"
-        }
-        DisconnectReason::PacketParsingError => "it sent something that is no packet of Engine.IO",
+        DisconnectReason::TransportError => "its connection broke, or a message in it was too large or not UTF-8 text",
+        DisconnectReason::PacketParsingError => "it sent something that is not an Engine.IO packet",
         DisconnectReason::MultipleHttpPollingError => "it polled a second time before the first was answered",
-        DisconnectReason::HeartbeatTimeout => "it did not answer a ping of Engine.IO",
+        DisconnectReason::HeartbeatTimeout => "it did not answer an Engine.IO ping",
         DisconnectReason::ClosingServer => "the hub is closing",
     }
 }
