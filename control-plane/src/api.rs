@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_valid_trace_context_is_taken() {
+    fn only_a_valid_trace_context_is_accepted() {
         let with = |value: &'static str| {
             let mut metadata = MetadataMap::new();
             metadata.insert("traceparent", value.parse().expect("ascii"));

@@ -1,5 +1,7 @@
 //! A control plane from configuration to shutdown: journal, hub, API and health checks on one port.
 
+mod upkeep;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use gleitzeit_run::{Request, Verdict};
 use gleitzeit_workflow::ProtocolName;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +27,7 @@ use crate::connection::{CuttableListener, Limits};
 use crate::http::{self, Readiness};
 use crate::hub::{self, Admission, HubTask};
 use crate::journal::{
-    Journal, JournalError, MemoryStore, PrunedProtocols, Removed, SqliteStore, Store, StoreError, WriterConfig,
-    WriterError, WriterHandle,
+    Journal, JournalError, MemoryStore, SqliteStore, Store, StoreError, WriterConfig, WriterError, WriterHandle,
 };
 use crate::metrics::Metrics;
 use crate::port::{self, Fronts};
@@ -36,12 +37,6 @@ use crate::trace::{Cursor, Exporter};
 /// is unreachable. Together with the time that components work alone, the sum must not be much longer than the time the
 /// hub waits for an engine.
 const PINGS: hub::Pings = hub::Pings { interval: Duration::from_secs(5), timeout: Duration::from_secs(10) };
-
-/// How often gauges are refreshed when metrics are pushed.
-const REFRESH_METRICS_EVERY: Duration = Duration::from_secs(10);
-
-/// How often to check that the store is still in place while nothing is recorded.
-const CHECK_STORE_EVERY: Duration = Duration::from_secs(5);
 
 /// Why a control plane could not start or continue.
 #[derive(Debug, Error)]
@@ -181,60 +176,6 @@ async fn register_protocols(config: &Config, journal: &Journal) -> Result<(), Er
     Ok(())
 }
 
-/// Periodically removes finished runs that are old enough, until `stop` is cancelled.
-async fn retain(journal: Journal, hub: hub::HubHandle, age: Duration, every: Duration, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(every) => {}
-        }
-        let removed = tokio::select! {
-            () = stop.cancelled() => return,
-            removed = remove_old(&journal, &hub, age, every) => removed,
-        };
-        match removed {
-            Ok(()) => {}
-            // The next attempt may find room.
-            Err(JournalError::Store(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "old runs could not be removed");
-            }
-            // The writer has ended; its error is reported elsewhere.
-            Err(_) => return,
-        }
-    }
-}
-
-/// Removes finished runs that are old enough, then protocols that nobody has used for as long.
-async fn remove_old(
-    journal: &Journal,
-    hub: &hub::HubHandle,
-    age: Duration,
-    time: Duration,
-) -> Result<(), JournalError> {
-    let Removed { runs, entries, .. } = journal.prune(age, time).await?;
-    if runs > 0 {
-        tracing::info!(runs, entries, "removed old runs");
-    }
-    // A hub that does not answer is shutting down.
-    let Some(served) = hub.served().await else { return Ok(()) };
-    let PrunedProtocols { protocols, entries, .. } = journal.prune_protocols(age, &served, time).await?;
-    if protocols > 0 || entries > 0 {
-        tracing::info!(protocols, entries, "removed unused protocols");
-    }
-    Ok(())
-}
-
-/// Makes the writer notice soon that its store was taken away, rather than at the next submission.
-async fn watch_store(journal: Journal) {
-    loop {
-        tokio::time::sleep(CHECK_STORE_EVERY).await;
-        // The writer has ended; its error is reported elsewhere.
-        if journal.confirm().await.is_err() {
-            return;
-        }
-    }
-}
-
 impl App {
     /// The address on which the control plane listens.
     pub fn local_addr(&self) -> SocketAddr {
@@ -257,93 +198,132 @@ impl App {
     /// # Errors
     /// If the journal's writer or the listener failed. Everything that was acknowledged is in the journal.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { config, address, listener, journal, mut writer, hub, hub_handle, entrance, metrics, readiness } =
-            self;
-        // Cancelled only after everything that can still end a run.
-        let stop_traces = CancellationToken::new();
-        let admission = Arc::new(Admission {
-            token: config.token.clone(),
-            allow_origins: config.allow_origins.clone(),
-            ..Admission::default()
-        });
-        let socket_layer = hub::layer(admission.clone(), entrance, PINGS);
-        let stopping = stop.child_token();
-        let measured = metrics.zip(config.metrics.clone()).map(|(metrics, source)| {
-            let (journal, hub, admission) = (journal.clone(), hub_handle.clone(), admission.clone());
-            http::MetricsEndpoint { metrics, source, journal, hub, admission }
-        });
-        let hub_for_retention = hub_handle.clone();
-        let state = api::State::new(&config, journal.clone(), hub_handle, stopping.clone());
-        let guard = admission.clone();
-        let handshakes = move |request, next| hub::check_handshake(guard.clone(), request, next);
-        let origins = move |request, next| hub::check_origin(admission.clone(), request, next);
-        let workflows = api::workflows(state.clone());
-        let router = api::routes(state, &config.allow_origins)
-            .merge(http::routes(readiness.clone()))
-            .merge(measured.clone().map(http::metrics).unwrap_or_default())
-            .fallback(http::answer_unknown_path)
-            .layer(socket_layer)
-            .layer(from_fn(hub::check_upgrade))
-            .layer(from_fn(handshakes))
-            .layer(from_fn(origins));
-
-        let mut tasks = JoinSet::new();
-        tasks.spawn(hub.run(stopping.clone()));
-        if let Some(measured) = measured.filter(|measured| measured.source.is_pushed) {
-            let stop = stopping.clone();
-            tasks.spawn(async move {
-                stop.run_until_cancelled(measured.refresh_periodically(REFRESH_METRICS_EVERY)).await;
-            });
-        }
-        let (looked_after, stop_looking) = (journal.clone(), stopping.clone());
-        tasks.spawn(async move {
-            stop_looking.run_until_cancelled(watch_store(looked_after)).await;
-        });
-        if let Some(age) = config.retention {
-            let hub = hub_for_retention;
-            tasks.spawn(retain(journal.clone(), hub, age, config.retention_every, stopping.clone()));
-        }
-        let traces = match &config.traces {
-            Some(sink) => {
-                let cursor = Cursor::of(config.store.file());
-                let stop = stop_traces.clone();
-                Some(Exporter::start(journal.clone(), cursor, sink.clone(), stop, config.stop_grace).await?)
-            }
-            None => None,
-        };
-        let limits = Limits { all: config.max_connections, of_address: config.connections_of_address() };
-        let hosts = hub::Hosts::new(address.ip(), &config.allow_hosts, config.token.is_some());
-        let listener = CuttableListener::new(listener, limits);
-        let connections = listener.cut_all.clone();
-        let fronts = Fronts::new(workflows, router, hosts);
-        let mut serve = tokio::spawn(port::serve(listener, fronts, stopping.clone()));
+        let (readiness, address) = (self.readiness.clone(), self.address);
+        let (mut running, mut writer) = self.start(stop.child_token()).await?;
         readiness.set(true);
         tracing::info!(%address, "control plane is ready");
 
         let ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
             ended = writer.ended() => ended.map_err(Error::Writer).and(Err(Error::Journal(JournalError::Closed))),
-            // Serving ends by itself only after it was told to stop.
-            served = &mut serve => served.map_err(|error| Error::Serve(io::Error::other(error))),
+            served = running.served() => served,
         };
         readiness.set(false);
+        running.stop().await;
+        let stopped = writer.stop().await.map_err(Error::Writer);
+        ended.and(stopped)
+    }
+
+    /// Starts the hub, the periodic tasks, the export of traces and the server. All of them end once `stopping` is
+    /// cancelled.
+    async fn start(self, stopping: CancellationToken) -> Result<(Running, WriterHandle), Error> {
+        let admission = Arc::new(Admission {
+            token: self.config.token.clone(),
+            allow_origins: self.config.allow_origins.clone(),
+            ..Admission::default()
+        });
+        let measured = self.measured(&admission);
+        let fronts = self.fronts(&admission, measured.clone(), &stopping);
+        let traces = self.export_traces().await?;
+
+        let Self { config, listener, journal, writer, hub, hub_handle, .. } = self;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(hub.run(stopping.clone()));
+        upkeep::start(&mut tasks, &config, &journal, &hub_handle, &stopping);
+        upkeep::refresh_pushed(&mut tasks, measured, &stopping);
+
+        let limits = Limits { all: config.max_connections, of_address: config.connections_of_address() };
+        let listener = CuttableListener::new(listener, limits);
+        let connections = listener.cut_all.clone();
+        let server = tokio::spawn(port::serve(listener, fronts, stopping.clone()));
+        let running = Running { stopping, tasks, server, connections, traces, grace: config.stop_grace };
+        Ok((running, writer))
+    }
+
+    /// What `/metrics` is answered from, if metrics are enabled.
+    fn measured(&self, admission: &Arc<Admission>) -> Option<http::MetricsEndpoint> {
+        let (metrics, source) = self.metrics.clone().zip(self.config.metrics.clone())?;
+        let (journal, hub, admission) = (self.journal.clone(), self.hub_handle.clone(), admission.clone());
+        Some(http::MetricsEndpoint { metrics, source, journal, hub, admission })
+    }
+
+    /// The services behind the port, with the checks that a request must pass.
+    fn fronts(
+        &self,
+        admission: &Arc<Admission>,
+        measured: Option<http::MetricsEndpoint>,
+        stopping: &CancellationToken,
+    ) -> Fronts {
+        let state = api::State::new(&self.config, self.journal.clone(), self.hub_handle.clone(), stopping.clone());
+        let workflows = api::workflows(state.clone());
+        let (of_handshakes, of_origins) = (admission.clone(), admission.clone());
+        let handshakes = move |request, next| hub::check_handshake(of_handshakes.clone(), request, next);
+        let origins = move |request, next| hub::check_origin(of_origins.clone(), request, next);
+        let router = api::routes(state, &self.config.allow_origins)
+            .merge(http::routes(self.readiness.clone()))
+            .merge(measured.map(http::metrics).unwrap_or_default())
+            .fallback(http::answer_unknown_path)
+            .layer(hub::layer(admission.clone(), self.entrance.clone(), PINGS))
+            .layer(from_fn(hub::check_upgrade))
+            .layer(from_fn(handshakes))
+            .layer(from_fn(origins));
+        let hosts = hub::Hosts::new(self.address.ip(), &self.config.allow_hosts, self.config.token.is_some());
+        Fronts::new(workflows, router, hosts)
+    }
+
+    /// Starts to export the traces of runs, if they go anywhere.
+    async fn export_traces(&self) -> Result<Option<Traces>, Error> {
+        let Some(sink) = self.config.traces.clone() else { return Ok(None) };
+        let stop = CancellationToken::new();
+        let cursor = Cursor::of(self.config.store.file());
+        let exporter =
+            Exporter::start(self.journal.clone(), cursor, sink, stop.clone(), self.config.stop_grace).await?;
+        Ok(Some(Traces { exporter, stop }))
+    }
+}
+
+/// The export of traces, and the token that ends it.
+struct Traces {
+    exporter: Exporter,
+    stop: CancellationToken,
+}
+
+/// Everything of a control plane that runs, except for the journal's writer.
+struct Running {
+    stopping: CancellationToken,
+    /// The hub and the periodic tasks.
+    tasks: JoinSet<()>,
+    server: JoinHandle<()>,
+    /// Closes all connections that are still open.
+    connections: CancellationToken,
+    traces: Option<Traces>,
+    /// How long to wait for the tasks, and then for the server.
+    grace: Duration,
+}
+
+impl Running {
+    /// Waits until the server has ended, which it does only after a stop. Cancel-safe.
+    async fn served(&mut self) -> Result<(), Error> {
+        (&mut self.server).await.map_err(|error| Error::Serve(io::Error::other(error)))
+    }
+
+    /// Stops the hub, then the server, then the export of traces, because requests in progress can still end runs.
+    async fn stop(self) {
+        let Self { stopping, mut tasks, mut server, connections, traces, grace } = self;
         stopping.cancel();
-        if timeout(config.stop_grace, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+        if timeout(grace, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!("the hub did not stop in time");
         }
-        if !serve.is_finished() && timeout(config.stop_grace, &mut serve).await.is_err() {
+        if !server.is_finished() && timeout(grace, &mut server).await.is_err() {
             tracing::info!("open connections were closed");
-            serve.abort();
+            server.abort();
         }
         // Mesh connections have no end of their own; their components reconnect once a control plane listens here
         // again.
         connections.cancel();
-        stop_traces.cancel();
-        if let Some(traces) = traces {
-            traces.ended().await;
+        if let Some(Traces { exporter, stop }) = traces {
+            stop.cancel();
+            exporter.ended().await;
         }
-        drop(journal);
-        let stopped = writer.stop().await.map_err(Error::Writer);
-        ended.and(stopped)
     }
 }

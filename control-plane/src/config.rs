@@ -111,7 +111,7 @@ pub struct Config {
     /// How many bytes of entries of one unfinished run a start replays (default 2 GiB); a run with more is set aside.
     pub max_replay_bytes: usize,
     /// How many bytes of submissions may be checked and recorded at the same time (default 256 MiB). One submission is
-    /// always admitted; when there is no room, others are told to retry.
+    /// always admitted; when there is no room, others get an error and may retry.
     pub max_submitting_bytes: usize,
     /// The largest number of open connections, gRPC and mesh together (default 10,000).
     pub max_connections: usize,
@@ -190,7 +190,7 @@ impl Config {
         let mut problems = Vec::new();
         if !self.host.is_loopback() && self.token.is_none() && !self.insecure {
             problems.push(format!(
-                "listening on {} without a token would let anybody in; set GLEITZEIT_TOKEN, or say `--no-auth`",
+                "listening on {} without a token would admit every client; set GLEITZEIT_TOKEN, or use `--no-auth`",
                 self.host
             ));
         }
@@ -205,15 +205,16 @@ impl Config {
         }
         if self.retention.is_some_and(|age| age < MIN_RETENTION) {
             problems.push(
-                "finished runs would be removed before anybody reads them; give a retention of at least 1m, or off"
+                "finished runs would be removed before clients read them; give a retention of at least 1m, or off"
                     .to_owned(),
             );
         }
         if self.max_replay_bytes < 64 * 1024 * 1024 {
-            problems.push(format!("a start may take {} bytes of a run; give at least 64 MiB", self.max_replay_bytes));
+            problems
+                .push(format!("the replay limit of a run is {} bytes; give at least 64 MiB", self.max_replay_bytes));
         }
         if self.max_tasks == 0 {
-            problems.push("the limit of tasks is 0; give at least 1".to_owned());
+            problems.push("the limit on tasks is 0; give at least 1".to_owned());
         }
         problems
     }
@@ -224,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beyond_loopback_a_token_is_needed_unless_insecure_is_said() {
+    fn beyond_loopback_a_token_is_required_unless_insecure_is_set() {
         let open = Config { host: "0.0.0.0".parse().expect("an address"), ..Config::default() };
         assert!(open.validate()[0].contains("GLEITZEIT_TOKEN"));
         assert!(Config { token: Some("t".into()), ..open.clone() }.validate().is_empty());

@@ -1,5 +1,5 @@
 //! Connections: how many may be open in all and from one address, how long they may stay silent, and how the server
-//! drops them. A Socket.IO client that is told to disconnect stays away for good; one whose connection is dropped
+//! drops them. A Socket.IO client that is asked to disconnect does not return; one whose connection is dropped
 //! reconnects. So the server drops the connection of a client that may return.
 //!
 //! A connection is busy while one of its requests is being answered, as the socket of an admitted component always is;
@@ -239,7 +239,7 @@ impl CuttableListener {
         };
         // Otherwise small messages wait for the acknowledgement of the previous one.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection could not be set to send at once");
+            tracing::debug!(%error, "TCP_NODELAY could not be set on a connection");
         }
         let stream = CuttableStream {
             stream,
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_nothing_to_do_gives_way_silent_ones_first() {
+    async fn idle_connections_are_dropped_first_silent_ones_before_others() {
         let (mut listener, address) = listening(3).await;
         let mut clients = Vec::new();
         let mut accepted = Vec::new();
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_has_served_or_speaks_http_2_may_be_idle() {
+    async fn a_connection_that_served_a_request_or_uses_http_2_may_be_idle() {
         let (mut listener, address) = listening(10).await;
         for beginning in ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0", "GET / HTTP/1.1\r\n"] {
             let mut client = TcpStream::connect(address).await.expect("it listens");

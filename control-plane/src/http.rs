@@ -34,7 +34,7 @@ impl Readiness {
 pub(crate) async fn answer_unknown_path(request: Request) -> Response {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if content_type.is_some_and(|value| value.starts_with("application/grpc")) {
-        return tonic::Status::unimplemented("there is no such method").into_http::<axum::body::Body>();
+        return tonic::Status::unimplemented("this method does not exist").into_http::<axum::body::Body>();
     }
     (StatusCode::NOT_FOUND, "nothing is served here; gRPC, Socket.IO, /healthz, /readyz and /metrics are\n")
         .into_response()

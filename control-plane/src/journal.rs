@@ -49,7 +49,7 @@ use clock::RunIds;
 use readers::Readers;
 use runs::ending;
 
-/// How long a caller is told to wait when too many are waiting already: a batch takes a few milliseconds.
+/// The delay that is suggested to a caller when too many are waiting already: a batch takes a few milliseconds.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// A new random term id.
@@ -303,8 +303,8 @@ impl Journal {
         }
     }
 
-    /// Removes registered protocols that no provider serves, no unfinished run needs and nobody has used for `unused`,
-    /// as far as `served` tells, and entries about protocols that no longer matter. No new step begins after `time`.
+    /// Removes registered protocols that no provider serves, no unfinished run needs and nobody has used for `unused`
+    /// according to `served`, and entries about protocols that no longer matter. No new step begins after `time`.
     ///
     /// # Errors
     /// As for [`Journal::prune`].

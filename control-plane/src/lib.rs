@@ -1,6 +1,6 @@
 //! The control plane: gRPC API, Socket.IO hub and journal behind one port.
 //!
-//! [`build`] creates a control plane from a [`Config`], and [`App::run`] serves it until it is told to stop. The domain
+//! [`build`] creates a control plane from a [`Config`], and [`App::run`] serves it until it is stopped. The domain
 //! rules live in `gleitzeit-mesh`; this crate contains their shells.
 
 mod api;

@@ -79,15 +79,18 @@ impl Metrics {
         Self(Arc::new(Instruments {
             runs_submitted: counter("gleitzeit.runs.submitted", "Runs that were accepted"),
             runs_ended: counter("gleitzeit.runs.ended", "Runs that have ended, by status"),
-            run_duration: seconds("gleitzeit.run.duration", "From the acceptance of a run to its end, by status"),
+            run_duration: seconds("gleitzeit.run.duration", "Duration of a run from its acceptance, by status"),
             tasks_ended: counter("gleitzeit.tasks.ended", "Tasks that have ended, by status"),
             attempt_duration: seconds(
                 "gleitzeit.attempt.duration",
                 "How long a provider worked on an attempt, by method and outcome",
             ),
             attempts_stopped: counter("gleitzeit.attempts.stopped", "Attempts that ended without an answer, by reason"),
-            task_retries: counter("gleitzeit.task.retries", "Failed attempts after which a task is tried again"),
-            dispatch_latency: seconds("gleitzeit.dispatch.latency", "From ready to an engine, of first attempts"),
+            task_retries: counter("gleitzeit.task.retries", "Failed attempts after which a task is retried"),
+            dispatch_latency: seconds(
+                "gleitzeit.dispatch.latency",
+                "From ready to its dispatch to an engine, for first attempts",
+            ),
             batch_entries: meter
                 .u64_histogram("gleitzeit.journal.batch.entries")
                 .with_description("Entries that were committed together")
@@ -95,7 +98,7 @@ impl Metrics {
                 .build(),
             commit_duration: seconds(
                 "gleitzeit.journal.commit.duration",
-                "Of writing a batch, the disk's sync included",
+                "Duration of writing a batch, including the sync to disk",
             ),
             messages: counter("gleitzeit.mesh.messages", "Events on the mesh, in and out"),
             transferred: meter
@@ -103,8 +106,8 @@ impl Metrics {
                 .with_description("Bytes of events on the mesh, in and out")
                 .with_unit("By")
                 .build(),
-            registrations: counter("gleitzeit.component.registrations", "Components that came, or came again, by role"),
-            resyncs: counter("gleitzeit.mesh.resyncs", "Times that an owner was given the state of what it owns"),
+            registrations: counter("gleitzeit.component.registrations", "Registrations of components, by role"),
+            resyncs: counter("gleitzeit.mesh.resyncs", "Transfers of state to owners"),
             now,
         }))
     }

@@ -1,4 +1,4 @@
-//! What stands behind the port: passes the requests of each connection to the right service.
+//! The services behind the port: passes the requests of each connection to the right service.
 //!
 //! Workflow calls are by far the most frequent and go straight to their service. Everything else, and every request of
 //! a web page, goes through the router with all its layers.
@@ -60,7 +60,7 @@ pub(crate) async fn serve(mut listener: CuttableListener, fronts: Fronts, stop: 
         let served = open.watch(served);
         tokio::spawn(async move {
             if let Err(error) = served.await {
-                tracing::debug!(error, "a connection broke off");
+                tracing::debug!(error, "a connection ended with an error");
             }
         });
     }
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_calls_of_workflows_go_straight_there() {
+    fn only_plain_workflow_calls_bypass_the_router() {
         const CALL: &str = "/gleitzeit.v1.WorkflowService/GetRun";
         const GRPC: (&str, &str) = ("content-type", "application/grpc");
         let request = |path: &str, version, headers: &[(&str, &str)]| {

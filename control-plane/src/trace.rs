@@ -73,7 +73,7 @@ impl Exporter {
         let work = move || {
             // Exporting must not slow down runs.
             if let Err(error) = platform::yield_to_others() {
-                tracing::debug!(%error, "traces are exported at the same priority as runs are worked on");
+                tracing::debug!(%error, "the priority of the export of traces cannot be lowered");
             }
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
             let stop = stop.child_token();
@@ -88,7 +88,7 @@ impl Exporter {
     pub(crate) async fn ended(self) {
         let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
-            tracing::error!("the export of traces broke off");
+            tracing::error!("the export of traces ended with a panic");
         }
     }
 }
@@ -133,7 +133,7 @@ impl Follower {
         tokio::select! {
             () = until_stopped => {}
             // The rest is exported after the next start.
-            () = too_late => tracing::warn!("some traces are not exported: the receiver does not take them"),
+            () = too_late => tracing::warn!("some traces are not exported: the receiver does not accept them"),
         }
     }
 
@@ -205,11 +205,11 @@ impl Follower {
             let begun = Instant::now();
             while let Err(why) = self.sink.export(some.clone()).await {
                 if begun.elapsed() > GIVE_UP {
-                    tracing::warn!(why, spans = some.len(), "spans are left out: the receiver never took them");
+                    tracing::warn!(why, spans = some.len(), "spans are skipped: the receiver did not accept them");
                     break;
                 }
                 if !std::mem::replace(&mut self.is_refused, true) {
-                    tracing::warn!(why, "traces cannot be exported; trying on, the journal keeps them");
+                    tracing::warn!(why, "traces cannot be exported, trying again; the journal keeps them");
                 }
                 self.rest(pause).await;
                 pause = (pause * 2).min(MAX_PAUSE);
@@ -220,7 +220,7 @@ impl Follower {
         }
     }
 
-    /// Waits before the next try. If a stop comes meanwhile, the next try happens at once.
+    /// Waits before the next try. If it is stopped during the wait, the next try happens at once.
     async fn rest(&self, pause: Duration) {
         if self.stop.is_cancelled() {
             sleep(pause).await;

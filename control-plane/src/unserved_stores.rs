@@ -99,7 +99,7 @@ impl Kept {
             hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(far), serve);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection within the process broke off");
+                tracing::debug!(%error, "a connection within the process ended with an error");
             }
         });
         near
@@ -196,7 +196,7 @@ impl Kept {
     fn look_at(&self, place: &Place) -> Option<Look> {
         match Look::open(&place.store) {
             Ok(look) => look,
-            // It was removed meanwhile.
+            // It was removed in the meantime.
             Err(_) if matches!(place.store.try_exists(), Ok(false)) => None,
             Err(why) => {
                 self.note_trouble(place, why);

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_before_and_after_the_epoch_read_back() {
+    fn times_before_and_after_the_epoch_can_be_decoded() {
         for ms in [0, 1, 999, 1_764_000_000_123, -1, -1_500] {
             assert_eq!(timestamp_from(&timestamp(Timestamp(ms))), Some(Timestamp(ms)));
         }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_read_back_also_with_foreign_codes() {
+    fn failures_can_be_decoded_also_with_foreign_codes() {
         let data = Payload::from_value(&serde_json::json!({"a": 1}));
         for failure in [
             Failure::new(ErrorCode::TaskTimeout, "late").with_data(data),

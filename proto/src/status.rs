@@ -93,7 +93,7 @@ pub fn to_status(failure: &Failure) -> Status {
 
 /// `RESOURCE_EXHAUSTED`, with the delay before a retry.
 pub fn busy(retry_after: Duration) -> Status {
-    let failure = Failure::new(ErrorCode::ResourceExhausted, "the control plane has too much to do; try again shortly");
+    let failure = Failure::new(ErrorCode::ResourceExhausted, "the control plane is overloaded; try again shortly");
     let mut details = details(&failure);
     details.set_retry_info(Some(retry_after));
     status(&failure, details)
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_details_are_described_under_their_published_names() {
+    fn the_details_have_their_published_type_names() {
         let set = descriptors().expect("they can be read");
         let names: Vec<&str> = set.file.iter().map(|file| file.name()).collect();
         for file in ["google/rpc/status.proto", "google/rpc/error_details.proto"] {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn every_code_survives_the_wire() {
+    fn every_code_is_decoded_as_it_was_encoded() {
         for code in ErrorCode::ALL {
             let failure = Failure::new(*code, "what happened");
             assert_eq!(from_status(&to_status(&failure)).failure, failure);

@@ -133,7 +133,7 @@ fn readers_of_all_events_that_never_read_take_little_memory_and_are_cut_off() {
         // The events for all of them are 1.6 GB.
         until("they are cut off", PATIENCE, || {
             most = most.max(cluster.hub_resident_mib());
-            let cut = cluster.hub_log().matches("takes none and is cut off").count();
+            let cut = cluster.hub_log().matches("does not receive them and is disconnected").count();
             (cut >= READERS).then_some(())
         });
         // They only receive what was already on its way.

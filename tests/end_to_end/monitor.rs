@@ -156,9 +156,9 @@ fn while_the_control_plane_is_away_keys_work_and_afterwards_it_goes_on() {
     screen.press("l");
     screen.until_all(&["Log of prints (1 line)", "here"]);
     cluster.kill_9_hub();
-    screen.until("broke off");
+    screen.until("was lost");
     screen.press("d");
-    screen.until_all(&["Task prints", "broke off"]);
+    screen.until_all(&["Task prints", "was lost"]);
     cluster.start_all(&[]);
     screen.press("l");
     screen.until_all(&["attempt 1 stopped", "── attempt 2 ──\nhere"]);

@@ -258,7 +258,7 @@ fn a_proxy_that_does_not_let_all_through_is_named_with_what_to_set() {
     let without_name = |text: String| text.replace("grpc_set_header Host $host;", "");
     let changes: [(&dyn Fn(String) -> String, _, _); 3] = [
         (&without_http2, "speaks HTTP/1 only, and gRPC needs HTTP/2", "ssl http2"),
-        (&without_grpc, "passes calls on as HTTP/1", "`grpc_pass grpc://…`"),
+        (&without_grpc, "forwards calls over HTTP/1", "`grpc_pass grpc://…`"),
         (&without_name, "this control plane is not called \"gleitzeit_grpc\"", "`grpc_set_header Host $host;`"),
     ];
     for (change, told, advice) in changes {
@@ -273,7 +273,7 @@ fn a_proxy_that_does_not_let_all_through_is_named_with_what_to_set() {
     let agent = proxied.agent();
     let log = until("the agent says what is missing", PATIENCE, || {
         let log = agent.stderr();
-        log.contains("passes no upgrade to WebSocket").then_some(log)
+        log.contains("does not forward WebSocket upgrades").then_some(log)
     });
     assert!(log.contains("(`nginx/") && log.contains("Upgrade $http_upgrade"), "{log}");
     agent.terminate(PATIENCE).exits(0);
@@ -330,7 +330,7 @@ fn a_certificate_that_is_not_trusted_is_told_with_host_issuer_and_remedy() {
     assert!(ended.stderr.contains("is a port for TLS (https)") && ended.stderr.contains("write `https://`"), "{ended}");
     let secure = proxied.cluster.url.replace("http:", "https:");
     let ended = proxied.cluster.sandbox.gleitzeit(&["list", "--hub-url", &secure]).exits(3);
-    assert!(ended.stderr.contains("is no port for TLS") && ended.stderr.contains("write `http://`"), "{ended}");
+    assert!(ended.stderr.contains("is not a port for TLS") && ended.stderr.contains("write `http://`"), "{ended}");
     assert!(Path::new(&proxied.ca).exists() && proxied.authority.file().exists());
 }
 

@@ -112,7 +112,7 @@ async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_
     );
     let broken = client.submit(workflow("lab/panics")).await.expect("taken").wait(None).await.expect("ended");
     assert_eq!(broken.status, RunStatus::Failed);
-    assert!(broken.error.expect("why").message.contains("broke off the call"));
+    assert!(broken.error.expect("why").message.contains("ended the call without a result"));
 
     let slow = client.submit(workflow("lab/slow")).await.expect("taken");
     let mut events = slow.watch().with_progress();

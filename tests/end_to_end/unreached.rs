@@ -13,12 +13,17 @@ const FOREIGN_SERVERS: [(Kind, &str, &str, &str); 7] = [
         "another HTTP server answers there (status 404, server `stranger/1`)",
         "--port",
     ),
-    (Kind::Gateway, "NETWORK_UNREACHABLE", "a proxy whose control plane is away: it answers 502", "the proxy's log"),
-    (Kind::Ssh, "NOT_A_CONTROL_PLANE", "it says `SSH-2.0-OpenSSH_9.6`", "another program has the port"),
+    (
+        Kind::Gateway,
+        "NETWORK_UNREACHABLE",
+        "a proxy that cannot reach its control plane: it answers 502",
+        "the proxy's log",
+    ),
+    (Kind::Ssh, "NOT_A_CONTROL_PLANE", "its answer is `SSH-2.0-OpenSSH_9.6`", "another program uses the port"),
     (Kind::Tls, "NOT_A_CONTROL_PLANE", "is a port for TLS", "write `https://`"),
-    (Kind::Http2, "NOT_A_CONTROL_PLANE", "which speaks HTTP/2 only", "another program has the port"),
-    (Kind::Closing, "CONNECTION_LOST", "closes them without a word", "what listens there"),
-    (Kind::Silent, "CONNECTION_TIMEOUT", "accepts connections but said nothing", "what listens there"),
+    (Kind::Http2, "NOT_A_CONTROL_PLANE", "which speaks HTTP/2 only", "another program uses the port"),
+    (Kind::Closing, "CONNECTION_LOST", "closes them without an answer", "what listens there"),
+    (Kind::Silent, "CONNECTION_TIMEOUT", "accepts connections but sends nothing", "what listens there"),
 ];
 
 /// The host of an address without its port, which no name server is asked about: its label is too long.

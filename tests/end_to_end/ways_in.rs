@@ -13,7 +13,7 @@ fn a_port_that_accepts_and_says_nothing_is_named_within_ten_seconds() {
     let begun = Instant::now();
     let ended = sandbox.gleitzeit(&["list", "--hub-url", &url]);
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    assert!(ended.stderr.contains("accepts connections but said nothing"), "{ended}");
+    assert!(ended.stderr.contains("accepts connections but sends nothing"), "{ended}");
     assert!(!ended.stderr.contains("gleitzeit start"), "nothing can be started there: {ended}");
     assert_ne!(ended.code(), 0);
 }

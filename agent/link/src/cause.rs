@@ -26,7 +26,7 @@ pub struct Cause {
     pub message: String,
     /// What the reader can do about it, on one line.
     pub hint: String,
-    /// Whether the cause may go away soon without anybody doing anything on this side.
+    /// Whether the cause may disappear soon without a change on this side.
     pub may_pass: bool,
 }
 
@@ -34,18 +34,18 @@ impl Cause {
     /// Builds the cause from what was found at `url` after the caller failed to connect; `reason` is the caller's own
     /// description of that failure.
     pub fn new(url: &str, found: &Found, speech: Speech, reason: &str) -> Self {
-        let (code, message) = explain(url, found, speech, reason);
-        Self { code, message, hint: hint(url, found, speech), may_pass: found.may_pass() }
+        let message = message(&without_secrets(url), found, speech, reason);
+        Self { code: code(found), message, hint: hint(url, found, speech), may_pass: found.may_pass() }
     }
 
-    /// Adds that a variable, as [`proxy`] finds it, names a proxy, and that nothing here connects through one.
+    /// Adds a note that a variable, as found by [`proxy`], names a proxy, and that connections do not use it.
     #[must_use]
     pub fn beside_proxy(mut self, name: Option<&str>) -> Self {
-        let is_way = matches!(
+        let is_unreached = matches!(
             self.code,
             ErrorCode::NetworkUnreachable | ErrorCode::ConnectionTimeout | ErrorCode::ConnectionRefused
         );
-        if let Some(name) = name.filter(|_| is_way) {
+        if let Some(name) = name.filter(|_| is_unreached) {
             self.hint =
                 format!("{}; {name} is set, but control planes are reached directly, not through a proxy", self.hint);
         }
@@ -70,92 +70,86 @@ pub fn without_secrets(url: &str) -> String {
     if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
 }
 
-fn explain(url: &str, found: &Found, speech: Speech, reason: &str) -> (ErrorCode, String) {
-    let url = &without_secrets(url);
+fn code(found: &Found) -> ErrorCode {
+    match found {
+        Found::Refused => ErrorCode::ConnectionRefused,
+        Found::NoAnswer | Found::Silent => ErrorCode::ConnectionTimeout,
+        Found::NoHost(_) | Found::Unreachable(_) => ErrorCode::NetworkUnreachable,
+        Found::Http { status, .. } if is_gateway(*status) => ErrorCode::NetworkUnreachable,
+        Found::Closed
+        | Found::NoHandshake(_)
+        | Found::UnknownHost
+        | Found::WantsCertificate
+        | Found::ControlPlane { .. } => ErrorCode::ConnectionLost,
+        Found::Tls | Found::NotTls | Found::Http { .. } | Found::Http2 | Found::Other(_) => ErrorCode::NotAControlPlane,
+        Found::Untrusted { .. } => ErrorCode::CertificateNotTrusted,
+        Found::Refusal(code, _) => *code,
+    }
+}
+
+fn message(url: &str, found: &Found, speech: Speech, reason: &str) -> String {
     let host = host(url);
     match found {
-        Found::NoHost(why) => (
-            ErrorCode::NetworkUnreachable,
-            format!("cannot connect to {url}: no address is known for the host `{host}` ({why})"),
+        Found::NoHost(why) => format!("cannot connect to {url}: no address is known for the host `{host}` ({why})"),
+        Found::Refused => format!("cannot connect to {url}: nothing listens there (connection refused)"),
+        Found::Unreachable(why) => format!("cannot connect to {url}: {why}"),
+        Found::NoAnswer => format!("cannot connect to {url}: the host does not answer ({reason})"),
+        Found::Silent => format!(
+            "{url} accepts connections but sends nothing ({reason}): either no control plane listens there, or it is stuck"
         ),
-        Found::Refused => (
-            ErrorCode::ConnectionRefused,
-            format!("cannot connect to {url}: nothing listens there (connection refused)"),
+        Found::Closed => format!(
+            "{url} accepts connections and closes them without an answer: what listens there is not a control plane"
         ),
-        Found::Unreachable(why) => (ErrorCode::NetworkUnreachable, format!("cannot connect to {url}: {why}")),
-        Found::NoAnswer => {
-            (ErrorCode::ConnectionTimeout, format!("cannot connect to {url}: the host does not answer ({reason})"))
+        Found::Tls => format!("{url} is a port for TLS (https), but the client used plain HTTP"),
+        Found::NotTls => format!("{url} is not a port for TLS: the server there does not use TLS"),
+        Found::NoHandshake(why) => format!("{url} is a port for TLS, but the handshake fails: {why}"),
+        Found::UnknownHost => {
+            format!("cannot connect to {url}: the server there does not serve the host name `{host}` over TLS")
         }
-        Found::Silent => (
-            ErrorCode::ConnectionTimeout,
+        Found::WantsCertificate => format!(
+            "cannot connect to {url}: the server there requires a client certificate, and clients here have none"
+        ),
+        Found::Untrusted { what, .. } => format!("cannot connect to {url}: {what}"),
+        Found::Http { status, server } if is_gateway(*status) => {
+            format!("{url} leads to a proxy that cannot reach its control plane: it answers {status}{}", named(server))
+        }
+        Found::Http { status, server } => format!(
+            "{url} is not a control plane: another HTTP server answers there (status {status}{})",
+            named(server)
+        ),
+        Found::Http2 => {
             format!(
-                "{url} accepts connections but said nothing ({reason}): either no control plane listens there, or it is stuck"
-            ),
-        ),
-        Found::Closed => (
-            ErrorCode::ConnectionLost,
-            format!("{url} accepts connections and closes them without a word: no control plane answers there"),
-        ),
-        Found::Tls => {
-            (ErrorCode::NotAControlPlane, format!("{url} is a port for TLS (https), and plain HTTP was spoken"))
-        }
-        Found::NotTls => {
-            (ErrorCode::NotAControlPlane, format!("{url} is no port for TLS: what listens there speaks without it"))
-        }
-        Found::NoHandshake(why) => {
-            (ErrorCode::ConnectionLost, format!("{url} is a port for TLS, but the handshake fails: {why}"))
-        }
-        Found::UnknownHost => (
-            ErrorCode::ConnectionLost,
-            format!("cannot connect to {url}: the server there serves no host of the name `{host}` over TLS"),
-        ),
-        Found::WantsCertificate => (
-            ErrorCode::ConnectionLost,
-            format!("cannot connect to {url}: the server there requires a client certificate, and none can be given"),
-        ),
-        Found::Untrusted { what, .. } => (ErrorCode::CertificateNotTrusted, format!("cannot connect to {url}: {what}")),
-        Found::Http { status, server } if is_gateway(*status) => (
-            ErrorCode::NetworkUnreachable,
-            format!("{url} leads to a proxy whose control plane is away: it answers {status}{}", named(server)),
-        ),
-        Found::Http { status, server } => (
-            ErrorCode::NotAControlPlane,
-            format!("{url} is no control plane: another HTTP server answers there (status {status}{})", named(server)),
-        ),
-        Found::Http2 => (
-            ErrorCode::NotAControlPlane,
-            format!("{url} is no control plane: another server answers there, which speaks HTTP/2 only, as gRPC does"),
-        ),
-        Found::ControlPlane { proxy, lacks: Some(lacks) } => {
-            let proxy = if proxy.is_empty() { String::new() } else { format!(" (`{proxy}`)") };
-            let what = match lacks {
-                Lacks::Http2 => "speaks HTTP/1 only, and gRPC needs HTTP/2".to_owned(),
-                Lacks::Grpc => "passes calls on as HTTP/1, and gRPC needs HTTP/2".to_owned(),
-                Lacks::Refused(text) => format!("passes calls of gRPC on in a way that is refused: {text}"),
-                Lacks::Upgrade => "passes no upgrade to WebSocket, over which components come".to_owned(),
-            };
-            (
-                ErrorCode::ConnectionLost,
-                format!("a control plane answers at {url}, but the proxy before it{proxy} {what}"),
+                "{url} is not a control plane: another server answers there, which speaks HTTP/2 only, as gRPC does"
             )
         }
+        Found::ControlPlane { proxy, lacks: Some(lacks) } => message_for_proxy(url, proxy, lacks),
         Found::ControlPlane { lacks: None, .. } => {
-            let how = match speech {
-                Speech::Grpc => "gRPC does not get through",
-                Speech::Mesh => "no WebSocket gets through",
+            let what = match speech {
+                Speech::Grpc => "gRPC",
+                Speech::Mesh => "WebSocket",
             };
-            (ErrorCode::ConnectionLost, format!("a control plane answers at {url}, but {how}: {reason}"))
+            format!("a control plane answers at {url}, but {what} does not get through: {reason}")
         }
-        Found::Refusal(code, text) => (*code, format!("the control plane at {url} refuses: {text}")),
-        Found::Other(start) => (
-            ErrorCode::NotAControlPlane,
-            format!("{url} is no control plane: what listens there does not speak HTTP; it says `{start}`"),
-        ),
+        Found::Refusal(_, text) => format!("the control plane at {url} refuses the connection: {text}"),
+        Found::Other(start) => {
+            format!("{url} is not a control plane: the server there does not speak HTTP; its answer is `{start}`")
+        }
     }
 }
 
 fn named(server: &str) -> String {
     if server.is_empty() { String::new() } else { format!(", server `{server}`") }
+}
+
+fn message_for_proxy(url: &str, proxy: &str, lacks: &Lacks) -> String {
+    let proxy = if proxy.is_empty() { String::new() } else { format!(" (`{proxy}`)") };
+    let what = match lacks {
+        Lacks::Http2 => "speaks HTTP/1 only, and gRPC needs HTTP/2".to_owned(),
+        Lacks::Grpc => "forwards calls over HTTP/1, and gRPC needs HTTP/2".to_owned(),
+        Lacks::Refused(text) => format!("forwards gRPC calls in a form that the control plane refuses: {text}"),
+        Lacks::Upgrade => "does not forward WebSocket upgrades, which components need".to_owned(),
+    };
+    format!("a control plane answers at {url}, but the proxy in front of it{proxy} {what}")
 }
 
 fn hint(url: &str, found: &Found, speech: Speech) -> String {
@@ -169,56 +163,56 @@ fn hint(url: &str, found: &Found, speech: Speech) -> String {
             format!("check the address, the network, and firewalls between here and there, or {NAME_IT}")
         }
         Found::Silent | Found::Closed => format!("see what listens there (`ss -ltnp`), or {NAME_IT}"),
-        Found::Tls => format!("write `https://` if a proxy with TLS stands before the control plane, or {NAME_IT}"),
-        Found::NotTls => format!("write `http://` if it is the control plane's own port, or {NAME_IT}"),
-        Found::NoHandshake(_) => {
-            format!(
-                "see the log of the proxy that ends TLS there: it must know this name and offer TLS 1.2 or 1.3; or {NAME_IT}"
-            )
-        }
-        Found::UnknownHost => {
-            format!(
-                "use a name that the proxy there serves (nginx: `server_name`, and a certificate for it), or {NAME_IT}"
-            )
-        }
+        Found::Tls => format!("write `https://` if a TLS proxy is in front of the control plane, or {NAME_IT}"),
+        Found::NotTls => format!("write `http://` if this is the control plane's own port, or {NAME_IT}"),
+        Found::NoHandshake(_) => format!(
+            "see the log of the proxy that terminates TLS there: it must know this host name and offer TLS 1.2 or 1.3; or {NAME_IT}"
+        ),
+        Found::UnknownHost => format!(
+            "use a name that the proxy there serves (nginx: `server_name`, and a certificate for it), or {NAME_IT}"
+        ),
         Found::WantsCertificate => {
-            "let the proxy ask for none (nginx: `ssl_verify_client off;`); the token says who may come in".to_owned()
+            "configure the proxy to ask for none (nginx: `ssl_verify_client off;`); the token authenticates clients"
+                .to_owned()
         }
         Found::Untrusted { remedy, .. } => remedy.clone(),
         Found::Http { status, .. } if is_gateway(*status) => {
             "start the control plane behind it, or see the proxy's log".to_owned()
         }
         Found::Http2 if matches!(port(url), Some(4317)) => {
-            format!("port 4317 is that of collectors of OpenTelemetry: {NAME_IT}")
+            format!("port 4317 is the usual port of OpenTelemetry collectors: {NAME_IT}")
         }
         Found::Http { .. } | Found::Http2 | Found::Other(_) => format!(
-            "another program has the port: {NAME_IT}, or start one on a free port: `gleitzeit start --port PORT`"
+            "another program uses the port: {NAME_IT}, or start one on a free port: `gleitzeit start --port PORT`"
         ),
-        Found::ControlPlane { lacks: Some(lacks), .. } => match lacks {
-            Lacks::Http2 => format!(
-                "let it take HTTP/2 and pass calls on with it (nginx: `listen … ssl http2` and `grpc_pass`){}",
-                if url.starts_with("https:") { "" } else { "; over plain HTTP most proxies cannot: use `https://`" }
-            ),
-            Lacks::Grpc => {
-                "let it pass calls on over HTTP/2 (nginx: `grpc_pass grpc://…` for `/gleitzeit.v1.` and `/grpc.`)"
-                    .to_owned()
-            }
-            Lacks::Refused(_) => {
-                "let it pass on the name that it was called by (nginx: `grpc_set_header Host $host;`), and start the \
-                 control plane with `--allow-host` of that name"
-                    .to_owned()
-            }
-            Lacks::Upgrade => {
-                "let it pass them (nginx: `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
-                               proxy_set_header Connection upgrade;` for `/socket.io/`)"
-                    .to_owned()
-            }
-        },
+        Found::ControlPlane { lacks: Some(lacks), .. } => hint_for_proxy(url, lacks),
         Found::ControlPlane { lacks: None, .. } => match speech {
-            Speech::Grpc => "try again; a proxy or load balancer in between must pass HTTP/2".to_owned(),
-            Speech::Mesh => "it is tried again; a proxy or load balancer in between must pass WebSockets".to_owned(),
+            Speech::Grpc => "try again; a proxy or load balancer in between must support HTTP/2".to_owned(),
+            Speech::Mesh => {
+                "the connection is retried; a proxy or load balancer in between must support WebSockets".to_owned()
+            }
         },
         Found::Refusal(code, _) => code.remedy().to_owned(),
+    }
+}
+
+fn hint_for_proxy(url: &str, lacks: &Lacks) -> String {
+    match lacks {
+        Lacks::Http2 => format!(
+            "configure the proxy to accept HTTP/2 and to forward calls over it (nginx: `listen … ssl http2` and \
+             `grpc_pass`){}",
+            if url.starts_with("https:") { "" } else { "; most proxies support this only over TLS: use `https://`" }
+        ),
+        Lacks::Grpc => "configure the proxy to forward calls over HTTP/2 (nginx: `grpc_pass grpc://…` for \
+                        `/gleitzeit.v1.` and `/grpc.`)"
+            .to_owned(),
+        Lacks::Refused(_) => "configure the proxy to forward the host name of the request (nginx: \
+                              `grpc_set_header Host $host;`), and start the control plane with `--allow-host` of that \
+                              name"
+            .to_owned(),
+        Lacks::Upgrade => "configure the proxy to forward them (nginx: `proxy_http_version 1.1; proxy_set_header \
+                           Upgrade $http_upgrade; proxy_set_header Connection upgrade;` for `/socket.io/`)"
+            .to_owned(),
     }
 }
 
@@ -236,7 +230,7 @@ fn port(url: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{ErrorCode as C, *};
 
     const URL: &str = "http://hub.example:8000";
 
@@ -248,8 +242,12 @@ mod tests {
         Found::ControlPlane { proxy: "nginx/1.25".to_owned(), lacks: Some(lacks) }
     }
 
+    fn http(status: u16) -> Found {
+        Found::Http { status, server: "x".to_owned() }
+    }
+
     #[test]
-    fn no_secret_of_an_address_is_told() {
+    fn secrets_in_an_address_are_not_shown() {
         for (url, expected) in [
             ("http://user:hunter2@hub:8000/x?api_key=y#z", "http://hub:8000/x"),
             ("user:hunter2@hub", "hub"),
@@ -259,90 +257,79 @@ mod tests {
         }
     }
 
-    #[test]
-    fn each_cause_has_the_address_a_code_and_what_to_do() {
-        use ErrorCode as C;
-        let other = |status| Found::Http { status, server: "x".to_owned() };
-        for (found, code, message, hint, may_pass) in [
-            (Found::Refused, C::ConnectionRefused, "nothing listens there", "gleitzeit start", true),
-            (
-                Found::NoHost("unknown".to_owned()),
-                C::NetworkUnreachable,
-                "the host `hub.example` (unknown)",
-                "DNS",
-                false,
-            ),
-            (Found::Unreachable("no route".to_owned()), C::NetworkUnreachable, "no route", "the network", true),
-            (Found::NoAnswer, C::ConnectionTimeout, "does not answer (why)", "firewalls", true),
-            (Found::Silent, C::ConnectionTimeout, "accepts connections but said nothing (why)", "what listens", true),
-            (Found::Closed, C::ConnectionLost, "closes them without a word", "what listens", true),
-            (Found::Tls, C::NotAControlPlane, "a port for TLS", "write `https://`", false),
-            (Found::NotTls, C::NotAControlPlane, "no port for TLS", "write `http://`", false),
-            (Found::NoHandshake("why".to_owned()), C::ConnectionLost, "the handshake fails: why", "TLS 1.2", true),
-            (Found::UnknownHost, C::ConnectionLost, "no host of the name `hub.example`", "server_name", false),
-            (Found::WantsCertificate, C::ConnectionLost, "requires a client certificate", "ssl_verify_client", false),
-            (
-                Found::Untrusted { what: "it expired".to_owned(), remedy: "renew it".to_owned() },
-                C::CertificateNotTrusted,
-                "it expired",
-                "renew it",
-                false,
-            ),
-            (
-                lacking(Lacks::Http2),
-                C::ConnectionLost,
-                "the proxy before it (`nginx/1.25`) speaks HTTP/1 only",
-                "use `https://`",
-                false,
-            ),
-            (lacking(Lacks::Grpc), C::ConnectionLost, "passes calls on as HTTP/1", "`grpc_pass grpc://…`", false),
-            (
-                lacking(Lacks::Refused("not so".into())),
-                C::ConnectionLost,
-                "is refused: not so",
-                "grpc_set_header",
-                false,
-            ),
-            (lacking(Lacks::Upgrade), C::ConnectionLost, "no upgrade to WebSocket", "Upgrade $http_upgrade", false),
-            (
-                other(404),
-                C::NotAControlPlane,
-                "another HTTP server answers there (status 404, server `x`)",
-                "--port",
-                false,
-            ),
-            (
-                other(503),
-                C::NetworkUnreachable,
-                "a proxy whose control plane is away: it answers 503",
-                "the proxy's log",
-                true,
-            ),
-            (Found::Http2, C::NotAControlPlane, "HTTP/2 only", "another program has the port", false),
-            (behind(""), C::ConnectionLost, "gRPC does not get through: why", "must pass HTTP/2", true),
-            (Found::Other("SSH".to_owned()), C::NotAControlPlane, "it says `SSH`", "--hub-url", false),
-            (
-                Found::Refusal(C::AuthorizationFailed, "not called x".to_owned()),
-                C::AuthorizationFailed,
-                "not called x",
-                "option",
-                false,
-            ),
-        ] {
+    /// The finding, and of its cause: the code, a part of the message, a part of the hint, and whether it may pass.
+    type Case = (Found, ErrorCode, &'static str, &'static str, bool);
+
+    fn check(cases: impl IntoIterator<Item = Case>) {
+        for (found, code, message, hint, may_pass) in cases {
             let cause = Cause::new(URL, &found, Speech::Grpc, "why");
             assert_eq!((cause.code, cause.may_pass), (code, may_pass), "{found:?}");
             assert!(cause.message.contains(URL) && cause.message.contains(message), "{found:?}: {}", cause.message);
             assert!(cause.hint.contains(hint), "{found:?}: {}", cause.hint);
             assert!(!cause.message.contains('\n') && !cause.hint.contains('\n'), "{found:?}");
         }
-        let collector = Cause::new("http://localhost:4317", &Found::Http2, Speech::Grpc, "");
-        assert!(collector.hint.contains("OpenTelemetry"), "{}", collector.hint);
-        let mesh = Cause::new(URL, &behind(""), Speech::Mesh, "why");
-        assert!(mesh.message.contains("no WebSocket gets through"), "{}", mesh.message);
     }
 
     #[test]
-    fn a_proxy_that_is_not_used_is_told_of_where_the_way_is_the_trouble() {
+    fn a_host_that_cannot_be_reached_is_explained() {
+        let host_unknown = "the host `hub.example` (unknown)";
+        check([
+            (Found::Refused, C::ConnectionRefused, "nothing listens there", "gleitzeit start", true),
+            (Found::NoHost("unknown".to_owned()), C::NetworkUnreachable, host_unknown, "DNS", false),
+            (Found::Unreachable("no route".to_owned()), C::NetworkUnreachable, "no route", "the network", true),
+            (Found::NoAnswer, C::ConnectionTimeout, "does not answer (why)", "firewalls", true),
+            (Found::Silent, C::ConnectionTimeout, "accepts connections but sends nothing (why)", "what listens", true),
+            (Found::Closed, C::ConnectionLost, "closes them without an answer", "what listens", true),
+        ]);
+    }
+
+    #[test]
+    fn a_problem_with_tls_is_explained() {
+        let untrusted = Found::Untrusted { what: "it expired".to_owned(), remedy: "renew it".to_owned() };
+        let certificate = "requires a client certificate";
+        check([
+            (Found::Tls, C::NotAControlPlane, "a port for TLS", "write `https://`", false),
+            (Found::NotTls, C::NotAControlPlane, "not a port for TLS", "write `http://`", false),
+            (Found::NoHandshake("why".to_owned()), C::ConnectionLost, "the handshake fails: why", "TLS 1.2", true),
+            (Found::UnknownHost, C::ConnectionLost, "the host name `hub.example`", "server_name", false),
+            (Found::WantsCertificate, C::ConnectionLost, certificate, "ssl_verify_client", false),
+            (untrusted, C::CertificateNotTrusted, "it expired", "renew it", false),
+        ]);
+    }
+
+    #[test]
+    fn a_proxy_in_front_of_a_control_plane_is_explained() {
+        let http1 = "the proxy in front of it (`nginx/1.25`) speaks HTTP/1 only";
+        let away = "a proxy that cannot reach its control plane: it answers 503";
+        let refused = Lacks::Refused("wrong host".to_owned());
+        check([
+            (lacking(Lacks::Http2), C::ConnectionLost, http1, "use `https://`", false),
+            (lacking(Lacks::Grpc), C::ConnectionLost, "forwards calls over HTTP/1", "`grpc_pass grpc://…`", false),
+            (lacking(refused), C::ConnectionLost, "refuses: wrong host", "grpc_set_header", false),
+            (lacking(Lacks::Upgrade), C::ConnectionLost, "WebSocket upgrades", "Upgrade $http_upgrade", false),
+            (http(503), C::NetworkUnreachable, away, "the proxy's log", true),
+            (behind(""), C::ConnectionLost, "gRPC does not get through: why", "must support HTTP/2", true),
+        ]);
+        let mesh = Cause::new(URL, &behind(""), Speech::Mesh, "why");
+        assert!(mesh.message.contains("WebSocket does not get through"), "{}", mesh.message);
+    }
+
+    #[test]
+    fn another_server_and_a_refusal_are_explained() {
+        let other_http = "another HTTP server answers there (status 404, server `x`)";
+        let refusal = Found::Refusal(C::AuthorizationFailed, "not called x".to_owned());
+        check([
+            (http(404), C::NotAControlPlane, other_http, "--port", false),
+            (Found::Http2, C::NotAControlPlane, "HTTP/2 only", "another program uses the port", false),
+            (Found::Other("SSH".to_owned()), C::NotAControlPlane, "its answer is `SSH`", "--hub-url", false),
+            (refusal, C::AuthorizationFailed, "not called x", "option", false),
+        ]);
+        let collector = Cause::new("http://localhost:4317", &Found::Http2, Speech::Grpc, "");
+        assert!(collector.hint.contains("OpenTelemetry"), "{}", collector.hint);
+    }
+
+    #[test]
+    fn an_unused_proxy_is_named_if_the_host_cannot_be_reached() {
         let set = |name: &str| (name == "ALL_PROXY").then(|| OsString::from("socks5://proxy:1080"));
         let cause = |found: &Found| Cause::new(URL, found, Speech::Mesh, "");
         assert!(cause(&Found::NoAnswer).beside_proxy(proxy(URL, set)).hint.contains("ALL_PROXY is set"));

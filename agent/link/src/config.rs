@@ -160,7 +160,7 @@ pub fn base_url(text: &str) -> Result<String, String> {
     let expected = format!("expected `{scheme}://HOST:PORT`");
     let host = rest.trim_end_matches('/');
     if host.is_empty() {
-        return Err(format!("`{text}` is no address: {expected}"));
+        return Err(format!("`{text}` is not a valid address: {expected}"));
     }
     if host.contains(['/', '?', '#']) {
         return Err(format!("`{text}` must have no path: {expected}"));
@@ -173,7 +173,7 @@ pub fn base_url(text: &str) -> Result<String, String> {
         }
         Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) => Ok(url),
         Ok(_) => Err(format!("`{text}` has no host: {expected}")),
-        Err(error) => Err(format!("`{text}` is no address: {error}; {expected}")),
+        Err(error) => Err(format!("`{text}` is not a valid address: {error}; {expected}")),
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_taken_apart() {
+    fn a_url_is_parsed() {
         let address = |url: &str| LinkConfig { url: url.to_owned(), ..LinkConfig::default() }.address();
         let v6 = address("http://[::1]:8000/").expect("valid");
         assert_eq!((v6.host.as_str(), v6.port, v6.authority.as_str()), ("::1", 8000, "[::1]:8000"));

@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_told_apart() {
+    fn packets_are_distinguished() {
         let cases = [
             ("", Packet::Other),
             ("ä", Packet::Other),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_events_do_not_pass_for_objects() {
+    fn events_without_one_object_are_refused() {
         assert_eq!(event(r#"["a"]"#).expect("valid").body(), Some("{}"));
         assert_eq!(event(r#"["a",{"x":1},2]"#).expect("valid").body(), Some(r#"{"x":1}"#));
         assert_eq!(event(r#"["a",{"x":1} ]"#).expect("valid").body(), Some(r#"{"x":1}"#));

@@ -16,7 +16,7 @@ use crate::reach::{Found, Lacks};
 
 /// How long a probe may take in all, however many requests it makes.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
-/// How much of an answer is read; the part that tells servers apart is at its start.
+/// How much of an answer is read; the part that identifies the server is at its start.
 const READ_BYTES: usize = 4 * 1024;
 
 /// The beginning of HTTP/2: its preface and an empty SETTINGS frame.
@@ -210,7 +210,7 @@ async fn connect(host: &str, port: u16, end: Instant) -> Result<TcpStream, Found
 
 /// Sends a request on a connection and classifies the answer.
 async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, said: &[u8], end: Instant) -> Found {
-    // A server that closes while we are still sending may have said why.
+    // A server that closes while we are still sending may have sent a reason.
     let _ = timeout_at(end, async {
         stream.write_all(said).await?;
         stream.flush().await
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_whole_once_it_says_no_more() {
+    fn an_answer_is_complete_once_its_length_is_reached() {
         for (answer, is_it) in [
             (&b""[..], false),
             (b"HTTP", false),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_none_of_grpc_has_a_status() {
+    fn an_answer_that_is_not_grpc_has_a_status() {
         for (reason, status) in [
             ("grpc-status header missing, mapped from HTTP status code 404", Some(404)),
             ("invalid compression flag: 65 (…) while receiving response with status: 403 Forbidden", Some(403)),
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_where_nothing_listens_and_a_name_that_is_none_are_told_apart() {
+    async fn a_closed_port_and_an_unknown_host_are_distinguished() {
         let look = async |url: String| look(&url, Speech::Grpc, "", &Trust::default()).await;
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
         assert_eq!(look(format!("127.0.0.1:{free}")).await, Ok(Found::Refused));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_limit_holds_in_all_where_nothing_is_said_to_tls_nor_without() {
+    async fn the_time_limit_covers_all_requests_to_a_silent_server() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = silent.local_addr().expect("an address").port();
         let (begun, limit) = (Instant::now(), Duration::from_millis(500));

@@ -1,4 +1,4 @@
-//! Detects that this process stood still: it was stopped, its machine slept, or it got no CPU time for so long that
+//! Detects that this process was suspended: it was stopped, its machine slept, or it got no CPU time for so long that
 //! others may have taken over its work. Counts such stops; the caller decides what follows from one.
 
 use std::sync::{Mutex, PoisonError};
@@ -16,13 +16,13 @@ pub struct Pulse {
 #[derive(Debug)]
 struct Last {
     at: Instant,
-    /// Unlike the monotonic clock, this one goes on while the machine sleeps.
+    /// Unlike the monotonic clock, this one continues while the machine sleeps.
     wall: SystemTime,
     stops: u64,
 }
 
 impl Pulse {
-    /// How often [`Pulse::beat`] is to be called; a late call then means that the process stood still.
+    /// How often [`Pulse::beat`] is to be called; a late call then means that the process was suspended.
     pub const EVERY: Duration = Duration::from_millis(500);
 
     /// Starts counting from now on.
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_pause_is_a_stop_whichever_clock_saw_it_and_counts_once() {
+    fn a_long_pause_by_either_clock_counts_as_one_stop() {
         let pulse = Pulse::new();
         let (mut at, mut wall) = {
             let last = pulse.last.lock().expect("no panic");

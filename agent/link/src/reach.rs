@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_answers_is_known_by_its_first_words() {
+    fn a_server_is_identified_by_the_start_of_its_answer() {
         let other = |status| Found::Http { status, server: "nginx/1.25".to_owned() };
         let refused = "AUTHORIZATION_FAILED: this control plane is not called \"x\"; use its address\n";
         let hostile = "AUTHORIZATION_FAILED: \x1b[2Jgone\n";

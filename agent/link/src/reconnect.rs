@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_double_up_to_the_cap_and_start_over_after_a_reset() {
+    fn delays_double_up_to_the_cap_and_restart_after_a_reset() {
         let ms = Duration::from_millis;
         let mut backoff = Backoff::new(ms(50), ms(2000));
         let delays: Vec<_> = (0..8).map(|_| backoff.step(1.0).as_millis()).collect();

@@ -100,7 +100,7 @@ fn read(path: &Path) -> io::Result<(Stamp, String)> {
     let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file, which could be read again"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file, so it cannot be read again"));
     }
     let token = read_token(&file)?;
     let token = token.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it holds no token"))?;
@@ -115,12 +115,12 @@ pub fn read_token(mut file: &File) -> io::Result<Option<String>> {
     let mut text = String::new();
     (&mut file).take(MAX_TOKEN_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_TOKEN_BYTES {
-        let message = format!("it is longer than {MAX_TOKEN_BYTES} bytes, as no token is");
+        let message = format!("it is longer than {MAX_TOKEN_BYTES} bytes, the limit for a token");
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     let token = text.trim();
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = "it holds more than one line, or characters that no token has";
+        let message = "it contains more than one line, or characters that are not allowed in a token";
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     Ok((!token.is_empty()).then(|| token.to_owned()))
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_is_turned_leads_to_another_token() {
+    fn a_changed_symbolic_link_leads_to_the_new_token() {
         let folder = Folder::new("link");
         let link = folder.0.join("token");
         for (name, token) in [("a", "one"), ("b", "two")] {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_no_token_is_refused_and_nothing_is_waited_for() {
+    fn a_file_without_a_token_is_refused_without_blocking() {
         let folder = Folder::new("none");
         let path = folder.0.join("token");
         let refused = |path: &Path| SecretFile::open(path).expect_err("refused").to_string();
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(refused(&path), "it holds no token");
         for content in ["one\ntwo\n", "one two", "\u{feff}one", "o\x1bne", "t\u{f6}ken"] {
             std::fs::write(&path, content).expect("written");
-            let told = "it holds more than one line, or characters that no token has";
+            let told = "it contains more than one line, or characters that are not allowed in a token";
             assert_eq!(refused(&path), told, "{content:?}");
         }
         let pipe = folder.0.join("pipe");

@@ -54,7 +54,7 @@ enum End {
     Lost(String),
 }
 
-/// The problem that was reported last, so that each is reported once. The host, which has several links, tells people.
+/// The problem that was reported last, so that each is reported once. The host, which has several links, logs it.
 #[derive(PartialEq, Eq)]
 enum Trouble {
     None,
@@ -161,7 +161,7 @@ impl Driver {
             tokio::select! {
                 () = self.ends.closing.cancelled() => return self.leave(connection, generation).await,
                 () = self.ends.events.closed() => return self.leave(connection, generation).await,
-                () = &mut silent => return End::Lost(format!("no sign of life for {silence:?}")),
+                () = &mut silent => return End::Lost(format!("nothing was received for {silence:?}")),
                 Some((of, reason)) = self.ends.reconnects.recv() => {
                     if of == generation {
                         return End::Lost(reason);
@@ -184,7 +184,7 @@ impl Driver {
                     match written {
                         Ok(Ok(())) => {}
                         Ok(Err(reason)) => return End::Lost(reason),
-                        Err(_elapsed) => return End::Lost(format!("the hub took nothing for {silence:?}")),
+                        Err(_elapsed) => return End::Lost(format!("the hub accepted no data for {silence:?}")),
                     }
                 }
             }
@@ -264,8 +264,8 @@ impl Driver {
         };
         match timeout(GOODBYE_TIMEOUT, farewell).await {
             Ok(Ok(())) => debug!(url = self.config.url, "disconnected from the control plane"),
-            Ok(Err(reason)) => debug!(reason, "goodbye was not heard"),
-            Err(_elapsed) => debug!("goodbye took too long"),
+            Ok(Err(reason)) => debug!(reason, "the disconnect was not acknowledged"),
+            Err(_elapsed) => debug!("the disconnect took too long"),
         }
         End::Closed
     }

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_addresses_of_this_machine_have_a_file() {
+    fn only_local_addresses_have_a_token_file() {
         let read = |name: &str| (name == "HOME").then(|| OsString::from("/home/x"));
         let path = |url: &str| TokenFile::at_url(url, read).map(|file| file.path().display().to_string());
         let of = |port: u16| Some(format!("/home/x/.local/state/gleitzeit/token-{port}"));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_shown_only_to_a_control_plane_of_the_same_user_that_lives() {
+    fn a_token_is_sent_only_to_a_live_control_plane_of_the_same_user() {
         let folder = std::env::temp_dir().join(format!("gleitzeit-token-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("gleitzeit")).expect("a folder");
         let file = TokenFile::of_port(7, in_folder(&folder)).expect("a file");

@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_holds_what_fits_and_what_is_larger_travels_alone() {
+    fn a_message_contains_what_fits_and_a_larger_item_is_sent_alone() {
         let sizes = [10, 100_000, 150_000, 25_000, 500_000, 5];
         let batches = batches(sizes.into_iter().map(|size| "x".repeat(size)));
         let sizes: Vec<Vec<usize>> = batches.map(|batch| batch.iter().map(String::len).collect()).collect();

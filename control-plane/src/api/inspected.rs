@@ -36,11 +36,11 @@ impl InspectedStore {
         let message = match self.kind {
             Kind::Run => format!(
                 "the process of this run is gone, and the run has not ended; \
-                 `gleitzeit start --store sqlite:{store}` goes on with it"
+                 `gleitzeit start --store sqlite:{store}` continues it"
             ),
             Kind::ControlPlane => format!(
                 "no control plane works on the store `{store}` now, and the run has not ended; \
-                 `gleitzeit start` goes on with it"
+                 `gleitzeit start` continues it"
             ),
         };
         Failure::new(ErrorCode::WorkflowInterrupted, message)

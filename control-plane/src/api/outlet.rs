@@ -55,7 +55,7 @@ impl<T: Send + 'static> Outlet<T> {
             Ok(Err(_)) => Err(Gone),
             Err(_) => {
                 let waited_s = self.patience.as_secs();
-                tracing::warn!(waited_s, "a reader of events takes none and is cut off");
+                tracing::warn!(waited_s, "a reader of events does not receive them and is disconnected");
                 if let Some(connection) = &self.connection {
                     connection.cut();
                 }
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_message_waits_and_a_reader_that_takes_none_is_given_up() {
+    async fn one_message_waits_and_a_stuck_reader_is_dropped() {
         let outlets = Outlets::new(Duration::from_secs(30), Duration::from_secs(20));
         let (outlet, mut stream) = outlets.open::<u32>(None).expect("room");
         outlet.send(1).await.ok().expect("the first waits");
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_has_its_share_and_others_theirs() {
+    async fn each_caller_has_its_own_share() {
         let outlets = Outlets::new(Duration::from_secs(30), Duration::from_secs(20));
         let address = |ip: &str| Address::from(ip.parse::<std::net::IpAddr>().expect("an address"));
         let places: Vec<Place> =

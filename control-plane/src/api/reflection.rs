@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_versions_can_be_made() {
+    fn both_versions_of_reflection_can_be_built() {
         assert!(described().build_v1().is_ok() && described().build_v1alpha().is_ok());
     }
 }

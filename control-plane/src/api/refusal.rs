@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_layer_refuses_has_our_code_and_details() {
+    fn refusals_of_the_layer_have_our_code_and_details() {
         let said = |status: Status| {
             let answer = explained(status.into_http());
             let status = Status::from_header_map(answer.headers()).expect("a status");

@@ -301,7 +301,7 @@ fn unexpected(verdict: &Verdict) -> Status {
 
 fn internal(message: &str) -> Status {
     tracing::error!(message, "a request could not be answered");
-    status::to_status(&Failure::new(ErrorCode::InternalError, "the control plane met an error of its own; see its log"))
+    status::to_status(&Failure::new(ErrorCode::InternalError, "internal error of the control plane; see its log"))
 }
 
 fn inputs(text: &str) -> Result<Map<String, Value>, Status> {

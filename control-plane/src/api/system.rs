@@ -99,7 +99,10 @@ impl SystemService for State {
             Some(age) => Duration::try_from(age)
                 .map_err(|_| status::malformed("older_than", "expected a duration that is not negative"))?,
             None => self.0.retention.ok_or_else(|| {
-                status::malformed("older_than", "finished runs are kept for ever here: say how old they must be")
+                status::malformed(
+                    "older_than",
+                    "this control plane keeps finished runs forever: set how old they must be",
+                )
             })?,
         };
         let removed = self.0.journal.prune(older_than, PRUNING).await.map_err(|error| journal_status(&error))?;

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_attempt_says_stands_before_its_end_and_after_its_begin() {
+    fn progress_is_sent_after_the_start_and_before_the_end_of_its_attempt() {
         let event = |kind: &str, task: &str, attempt, seq| v1::RunEvent {
             r#type: kind.to_owned(),
             task_id: task.to_owned(),
@@ -309,6 +309,6 @@ mod tests {
         assert_eq!(told(&mut said(), true), ["a10", "a10", "a11", "b22", "c10", "c13", "04", "b20", "c20"]);
         let mut held = said();
         assert_eq!(told(&mut held, false), ["a10", "a10", "a11", "b22", "c10", "c13", "04"]);
-        assert_eq!(held.len(), 2, "the rest stays until the begin of its attempts was told");
+        assert_eq!(held.len(), 2, "the rest is held until its attempts have begun");
     }
 }

@@ -58,11 +58,11 @@ pub(crate) fn check_token(required: Option<&Token>, given: Option<&str>) -> bool
 pub(crate) fn token_refusal(given: Option<&str>) -> &'static str {
     match given.filter(|token| !token.is_empty()) {
         None => {
-            "the token is missing: this control plane asks for one; set GLEITZEIT_TOKEN, or send `authorization: Bearer TOKEN`"
+            "the token is missing: this control plane requires one; set GLEITZEIT_TOKEN, or send `authorization: Bearer TOKEN`"
         }
         Some(_) => {
-            "the token is wrong: it is not this control plane's; leave it out (unset GLEITZEIT_TOKEN) where the control plane is your \
-             own on this machine, else give that which it was started with"
+            "the token is wrong: it is not this control plane's; omit it (unset GLEITZEIT_TOKEN) if the control plane is your own \
+             on this machine, otherwise use the one that it was started with"
         }
     }
 }
@@ -98,8 +98,7 @@ pub(crate) async fn check_upgrade(request: Request, next: Next) -> Response {
         && request.uri().query().is_some_and(|query| query.contains("transport=websocket"));
     let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
     if is_for_socket && !upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
-        let text =
-            "a WebSocket was asked for without `Upgrade: websocket`; let the proxy in between pass upgrades on\n";
+        let text = "a WebSocket was requested without `Upgrade: websocket`; configure the proxy in between to forward upgrades\n";
         return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], text).into_response();
     }
     next.run(request).await
@@ -118,7 +117,7 @@ pub(crate) async fn check_handshake(admission: Arc<Admission>, request: Request,
         let has_token = admission.admits_token(given.and_then(|value| value.strip_prefix("Bearer ")));
         let address = request.extensions().get::<Connection>().map(Connection::address);
         if !has_token && address.is_some_and(|address| !admission.handshakes.admit(address, Instant::now())) {
-            let text = "RESOURCE_EXHAUSTED: too many sessions were begun from this address and not let in yet; use \
+            let text = "RESOURCE_EXHAUSTED: too many unauthenticated sessions were begun from this address; use \
                         WebSocket, or send `authorization: Bearer TOKEN` (GLEITZEIT_TOKEN)\n";
             let retry_after = [(header::RETRY_AFTER, CONNECT_TIMEOUT.as_secs().to_string())];
             return (StatusCode::TOO_MANY_REQUESTS, retry_after, text).into_response();
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_that_nobody_was_let_into_are_bounded_for_each_address() {
+    fn sessions_without_a_namespace_are_bounded_per_address() {
         let (handshakes, now) = (Handshakes::default(), Instant::now());
         let address = |n: u32| Address::from(IpAddr::from(n.to_be_bytes()));
         assert_eq!((0..100).filter(|_| handshakes.admit(address(1), now)).count(), HANDSHAKES);
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_token_and_a_wrong_one_are_told_apart() {
+    fn a_missing_token_and_a_wrong_one_are_distinguished() {
         for (given, told) in [(None, "missing"), (Some(""), "missing"), (Some("x"), "wrong")] {
             let refusal = token_refusal(given);
             assert!(refusal.contains(told) && refusal.contains("GLEITZEIT_TOKEN"), "{given:?}: {refusal}");

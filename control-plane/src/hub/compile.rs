@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_follows_a_registration_waits_for_its_protocols_and_others_do_not() {
+    async fn events_after_a_registration_wait_for_its_protocols_and_others_do_not() {
         #[expect(clippy::disallowed_methods, reason = "as the hub has it")]
         let (machine, mut all) = mpsc::unbounded_channel();
         let inbox = crate::hub::inbox::Entrance::new(machine.clone(), None).inbox();

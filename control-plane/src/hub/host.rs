@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_control_plane_answers_to_its_address_to_localhost_and_to_names_it_was_given() {
+    fn requests_are_accepted_for_the_address_localhost_and_allowed_names() {
         let hosts = |bound: &str, allow: &[&str], has_token| {
             let allow: Vec<String> = allow.iter().map(|&name| name.to_owned()).collect();
             Hosts::new(bound.parse().expect("an address"), &allow, has_token)

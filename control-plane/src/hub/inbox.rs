@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::hub::inbox_limits::Waiting;
 use crate::hub::message::{Incoming, Received, ToMachine};
+use crate::hub::packet::AckId;
 use crate::hub::peer::Peer;
 use crate::metrics::{Metrics, Way};
 
@@ -62,7 +63,7 @@ impl Inbox {
     }
 
     /// Queues an event of `bytes` bytes, unless too much is waiting. `ack` is the id under which it is acknowledged.
-    pub(crate) fn take(&self, bytes: usize, ack: Option<u64>, event: impl FnOnce() -> Received) {
+    pub(crate) fn take(&self, bytes: usize, ack: Option<AckId>, event: impl FnOnce() -> Received) {
         if let Some(metrics) = &self.metrics {
             metrics.message(Way::In, bytes);
         }

@@ -16,7 +16,7 @@ pub(crate) struct Waiting {
     events: AtomicUsize,
     bytes: AtomicUsize,
     of_all: Arc<AtomicUsize>,
-    /// Whether it exceeded a bound once, which the machine was told.
+    /// Whether it exceeded a bound, which is reported to the machine once.
     flooded: AtomicBool,
 }
 
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_is_bounded_for_each_socket_and_for_all() {
+    fn waiting_events_are_bounded_per_socket_and_in_total() {
         let of_all = Arc::new(AtomicUsize::new(0));
         let sockets: Vec<_> = (0..10).map(|_| Arc::new(Waiting::new(of_all.clone()))).collect();
         assert!(sockets[0].add(MAX_WAITING_BYTES + 1).is_none());

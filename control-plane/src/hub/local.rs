@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_component_of_this_process_is_one_like_any_other() {
+    async fn a_component_of_this_process_behaves_like_a_remote_one() {
         let app = build(Config { port: 0, store: StoreConfig::Memory, ..Config::default() }).await.expect("it starts");
         let (hub, stop) = (app.local_hub(), CancellationToken::new());
         let running = tokio::spawn(app.run(stop.clone()));

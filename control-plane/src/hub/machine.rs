@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::hub::compile::Compiling;
 use crate::hub::inbox::Entrance;
 use crate::hub::message::{Incoming, ToMachine};
+use crate::hub::packet::AckId;
 use crate::hub::peer::{Handle, NotSent, Peer};
 use crate::hub::so_far::ProgressSoFar;
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
@@ -30,7 +31,7 @@ const MAX_ROUND: usize = 256;
 const LAST_CALLS: Duration = Duration::from_millis(250);
 /// How often to retry closing a socket whose buffer was full.
 const CLOSE_AGAIN: Duration = Duration::from_millis(100);
-/// After this long, a socket that cannot even be told to close is left to its heartbeat.
+/// After this time, a socket that cannot be closed is left to its heartbeat timeout.
 const GIVE_UP_CLOSING: Duration = Duration::from_secs(60);
 
 /// The task that owns the hub's state machine.
@@ -272,7 +273,7 @@ impl HubTask {
 
     /// Acknowledges an event if its sender asked for that: it was taken, or refused at once. Its consequences are sent
     /// as events.
-    fn acknowledge(&mut self, socket: SocketId, ack: Option<u64>) {
+    fn acknowledge(&mut self, socket: SocketId, ack: Option<AckId>) {
         if let (Some(ack), Some(Peer::Socket(handle))) = (ack, self.peers.get(&socket)) {
             handle.acknowledge(ack, self.machine.take_refusal().as_ref());
         }
@@ -351,7 +352,7 @@ impl HubTask {
                     metrics.resync();
                 }
             }
-            Err(NotSent::Gone) => tracing::debug!(socket = socket.0, "a socket was gone already"),
+            Err(NotSent::Gone) => tracing::debug!(socket = socket.0, "a socket is already closed"),
             Err(NotSent::Slow(error)) => {
                 tracing::warn!(socket = socket.0, event = message.kind(), error, "a socket is too slow and is closed");
                 self.drop_peer(socket);
@@ -377,7 +378,7 @@ impl HubTask {
 
     /// Tells the client to disconnect for good.
     fn dismiss(&mut self, peer: Peer) {
-        // A socket whose buffer is full cannot be told at once.
+        // A socket whose buffer is full cannot be closed at once.
         if let Peer::Socket(socket) = peer
             && socket.disconnect().is_err()
         {

@@ -10,6 +10,7 @@ use gleitzeit_workflow::Failure;
 use tokio::sync::oneshot;
 
 use crate::hub::inbox_limits::Place;
+use crate::hub::packet::AckId;
 use crate::hub::peer::Peer;
 
 /// What sockets and the API send to the machine.
@@ -39,8 +40,8 @@ pub(crate) enum ToMachine {
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) place: Place,
-    /// The id under which the client wants it acknowledged, if it does.
-    pub(crate) ack: Option<u64>,
+    /// For its acknowledgement, if the client wants one.
+    pub(crate) ack: Option<AckId>,
     pub(crate) event: Received,
 }
 

@@ -6,6 +6,10 @@
 use gleitzeit_mesh::wire::MeshError;
 use serde_json::{Value, json};
 
+/// The number under which a client wants an event acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AckId(u64);
+
 /// One packet from a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packet<'a> {
@@ -15,10 +19,10 @@ pub(crate) enum Packet<'a> {
     ConnectElsewhere { namespace: &'a str },
     /// Leaves the namespace.
     Disconnect,
-    /// An event: the text of its argument list, and the id under which the client wants it acknowledged.
-    Event { data: &'a str, ack: Option<u64> },
+    /// An event: the text of its argument list, and the id for its acknowledgement, if the client wants one.
+    Event { data: &'a str, ack: Option<AckId> },
     /// An event or an acknowledgement with binary attachments, which follow as separate messages.
-    Binary { attachments: usize, ack: Option<u64> },
+    Binary { attachments: usize, ack: Option<AckId> },
     /// An acknowledgement. The hub never asks for one.
     Ack,
     /// Not a packet.
@@ -67,9 +71,9 @@ pub(crate) fn parse(text: &str) -> Packet<'_> {
 }
 
 /// Splits off the acknowledgement id that may stand before the argument list.
-fn split_ack(text: &str) -> (&str, Option<u64>) {
+fn split_ack(text: &str) -> (&str, Option<AckId>) {
     let data = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
-    (data, text[..text.len() - data.len()].parse().ok())
+    (data, text[..text.len() - data.len()].parse().ok().map(AckId))
 }
 
 /// The packet that says the namespace was joined; `id` is that of the connection.
@@ -93,7 +97,7 @@ pub(crate) fn event(name: &str, body: &str) -> String {
 }
 
 /// The packet that acknowledges an event: without arguments, or with the refusal.
-pub(crate) fn acknowledgement(ack: u64, refusal: Option<&MeshError>) -> String {
+pub(crate) fn acknowledgement(AckId(ack): AckId, refusal: Option<&MeshError>) -> String {
     let arguments: Vec<Value> = refusal.map(|error| json!(error)).into_iter().collect();
     format!("3{ack}{}", Value::Array(arguments))
 }
@@ -105,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_told_apart() {
+    fn packets_are_distinguished() {
         let event = |data, ack| Packet::Event { data, ack };
         for (text, packet) in [
             ("0", Packet::Connect { auth: "" }),
@@ -116,11 +120,11 @@ mod tests {
             ("1", Packet::Disconnect),
             ("1/admin,", Packet::Ack),
             ("2[\"a\",{}]", event("[\"a\",{}]", None)),
-            ("217[\"a\",{}]", event("[\"a\",{}]", Some(17))),
+            ("217[\"a\",{}]", event("[\"a\",{}]", Some(AckId(17)))),
             ("2", event("", None)),
             ("299999999999999999999[\"a\"]", event("[\"a\"]", None)),
             ("317[]", Packet::Ack),
-            ("52-3[\"a\",{}]", Packet::Binary { attachments: 2, ack: Some(3) }),
+            ("52-3[\"a\",{}]", Packet::Binary { attachments: 2, ack: Some(AckId(3)) }),
             ("61-3[]", Packet::Binary { attachments: 1, ack: None }),
         ] {
             assert_eq!(parse(text), packet, "{text}");
@@ -131,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_clients_read() {
+    fn written_packets_are_what_clients_read() {
         assert_eq!(connected("s"), r#"0{"sid":"s"}"#);
         assert_eq!(refused("/", "no \"x\""), r#"4{"message":"no \"x\""}"#);
         assert_eq!(refused("/admin", "no"), r#"4/admin,{"message":"no"}"#);
         assert_eq!(event("welcome", "{}"), r#"2["welcome",{}]"#);
-        assert_eq!(acknowledgement(7, None), "37[]");
+        assert_eq!(acknowledgement(AckId(7), None), "37[]");
         let error = MeshError::new(ErrorCode::InvalidRequest, "no", Some("m1".to_owned()));
-        let text = acknowledgement(7, Some(&error));
+        let text = acknowledgement(AckId(7), Some(&error));
         assert!(text.starts_with("37[{") && text.ends_with("}]") && text.contains(r#""message":"no""#), "{text}");
     }
 }

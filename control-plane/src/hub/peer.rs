@@ -9,7 +9,7 @@ use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
 
 use crate::connection::Connection;
-use crate::hub::packet;
+use crate::hub::packet::{self, AckId};
 
 /// One socket.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) trait Handle: fmt::Debug + Send + Sync {
     fn emit(&self, packet: String) -> Result<(), NotTaken>;
 
     /// Acknowledges an event.
-    fn acknowledge(&self, ack: u64, refusal: Option<&MeshError>) {
+    fn acknowledge(&self, ack: AckId, refusal: Option<&MeshError>) {
         // A full socket is closed at the next event that it misses; acknowledgements carry no state.
         self.emit(packet::acknowledgement(ack, refusal)).ok();
     }
@@ -40,7 +40,7 @@ pub(crate) trait Handle: fmt::Debug + Send + Sync {
     /// Removes the socket from the namespace, so that its client stays away.
     ///
     /// # Errors
-    /// If the client cannot be told now.
+    /// If the packet cannot be queued now.
     fn disconnect(&self) -> Result<(), NotTaken>;
 
     /// Its TCP connection, if it has one of its own.

@@ -200,7 +200,7 @@ mod tests {
         TaskCompleted { task_id: TaskId::from(task), attempt, result, ran_ms: 0, carried: false }.into()
     }
 
-    fn told(so_far: &ProgressSoFar, run_id: RunId) -> Vec<String> {
+    fn kept(so_far: &ProgressSoFar, run_id: RunId) -> Vec<String> {
         let shown = |piece: &Arc<Progress>| {
             let text = piece.data.shown()["text"].as_str().expect("text").to_owned();
             format!("{}{}{text}", piece.at.task_id, piece.at.attempt)
@@ -209,40 +209,40 @@ mod tests {
     }
 
     #[test]
-    fn what_an_attempt_said_is_there_until_it_ends() {
+    fn progress_is_kept_until_its_attempt_ends() {
         let mut so_far = ProgressSoFar::default();
         for (number, task, attempt, text) in
             [(1, "a", 1, "x"), (2, "a", 1, "y"), (1, "b", 2, "z"), (1, "a", 1, "x"), (1, "b", 1, "late")]
         {
             so_far.add(piece(run(number), task, attempt, text));
         }
-        assert_eq!(told(&so_far, run(1)), ["a1x", "b2z", "a1x", "b1late"]);
+        assert_eq!(kept(&so_far, run(1)), ["a1x", "b2z", "a1x", "b1late"]);
         let failed = TaskFailed {
             task_id: TaskId::from("a"),
             attempt: 1,
             error: Failure::new(ErrorCode::TaskTimeout, "its run's time was up"),
         };
         so_far.recorded(&entry(run(1), failed.into()));
-        assert_eq!(told(&so_far, run(1)).len(), 4, "a task that failed says nothing of its attempt");
+        assert_eq!(kept(&so_far, run(1)).len(), 4, "the failure of a task does not end its attempt");
         so_far.recorded(&entry(run(1), completed("a", 1)));
         so_far.recorded(&entry(run(1), completed("b", 2)));
-        assert_eq!(told(&so_far, run(1)), ["b1late"]);
+        assert_eq!(kept(&so_far, run(1)), ["b1late"]);
         let outputs = Payload::from_value(&json!({}));
         so_far.recorded(&entry(run(1), WorkflowCompleted { outputs }.into()));
-        assert!(told(&so_far, run(1)).is_empty(), "nothing outlives its run");
-        assert_eq!(told(&so_far, run(2)), ["a1y"]);
+        assert!(kept(&so_far, run(1)).is_empty(), "nothing outlives its run");
+        assert_eq!(kept(&so_far, run(2)), ["a1y"]);
         so_far.recorded(&entry(run(2), completed("a", 1)));
         assert_eq!((so_far.bytes, so_far.by_size.len(), so_far.attempts.len()), (0, 0, 0));
     }
 
     #[test]
-    fn of_one_that_says_much_the_end_stays_and_the_longest_give_way_to_others() {
+    fn long_progress_keeps_its_end_and_the_longest_is_evicted_first() {
         let each = size(&piece(run(1), "a", 1, "0000"));
         let mut so_far = ProgressSoFar::within(10 * each, 25 * each);
         for number in 0..1_000 {
             so_far.add(piece(run(1), "a", 1, &format!("{number:04}")));
         }
-        assert_eq!(told(&so_far, run(1)).first().map(String::as_str), Some("a10975"), "all that may be");
+        assert_eq!(kept(&so_far, run(1)).first().map(String::as_str), Some("a10975"), "as many as are kept");
         so_far.add(piece(run(2), "a", 1, "once"));
         for number in 0..1_000 {
             let task = char::from_digit(10 + number % 20, 36).expect("a letter").to_string();
@@ -250,24 +250,24 @@ mod tests {
         }
         assert!(so_far.bytes <= 25 * each, "{}", so_far.bytes);
         assert_eq!(so_far.bytes, so_far.attempts.values().map(|ring| ring.bytes).sum::<usize>());
-        assert_eq!(told(&so_far, run(2)), ["a1once"], "those that say much are cut first");
-        assert!(told(&so_far, run(3)).contains(&"a10980".to_owned()), "and all still have their last words");
+        assert_eq!(kept(&so_far, run(2)), ["a1once"], "the longest are shortened first");
+        assert!(kept(&so_far, run(3)).contains(&"a10980".to_owned()), "and all keep their last piece");
         so_far.add(piece(run(4), "a", 1, &"x".repeat(30 * each)));
-        assert!(told(&so_far, run(4)).is_empty(), "what is larger than all that may be is not kept");
+        assert!(kept(&so_far, run(4)).is_empty(), "a piece above the total limit is not kept");
     }
 
     #[test]
-    fn what_counts_of_an_attempt_is_its_text_and_its_last_piece_stays() {
+    fn only_text_counts_toward_the_limit_and_the_last_piece_is_kept() {
         let mut so_far = ProgressSoFar::default();
         for number in 0..3_000 {
             so_far.add(piece(run(1), "a", 1, &format!("line {number}\n")));
         }
-        assert_eq!(told(&so_far, run(1)).len(), MAX_ATTEMPT_PIECES, "short lines do not push each other out early");
+        assert_eq!(kept(&so_far, run(1)).len(), MAX_ATTEMPT_PIECES, "short lines do not evict each other early");
         for _ in 0..100 {
             so_far.add(piece(run(2), "a", 1, &"x".repeat(1_000)));
         }
-        assert!((60..=70).contains(&told(&so_far, run(2)).len()), "64 KiB: {}", told(&so_far, run(2)).len());
+        assert!((60..=70).contains(&kept(&so_far, run(2)).len()), "64 KiB: {}", kept(&so_far, run(2)).len());
         so_far.add(piece(run(2), "a", 1, &"y".repeat(MAX_ATTEMPT_BYTES + 100)));
-        assert_eq!(told(&so_far, run(2)).len(), 1, "a piece that is larger than all before is still told");
+        assert_eq!(kept(&so_far, run(2)).len(), 1, "a large piece replaces all earlier ones");
     }
 }

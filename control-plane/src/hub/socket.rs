@@ -154,7 +154,7 @@ fn expect_join(connection: Arc<Socket<Joined>>) {
             () = connection.closed() => {}
             () = tokio::time::sleep(CONNECT_TIMEOUT) => {
                 if connection.data.inbox().is_none() {
-                    tracing::debug!("a connection that joined nothing is closed");
+                    tracing::debug!("a connection that joined no namespace is closed");
                     connection.close(DisconnectReason::TransportClose);
                 }
             }
@@ -226,7 +226,7 @@ impl EngineIoHandler for Server {
             Packet::Malformed(message) => (None, Err(message)),
         };
         let Some(inbox) = connection.data.inbox() else {
-            tracing::debug!("a connection that joined nothing sent an event and is closed");
+            tracing::debug!("a connection that joined no namespace sent an event and is closed");
             connection.close(DisconnectReason::PacketParsingError);
             return;
         };
@@ -250,12 +250,10 @@ impl EngineIoHandler for Server {
 fn why(reason: &DisconnectReason) -> &'static str {
     match reason {
         DisconnectReason::TransportClose => "its connection was closed",
-        DisconnectReason::TransportError => {
-            "its connection broke, or a message in it was too large or no text in UTF-8"
-        }
-        DisconnectReason::PacketParsingError => "it sent something that is no packet of Engine.IO",
+        DisconnectReason::TransportError => "its connection broke, or a message in it was too large or not UTF-8 text",
+        DisconnectReason::PacketParsingError => "it sent something that is not an Engine.IO packet",
         DisconnectReason::MultipleHttpPollingError => "it polled a second time before the first was answered",
-        DisconnectReason::HeartbeatTimeout => "it did not answer a ping of Engine.IO",
+        DisconnectReason::HeartbeatTimeout => "it did not answer an Engine.IO ping",
         DisconnectReason::ClosingServer => "the hub is closing",
     }
 }
@@ -314,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_event_says_what_is_wrong() {
+    fn an_invalid_event_is_refused_with_the_reason() {
         for (text, expected) in [
             (r#"["nonsense",{}]"#, "unknown mesh event `nonsense`"),
             (r#"["append",{"proposals":7}]"#, "malformed mesh event `append`"),
@@ -336,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn however_an_event_is_written_it_is_the_same() {
+    fn every_encoding_of_an_event_is_decoded_alike() {
         for text in [
             r#"["events_ack",{"position":1}]"#,
             r#" [ "events_ack" , { "position" : 1 } ] "#,
@@ -349,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_id_is_what_errors_refer_to() {
+    fn errors_refer_to_the_id_of_a_message() {
         let (_, id) = decode(r#"["events_ack",{"position":1,"meta":{"id":"m1"}}]"#).expect("an event");
         assert_eq!(id.as_deref(), Some("m1"));
         assert_eq!(decode(r#"["x",{"meta":{"id":"m2"}}]"#).expect_err("unknown").in_reply_to.as_deref(), Some("m2"));

@@ -1,6 +1,6 @@
-//! Following runs: the writer pushes what it commits to whoever watches the run; whoever lags or comes late reads from
-//! the store what it has missed, as `follow` does. Nothing is lost between the two: the writer registers a watcher between two batches and
-//! says up to where the store has the run.
+//! Following runs: the writer pushes committed entries to the watchers of a run. A watcher that lags, or starts late,
+//! reads the missed entries from the store, as `follow` does. Nothing is lost between the two: the writer registers a
+//! watcher between two batches and reports up to where the store has the run.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ pub(super) fn fold(reader: &dyn Reader, run_id: RunId) -> Result<Option<State>, 
         return Ok(None);
     }
     match checked(reader, run_id) {
-        // The run was removed meanwhile.
+        // The run was removed in the meantime.
         Err(_) if row(reader, run_id)?.is_none() => Ok(None),
         folded => folded.map(Some),
     }
@@ -28,7 +28,7 @@ pub(super) fn row(reader: &dyn Reader, run_id: RunId) -> Result<Option<RunRow>, 
 /// Folds a run and compares it with its row. Another process may be writing to the store.
 fn checked(reader: &dyn Reader, run_id: RunId) -> Result<State, StoreError> {
     let state = entries(reader, run_id)?;
-    // The run was removed meanwhile; it is answered as it was.
+    // The run was removed in the meantime; it is answered as it was.
     let Some(listed) = row(reader, run_id)? else { return Ok(state) };
     let ended_meanwhile = listed.status.is_final() && !state.status.is_final();
     let state = if ended_meanwhile { entries(reader, run_id)? } else { state };

@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Calls `what` and turns a panic into an error text. The caller must discard whatever was being changed.
 pub(super) fn guarded<T>(what: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(what)).map_err(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        format!("a fault of this version of Gleitzeit, please report it: {}", said.unwrap_or("it says nothing"))
+        let message =
+            panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        format!("an internal error of this version of Gleitzeit, please report it: {}", message.unwrap_or("no message"))
     })
 }
 
@@ -15,9 +16,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_told_as_what_it_says() {
+    fn a_panic_is_reported_with_its_message() {
         assert_eq!(guarded(|| 7), Ok(7));
-        let told = guarded(|| assert_eq!(1, 2, "of all things")).expect_err("it panics");
-        assert!(told.contains("of all things") && told.contains("report it"), "{told}");
+        let text = guarded(|| assert_eq!(1, 2, "of all things")).expect_err("it panics");
+        assert!(text.contains("of all things") && text.contains("report it"), "{text}");
     }
 }

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_stays_under_the_limit_of_bytes() {
+    fn cached_runs_stay_below_the_limit_of_bytes() {
         let mut recent = Recent::new(usize::MAX, 3 * size::of_run(&state(1)));
         for n in 1..=9 {
             recent.put(state(n));

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_a_range_of_ids_whatever_its_case_and_hyphens() {
+    fn a_prefix_is_a_range_of_ids_regardless_of_case_and_hyphens() {
         let id = "0192f0c1-2345-7abc-8def-0123456789ab";
         assert_eq!(range(id), Some((id.to_owned(), id.to_owned())));
         let expected = ("0192f0c1-0000-0000-0000-000000000000", "0192f0c1-ffff-ffff-ffff-ffffffffffff");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_a_time_are_looked_for_among_the_ids_of_that_time() {
+    fn runs_of_a_time_are_searched_among_the_ids_of_that_time() {
         let at = |ms: u64| {
             let time = uuid::Timestamp::from_unix(
                 uuid::NoContext,

@@ -47,6 +47,7 @@ pub use restore::restore;
 use claim::Claim;
 use read::SqliteReader;
 use state::State;
+use sum::Checksum;
 use watermark::Mark;
 
 /// The log is checkpointed every 16 MiB instead of every 4, because each checkpoint costs two more flushes. Incremental
@@ -125,7 +126,7 @@ impl Drop for SqliteStore {
         if !self.broken {
             let closing = "PRAGMA busy_timeout = 500; PRAGMA wal_checkpoint(TRUNCATE)";
             if let Err(error) = self.db.execute_batch(closing) {
-                tracing::debug!(%error, "the log of the store was not written back; the next start does that");
+                tracing::debug!(%error, "the write-ahead log of the store was not checkpointed; the next start does that");
             }
         }
     }

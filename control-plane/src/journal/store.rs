@@ -68,7 +68,7 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// The file is not a database, or is not a complete one.
-    #[error("PERSISTENCE_INTEGRITY_ERROR: `{}` is no store, or a damaged one", path.display())]
+    #[error("PERSISTENCE_INTEGRITY_ERROR: `{}` is not a store, or is damaged", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -77,7 +77,7 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// Something that was acknowledged is missing.
-    #[error("PERSISTENCE_INTEGRITY_ERROR: the store `{}` is not whole: {why}; restore a backup", path.display())]
+    #[error("PERSISTENCE_INTEGRITY_ERROR: the store `{}` is incomplete: {why}; restore a backup", path.display())]
     Incomplete {
         /// The file.
         path: PathBuf,
@@ -86,8 +86,8 @@ pub enum StoreError {
     },
     /// The file that is being written is not the one that a start would find.
     #[error(
-        "PERSISTENCE_STORE_LOST: the store `{}` was taken away while it was in use: {why}; put it back where it was, or \
-         restore a backup, and start again",
+        "PERSISTENCE_STORE_LOST: the store `{}` was removed or replaced while in use: {why}; put it back, or restore a backup, \
+         and start again",
         path.display()
     )]
     Gone {
@@ -99,7 +99,7 @@ pub enum StoreError {
     /// The file has several names. Under each of them its log would be a different file.
     #[error(
         "the store `{}` has {names} names (hard links), and entries written under one are missing under another; remove \
-         all names but the one that is used",
+         all names except the one in use",
         path.display()
     )]
     Linked {
@@ -110,7 +110,7 @@ pub enum StoreError {
     },
     /// Replacing a store could not be completed.
     #[error(
-        "the store `{}` is half replaced; the next start, `restore` or `backup` goes on with that",
+        "the store `{}` is only partly replaced; the next start, `restore` or `backup` completes the replacement",
         path.display()
     )]
     CutOff {
@@ -123,7 +123,7 @@ pub enum StoreError {
     /// The lists, which are derived from the entries, do not match them.
     #[error(
         "PERSISTENCE_INTEGRITY_ERROR: the lists of the store `{}` are damaged: {why}; \
-         `gleitzeit store check --repair --store sqlite:{}` makes them again from its entries",
+         `gleitzeit store check --repair --store sqlite:{}` rebuilds them from its entries",
         path.display(),
         path.display()
     )]
@@ -158,7 +158,7 @@ pub enum StoreError {
     },
     /// Removing old data needs room that is not there. Nothing was changed, and writing continues.
     #[error(
-        "there is no room to remove what is old from the store `{}`: {why}; what is removed is written to its log \
+        "there is no room to remove old data from the store `{}`: {why}; each removal is written to its log \
          first, so make some room and try again",
         path.display()
     )]
@@ -169,7 +169,7 @@ pub enum StoreError {
         why: String,
     },
     /// An earlier write failed, so the store takes no more.
-    #[error("the store `{}` could not be written and is not written any more", .0.display())]
+    #[error("the store `{}` could not be written; nothing more is written to it", .0.display())]
     Broken(PathBuf),
     /// A backup cannot be made or restored.
     #[error("{}", .0)]

@@ -128,7 +128,7 @@ async fn a_run_is_read_live_after_its_end_and_after_a_restart() {
 }
 
 #[tokio::test]
-async fn what_was_unfinished_stands_after_a_restart() {
+async fn unfinished_runs_are_restored_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let desk = Desk::open(folder.path(), WriterConfig::default());
     desk.own(1).await;
@@ -161,7 +161,7 @@ async fn what_was_unfinished_stands_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_known_while_its_run_lives_and_long_after() {
+async fn a_request_id_is_known_during_and_after_its_run() {
     let folder = tempfile::tempdir().expect("a folder");
     let desk = Desk::open(folder.path(), WriterConfig { recent_runs: 0, ..WriterConfig::default() });
     let first = labelled("w", &[], "mine");
@@ -181,7 +181,7 @@ async fn a_request_id_is_known_while_its_run_lives_and_long_after() {
 }
 
 #[tokio::test]
-async fn the_hub_hears_of_batches_and_answers_in_order() {
+async fn the_hub_receives_batches_and_answers_in_order() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut desk = Desk::open(folder.path(), WriterConfig::default());
     let grant = |slice| Request::Grant { slice, component_id: "q".into() };
@@ -222,7 +222,7 @@ async fn the_hub_hears_of_batches_and_answers_in_order() {
 }
 
 #[tokio::test]
-async fn too_many_callers_are_told_to_come_back_and_a_closed_journal_says_so() {
+async fn too_many_callers_get_busy_and_a_closed_journal_returns_closed() {
     let folder = tempfile::tempdir().expect("a folder");
     let desk = Desk::open(folder.path(), WriterConfig { waiting: 0, ..WriterConfig::default() });
     let refused = desk.journal.propose(cancel(1)).await;
@@ -247,7 +247,7 @@ async fn rest(watch: &mut RunWatch) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_watcher_gets_every_entry_once_whenever_it_comes() {
+async fn a_watcher_gets_every_entry_once_whenever_it_starts() {
     let desk = Desk::in_memory(WriterConfig::default());
     desk.own(1).await;
     desk.submit(1, submission("w")).await;
@@ -343,7 +343,7 @@ async fn watchers_and_callers_in_parallel_lose_nothing() {
 }
 
 #[tokio::test]
-async fn too_many_watchers_are_told_to_come_back() {
+async fn too_many_watchers_get_busy() {
     let desk = Desk::in_memory(WriterConfig { watchers: 1, ..WriterConfig::default() });
     desk.submit(1, submission("w")).await;
     let mut first = desk.journal.watch(run_id(1), Seq(0));
@@ -372,7 +372,7 @@ async fn the_end_of_a_run_can_be_waited_for() {
 
 /// The wall clock is set back, both while the journal is being written and between two starts.
 #[tokio::test]
-async fn the_newest_run_has_the_greatest_id_whatever_becomes_of_the_clock() {
+async fn the_newest_run_has_the_greatest_id_even_if_the_clock_steps() {
     use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
     let folder = tempfile::tempdir().expect("a folder");
     let wall = Arc::new(AtomicI64::new(1_800_000_000_000));
@@ -409,7 +409,7 @@ async fn the_newest_run_has_the_greatest_id_whatever_becomes_of_the_clock() {
 
 /// The store's file disappears while it is in use.
 #[tokio::test]
-async fn nothing_is_acknowledged_in_a_store_that_was_taken_away() {
+async fn nothing_is_acknowledged_in_a_store_that_was_removed() {
     for known in [false, true] {
         let folder = tempfile::tempdir().expect("a folder");
         let desk = Desk::open(folder.path(), WriterConfig::default());
@@ -427,7 +427,7 @@ async fn nothing_is_acknowledged_in_a_store_that_was_taken_away() {
 }
 
 #[tokio::test]
-async fn a_writer_with_nothing_to_do_ends_once_its_store_was_taken_away() {
+async fn an_idle_writer_ends_once_its_store_was_removed() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut desk = Desk::open(folder.path(), WriterConfig::default());
     desk.submit(1, submission("w")).await;

@@ -2,6 +2,7 @@
 //! applies each of them, writes one transaction, and only then publishes and answers. A batch consists of what is
 //! already waiting; nothing is delayed to fill it.
 
+mod load;
 mod prune;
 
 use std::collections::BTreeMap;
@@ -11,13 +12,12 @@ use std::time::Instant;
 use gleitzeit_mesh::hub::{self, Batch, Input};
 use gleitzeit_mesh::wire::ProtocolDefinition;
 use gleitzeit_run::ledger::Ledger;
-use gleitzeit_run::{ApplyError, Entry, Event, History, Limits, Position, Request, RunId, State, Verdict};
+use gleitzeit_run::{ApplyError, Event, History, Limits, Position, Request, RunId, State, Verdict};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock::{Clock, Clocks};
 use super::feed::Feed;
-use super::guard::guarded;
 use super::recent::Recent;
 use super::{HubPort, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending, new_term, size};
 use crate::metrics::Metrics;
@@ -38,9 +38,9 @@ pub struct WriterConfig {
     pub queue: usize,
     /// How many batches can wait for the hub; then the writer waits.
     pub hub_queue: usize,
-    /// How many API callers can wait for verdicts; others are told to retry.
+    /// How many API callers can wait for verdicts; others get an error and may retry.
     pub waiting: usize,
-    /// How many watchers of runs there can be; others are told to retry.
+    /// How many watchers of runs there can be; others get an error and may retry.
     pub watchers: usize,
     /// How many folded runs are cached for readers, besides the unfinished ones.
     pub recent_runs: usize,
@@ -79,10 +79,10 @@ pub enum WriterError {
     #[error("the journal could not be written")]
     Store(#[from] StoreError),
     /// A rule is wrong: what was decided could not be applied.
-    #[error("the journal decided what cannot be recorded")]
+    #[error("a decision of the journal cannot be recorded")]
     Apply(#[from] ApplyError),
     /// The thread ended without reporting an error.
-    #[error("the journal's thread died")]
+    #[error("the journal's thread ended unexpectedly")]
     Died,
 }
 
@@ -137,47 +137,20 @@ pub(super) struct Started {
 pub(super) fn start(mut store: Box<dyn Store>, config: &WriterConfig) -> Result<Started, StoreError> {
     let reader = store.reader()?;
     let tail = store.tail();
-    let mut ledger = Ledger::new(config.limits);
-    reader.replay(config.replay_bytes, &mut |entry| {
-        match entry {
-            Ok(entry) => match entry.run_id {
-                Some(run_id) => replay(&mut ledger, run_id, &entry, Ledger::replay),
-                None => ledger
-                    .apply(&entry)
-                    .map_err(|error| StoreError::Entry { position: entry.position.0, why: error.to_string() })?,
-            },
-            Err(unreadable) => match unreadable.run_id {
-                Some(run_id) => ledger.set_aside(run_id, unreadable.seq, unreadable.to_string()),
-                None => return Err(StoreError::Unreadable(Box::new(unreadable))),
-            },
-        }
-        Ok(())
-    })?;
-    ledger.resume_at(tail.position, tail.recorded_at);
-    for (run_id, aside) in ledger.aside() {
-        tracing::error!(
-            gleitzeit.run.id = %run_id,
-            why = aside.why,
-            "a run cannot be replayed and is set aside; `gleitzeit store check` says more, `gleitzeit cancel RUN --force` ends it"
-        );
-    }
+    let ledger = load::ledger(reader.as_ref(), tail, config)?;
+    load::report_set_aside(&ledger);
+    let history = begin_term(store.as_mut())?;
 
-    let history = store.begin_term(new_term())?;
-    if let Some(term) = history.current() {
-        tracing::info!(term = term.number, id = %term.id, after = term.after.0, "a term of the journal begins");
-    }
+    let (counts, pruned) = (reader.counts()?, store.pruned());
+    let start = hub_start(&ledger, pruned, history);
+    let clock = Clock::new(config.clocks.clone(), tail.recorded_at);
     let (work, received) = mpsc::channel(config.queue);
     let (hub, inputs) = mpsc::channel(config.hub_queue);
-    let counts = reader.counts()?;
-    let pruned = store.pruned();
     let (summary, published_summary) =
         watch::channel(Summary { position: tail.position, recorded_at: tail.recorded_at, counts, pruned });
     let (aside, published_aside) = watch::channel(Arc::new(set_aside(&ledger)));
     let (protocols, published_protocols) = watch::channel(definitions(&ledger).into());
-    let (end, ended) = oneshot::channel();
-    let clock = Clock::new(config.clocks.clone(), tail.recorded_at);
-    let port = HubPort { work: work.clone(), inputs, start: hub_start(&ledger, pruned, history) };
-    let writer = Writer {
+    let ended = spawn(Writer {
         clock: clock.clone(),
         recent: Recent::new(config.recent_runs, config.recent_bytes),
         ledger,
@@ -192,22 +165,10 @@ pub(super) fn start(mut store: Box<dyn Store>, config: &WriterConfig) -> Result<
         feed: Feed::default(),
         metrics: config.metrics.clone(),
         pending: Pending::default(),
-    };
-    let thread = std::thread::Builder::new().name("journal".to_owned());
-    thread
-        .spawn(move || {
-            let result = writer.serve();
-            if let Err(error) = &result {
-                tracing::error!(error = error as &dyn std::error::Error, "the journal cannot go on");
-            }
-            // If the handle was dropped, nobody needs the result.
-            let _ = end.send(result);
-        })
-        .map_err(StoreError::Thread)?;
-    let handle = WriterHandle { work: work.downgrade(), ended, has_ended: false };
+    })?;
     Ok(Started {
-        port,
-        handle,
+        handle: WriterHandle { work: work.downgrade(), ended, has_ended: false },
+        port: HubPort { work, inputs, start },
         clock,
         summary: published_summary,
         protocols: published_protocols,
@@ -215,12 +176,27 @@ pub(super) fn start(mut store: Box<dyn Store>, config: &WriterConfig) -> Result<
     })
 }
 
-/// Replays an entry at startup; sets its run aside if that panics.
-fn replay(ledger: &mut Ledger, run_id: RunId, entry: &Entry, record: impl FnOnce(&mut Ledger, RunId, &Entry)) {
-    if let Err(why) = guarded(|| record(ledger, run_id, entry)) {
-        ledger.set_aside(run_id, entry.seq, format!("entry {}: {why}", entry.position));
-        ledger.resume_at(entry.position, entry.recorded_at);
+fn begin_term(store: &mut dyn Store) -> Result<History, StoreError> {
+    let history = store.begin_term(new_term())?;
+    if let Some(term) = history.current() {
+        tracing::info!(term = term.number, id = %term.id, after = term.after.0, "a term of the journal begins");
     }
+    Ok(history)
+}
+
+/// Starts the writer's thread; the receiver gets its result when it ends.
+fn spawn(writer: Writer) -> Result<oneshot::Receiver<Result<(), WriterError>>, StoreError> {
+    let (end, ended) = oneshot::channel();
+    let serve = move || {
+        let result = writer.serve();
+        if let Err(error) = &result {
+            tracing::error!(error = error as &dyn std::error::Error, "the journal cannot continue");
+        }
+        // If the handle was dropped, nobody needs the result.
+        let _ = end.send(result);
+    };
+    std::thread::Builder::new().name("journal".to_owned()).spawn(serve).map_err(StoreError::Thread)?;
+    Ok(ended)
 }
 
 fn set_aside(ledger: &Ledger) -> BTreeMap<RunId, String> {

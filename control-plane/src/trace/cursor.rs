@@ -43,7 +43,7 @@ impl Cursor {
         new.push("-new");
         let written = fs::write(&new, format!("{at}\n")).and_then(|()| fs::rename(&new, file));
         if let Err(error) = written {
-            tracing::debug!(%error, file = %file.display(), "cannot write up to where traces are exported");
+            tracing::debug!(%error, file = %file.display(), "the position of the export of traces cannot be written");
         }
     }
 }

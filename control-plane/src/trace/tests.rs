@@ -68,7 +68,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn every_run_is_exported_once_it_has_ended_and_none_that_nobody_wants() {
+async fn every_wanted_run_is_exported_once_it_has_ended() {
     let (journal, _port, writer) =
         Journal::start(Box::new(MemoryStore::default()), WriterConfig::default()).expect("it starts");
     let (sink, stop) = (Arc::new(Received::default()), CancellationToken::new());
@@ -117,7 +117,7 @@ impl SpanSink for Late {
 }
 
 #[tokio::test]
-async fn what_is_on_its_way_when_the_stop_comes_is_not_sent_again() {
+async fn an_export_in_progress_at_the_stop_is_not_repeated() {
     let (journal, _port, writer) =
         Journal::start(Box::new(MemoryStore::default()), WriterConfig::default()).expect("it starts");
     let stop = CancellationToken::new();
@@ -134,7 +134,7 @@ async fn what_is_on_its_way_when_the_stop_comes_is_not_sent_again() {
 }
 
 #[test]
-fn the_cursor_goes_on_where_it_stood_but_not_too_far_back() {
+fn the_cursor_continues_from_its_position_with_a_limit() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("j.db");
     let now = Timestamp(10_000_000);

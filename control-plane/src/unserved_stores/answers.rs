@@ -21,14 +21,14 @@ impl Kept {
         let kept = self.clone();
         let done = tokio::task::spawn_blocking(move || read(&kept)).await;
         done.map_err(|error| {
-            let message = format!("a store could not be read: {error}");
+            let message = format!("a store cannot be read: {error}");
             status::to_status(&Failure::new(ErrorCode::InternalError, message))
         })
     }
 }
 
 fn refused<T>(what: &str) -> Answer<T> {
-    let message = format!("{what} needs a control plane, and here stores are only looked at");
+    let message = format!("{what} requires a control plane; here stores are only read");
     Err(status::to_status(&Failure::new(ErrorCode::WorkflowInvalidState, message)))
 }
 

@@ -1,4 +1,4 @@
-//! Where the stores are and when they were written, as far as file names and times tell. So most stores need not be
+//! Where the stores are and when they were written, as far as file names and times show. So most stores need not be
 //! opened to find a run or the newest ones.
 
 use std::fs;
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_folders_of_runs_are_taken_and_their_names_say_when() {
+    fn only_folders_of_runs_are_read_and_their_names_give_the_time() {
         let folder = tempfile::tempdir().expect("a folder");
         let names = [
             "run-01930000000070008000000000000001",
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_may_hold_what_was_submitted_between_its_making_and_its_last_write() {
+    fn a_store_may_contain_runs_submitted_between_its_creation_and_its_last_write() {
         let place = Place { store: "s".into(), kind: Kind::Run, from_ms: 10_000, upto_ms: 20_000 };
         let id = |ms: u128| RunId(Uuid::from_u128(ms << 80 | 0x7000_8000_0000_0000_0000));
         let holds = |first, last| place.may_hold(id(first), id(last));

@@ -68,7 +68,7 @@ fn content(of: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn runs_of_many_stores_are_one_list_and_looking_changes_no_file() {
+fn runs_of_many_stores_are_one_list_and_reading_changes_no_file() {
     let home = tempfile::tempdir().expect("a folder");
     for n in 1..=5 {
         run(home.path(), n, if n % 2 == 0 { End::Failed } else { End::Completed });
@@ -92,7 +92,7 @@ fn runs_of_many_stores_are_one_list_and_looking_changes_no_file() {
 }
 
 #[test]
-fn a_run_that_nobody_works_on_says_so_and_one_in_work_does_not() {
+fn an_interrupted_run_is_marked_and_a_running_one_is_not() {
     let home = tempfile::tempdir().expect("a folder");
     let left = run(home.path(), 1, End::None);
     let in_work = fill(&folder_at(home.path(), 0, 2), 2, End::None);
@@ -129,7 +129,7 @@ async fn a_run_that_another_writes_is_followed_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_run_whose_writer_goes_away_is_followed_no_further() {
+async fn following_a_run_ends_when_its_writer_ends() {
     let home = tempfile::tempdir().expect("a folder");
     let path = home.path().join(STORE);
     let mut store = SqliteStore::open(&path).expect("a store");
@@ -144,7 +144,7 @@ async fn a_run_whose_writer_goes_away_is_followed_no_further() {
 }
 
 #[test]
-fn what_is_no_store_or_a_damaged_one_is_told_and_the_rest_is_listed() {
+fn an_unreadable_store_is_reported_and_the_others_are_listed() {
     let home = tempfile::tempdir().expect("a folder");
     run(home.path(), 1, End::Completed);
     let damaged = folder_at(home.path(), 0, 2);
@@ -179,7 +179,7 @@ fn what_is_no_store_or_a_damaged_one_is_told_and_the_rest_is_listed() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_a_lock_keeps_nobody_waiting() {
+fn a_pipe_in_place_of_a_lock_does_not_block() {
     let home = tempfile::tempdir().expect("a folder");
     let folder = run(home.path(), 1, End::Completed);
     let lock = folder.join("journal.db.lock");
@@ -201,7 +201,7 @@ fn is_there(folders: &[&PathBuf]) -> Vec<bool> {
 }
 
 #[test]
-fn only_what_ended_long_enough_ago_goes_and_never_what_is_held() {
+fn only_stores_that_ended_long_ago_are_removed_and_never_locked_ones() {
     let home = tempfile::tempdir().expect("a folder");
     let keep = Keep { age: Some(Duration::from_secs(60)), count: None };
     let old = run(home.path(), 1, End::Completed);
@@ -228,7 +228,7 @@ fn only_what_ended_long_enough_ago_goes_and_never_what_is_held() {
 }
 
 #[test]
-fn of_too_many_the_oldest_go_whatever_is_in_them_and_a_few_at_a_time() {
+fn the_oldest_of_too_many_stores_are_removed_in_small_steps() {
     let home = tempfile::tempdir().expect("a folder");
     let folders: Vec<PathBuf> = (1..=6).map(|n| folder_at(home.path(), n, n)).collect();
     for (n, folder) in (1..=6).zip(&folders) {
@@ -245,7 +245,7 @@ fn of_too_many_the_oldest_go_whatever_is_in_them_and_a_few_at_a_time() {
 }
 
 #[test]
-fn what_cannot_be_removed_is_told_and_keeps_nothing_else() {
+fn a_store_that_cannot_be_removed_is_reported_and_the_others_are_removed() {
     let home = tempfile::tempdir().expect("a folder");
     let locked: Vec<PathBuf> = (1..=3).map(|n| folder_at(home.path(), n, n)).collect();
     for folder in &locked {

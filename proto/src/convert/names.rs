@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_status_reads_back_and_nothing_else_does() {
+    fn every_status_can_be_decoded_and_nothing_else() {
         for status in [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled] {
             assert_eq!(run_status_from(run_status(status).into()), Some(status));
         }

@@ -117,7 +117,7 @@ impl Reader<'_> {
             Ok(v1::Backoff::Linear) => put_text(&mut out, "backoff", "linear"),
             Ok(v1::Backoff::Exponential) => put_text(&mut out, "backoff", "exponential"),
             Err(_) => {
-                let message = format!("{} is no backoff", retry.backoff);
+                let message = format!("{} is not a valid backoff", retry.backoff);
                 self.problem(&format!("{field}.backoff"), ErrorCode::WorkflowValidationFailed, message);
             }
         }
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_becomes_what_its_yaml_form_would_be() {
+    fn a_message_is_converted_like_its_yaml_form() {
         let task = v1::Task {
             id: "a".to_owned(),
             method: "util/echo".to_owned(),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named_by_field() {
+    fn an_invalid_value_is_named_by_its_field() {
         let task = v1::Task { parameters_json: "{".to_owned(), ..v1::Task::default() };
         let timeout = Some(prost_types::Duration { seconds: -1, nanos: 0 });
         let workflow = v1::Workflow { tasks: vec![task], timeout, ..v1::Workflow::default() };

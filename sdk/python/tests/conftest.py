@@ -1,4 +1,4 @@
-"""A control plane of the tests' own: a real one, from the binary that `GLEITZEIT_BIN` names."""
+"""A real control plane for the tests, from the binary that `GLEITZEIT_BIN` names."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_a_failed_run_says_why_and_can_be_retried(client: Client) -> None:
     assert client.run(FAIL, check=False).status == "failed"
 
 
-def test_everything_wrong_is_told_with_its_place(client: Client) -> None:
+def test_all_problems_are_reported_with_their_places(client: Client) -> None:
     with pytest.raises(GleitzeitError) as refused:
         client.submit("name: W\ntasks:\n  - {id: a, method: util/ecko}\n  - {id: a, method: util/echo}\n")
     problems = refused.value.problems
@@ -88,7 +88,7 @@ def test_everything_wrong_is_told_with_its_place(client: Client) -> None:
     assert client.validate(ECHO) == ()
 
 
-def test_what_is_allowed_and_has_no_effect_is_a_warning(client: Client) -> None:
+def test_a_part_without_an_effect_is_a_warning(client: Client) -> None:
     with pytest.warns(WorkflowNote, match="1:1: `wait_for_completion` is not needed.*remove it"):
         assert client.validate("wait_for_completion: true\n" + ECHO) == ()
     with pytest.warns(WorkflowNote, match="wait_for_completion") as told:
@@ -130,7 +130,7 @@ def test_a_run_is_watched_explained_cancelled_and_listed(client: Client) -> None
     assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
     assert (seen[0].type, seen[-1].type) == ("workflow_submitted", "workflow_cancelled")
     assert [task.status for task in client.tasks(run.id)] == ["cancelled"]
-    with pytest.raises(GleitzeitError, match="no status"):
+    with pytest.raises(GleitzeitError, match="not a status"):
         list(client.list(status="done"))
     submitted = client.get(run.id).submitted_at
     assert submitted is not None
@@ -142,13 +142,13 @@ def test_a_run_is_watched_explained_cancelled_and_listed(client: Client) -> None
         list(client.list(since=datetime.datetime(2026, 1, 1)))
 
 
-def test_tasks_say_what_they_wait_for_if_asked(client: Client) -> None:
+def test_tasks_show_what_they_wait_for(client: Client) -> None:
     run = client.run("name: D\ntasks:\n  - {id: a, method: util/echo}\n  - {id: b, method: util/echo, dependencies: [a]}\n")
     assert [it.dependencies for it in client.tasks(run.id, dependencies=True)] == [(), ("a",)]
     assert [it.dependencies for it in client.tasks(run.id)] == [(), ()]
 
 
-def test_what_tasks_print_is_seen_while_they_run(client: Client, plane: Plane, tmp_path: pathlib.Path) -> None:
+def test_output_of_tasks_is_visible_while_they_run(client: Client, plane: Plane, tmp_path: pathlib.Path) -> None:
     gate = tmp_path / "gate"
     code = f"import os, sys, time\nprint('first')\nprint('wärum', file=sys.stderr)\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.02)\nprint('last')"
     wf = Workflow("Prints")
@@ -184,7 +184,7 @@ def test_what_tasks_print_is_seen_while_they_run(client: Client, plane: Plane, t
     assert all(event.output is None for event in client.watch(run.id, progress=True))
 
 
-def test_who_waits_and_watches_survives_a_crash_of_the_control_plane(own_plane: Plane) -> None:
+def test_waiting_and_watching_survive_a_crash_of_the_control_plane(own_plane: Plane) -> None:
     client = Client(own_plane.url, max_retries=50)
     run = client.submit("name: S\ntasks:\n  - {id: a, method: util/sleep, parameters: {seconds: 2}}\n")
     seen, ends = [], []
@@ -203,11 +203,11 @@ def test_who_waits_and_watches_survives_a_crash_of_the_control_plane(own_plane: 
     assert ends[0].status == "completed"
 
 
-def test_nobody_there_is_unreachable_and_says_where() -> None:
+def test_a_closed_port_is_unreachable_and_the_error_names_the_address() -> None:
     with pytest.raises(GleitzeitError, match="http://127.0.0.1:9") as away:
         Client("http://127.0.0.1:9", max_retries=0).get("01930000-0000-7000-8000-000000000001")
     assert away.value.unreachable
-    with pytest.raises(GleitzeitError, match="no address"):
+    with pytest.raises(GleitzeitError, match="not an address"):
         Client("ftp://localhost:8000")
 
 
@@ -246,7 +246,7 @@ def test_the_shortest_example_is_short_and_works(plane: Plane) -> None:
     assert (program.returncode, said) == (0, "Hello, Ada\n"), errors
 
 
-def test_a_port_that_accepts_and_says_nothing_is_named_within_ten_seconds() -> None:
+def test_a_silent_port_is_reported_within_ten_seconds() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -254,7 +254,7 @@ def test_a_port_that_accepts_and_says_nothing_is_named_within_ten_seconds() -> N
         # Also: an address may lack its scheme and have a slash.
         with Client(f"127.0.0.1:{silent.getsockname()[1]}/") as client, pytest.raises(GleitzeitError) as raised:
             client.get("0192f0c1-2345-7abc-8def-0123456789ab")
-    assert "accepts connections but said nothing" in str(raised.value)
+    assert "accepts connections but sends nothing" in str(raised.value)
     assert raised.value.name == "CONNECTION_TIMEOUT" and raised.value.unreachable
     assert time.monotonic() - begun < 20
 

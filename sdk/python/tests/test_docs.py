@@ -1,4 +1,4 @@
-"""What the documentation shows is run as it stands there."""
+"""The programs in the documentation run unchanged."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from conftest import ROOT
 from gleitzeit import Client, events
 
 REPOSITORY = ROOT.parent.parent
-#: One of every form that was ever recorded.
+#: One event of every recorded form.
 GOLDEN = [json.loads(it.read_text()) for it in sorted((REPOSITORY / "core" / "run" / "tests" / "golden" / "events").glob("*.json"))]
 #: Of no run; and what is not sent of a submission, of which only the workflow's name is.
 OTHERS = {"ownership_granted", "protocol_registered", "protocol_removed", "protocols_used"}
@@ -40,7 +40,7 @@ def test_a_payload_has_the_fields_of_its_type(kind: str) -> None:
         assert set(event["data"]["error"]) <= set(typing.get_type_hints(events.Error))
 
 
-def test_the_events_of_a_run_hold_what_their_types_say(client: Client) -> None:
+def test_the_events_of_a_run_match_their_types(client: Client) -> None:
     task = "{id: a, method: util/fail, parameters: {message: no luck}, retry: {max_attempts: 2, initial_delay: 0.01}}"
     run = client.submit(f"name: E\nlabels: {{k: v}}\ntasks:\n  - {task}\n  - {{id: b, method: util/echo, dependencies: [a]}}\n")
     seen = {event.type: event for event in client.watch(run.id)}

@@ -1,4 +1,4 @@
-"""Values are written as JSON that a control plane takes, or refused with their place."""
+"""Values are written as JSON that a control plane accepts, or refused with their place."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def nested(levels: int) -> Any:
     return value
 
 
-def test_what_can_be_carried_is_written_as_it_is() -> None:
+def test_valid_values_are_written_unchanged() -> None:
     value = {"a": [2**64 - 1, -(2**63), True, None, 0.5, "é🎉"], "": {}}
     assert _json.dumps(value) == '{"a": [18446744073709551615, -9223372036854775808, true, null, 0.5, "é🎉"], "": {}}'
     assert _json.dumps(nested(128)) == "[" * 128 + "]" * 128
@@ -34,13 +34,13 @@ def test_what_can_be_carried_is_written_as_it_is() -> None:
         ({"a": object()}, "not JSON serializable"),
     ],
 )
-def test_what_cannot_be_carried_is_refused_with_its_place(value: Any, said: str) -> None:
+def test_invalid_values_are_refused_with_their_place(value: Any, said: str) -> None:
     with pytest.raises((TypeError, ValueError)) as refused:
         _json.dumps(value)
     assert said in str(refused.value)
 
 
-def test_what_holds_itself_is_too_deep() -> None:
+def test_a_cyclic_value_is_too_deep() -> None:
     value: list[Any] = []
     value.append(value)
     with pytest.raises(ValueError, match="128 levels"):

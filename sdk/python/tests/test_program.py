@@ -1,4 +1,4 @@
-"""`python -m gleitzeit` is the program of the same installation, or says that there is none."""
+"""`python -m gleitzeit` runs the program of the same installation, or reports that there is none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_program_beside_the_package_is_found(installation: pathlib.Path) -> 
     assert _program.find() == str(program)
 
 
-def test_without_a_program_it_is_said_where_it_was_looked_for_and_what_to_do(installation: pathlib.Path) -> None:
+def test_a_missing_program_is_reported_with_the_searched_places_and_a_remedy(installation: pathlib.Path) -> None:
     with pytest.raises(_program.ProgramNotFound) as refused:
         _program.find()
     said = str(refused.value)
@@ -44,7 +44,7 @@ def test_the_installation_for_development_has_no_program() -> None:
     assert ended.stderr.startswith("python -m gleitzeit: ") and "hint: " in ended.stderr
 
 
-def test_a_copy_of_the_folder_that_an_old_pip_made_says_what_to_do(tmp_path: pathlib.Path) -> None:
+def test_a_folder_copied_by_an_old_pip_is_reported_with_a_remedy(tmp_path: pathlib.Path) -> None:
     pytest.importorskip("setuptools")
     copy = tmp_path / "sdk" / "python"
     copy.mkdir(parents=True)

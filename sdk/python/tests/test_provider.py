@@ -95,7 +95,7 @@ def test_methods_are_served_retried_cancelled_and_drained(lab: Any, tmp_path: pa
         client.cancel(run.id)
         until("it was cancelled", lambda: file.read_text() == "cancelled")
         assert client.wait(run.id).status == "cancelled"
-    # What runs when it is told to stop is finished.
+    # Calls that are open at the stop are finished.
     file = tmp_path / "last"
     run = client.submit(workflow("lab/slow", seconds=1.0, file=str(file)))
     until("it began", lambda: file.exists() and file.read_text() == "began")
@@ -105,7 +105,7 @@ def test_methods_are_served_retried_cancelled_and_drained(lab: Any, tmp_path: pa
     assert (ended.status, ended.tasks["t"].attempt) == ("completed", 1)
 
 
-def test_ctrl_c_finishes_what_runs_and_the_second_time_ends_at_once(own_plane: Plane, tmp_path: pathlib.Path) -> None:
+def test_ctrl_c_finishes_open_calls_and_a_second_one_ends_at_once(own_plane: Plane, tmp_path: pathlib.Path) -> None:
     def call(client: Client, seconds: float) -> Any:
         file = tmp_path / f"call-{seconds}"
         run = client.submit(workflow("lab/slow", seconds=seconds, file=str(file)))
@@ -121,8 +121,8 @@ def test_ctrl_c_finishes_what_runs_and_the_second_time_ends_at_once(own_plane: P
                 run = call(client, seconds)
                 for number in range(1, interrupts + 1):
                     program.process.send_signal(signal.SIGINT)
-                    until("it is heard", lambda: any("finishing what runs (1)" in it for it in program.said))
-                # A function in a thread holds nobody up.
+                    until("the signal is handled", lambda: any("finishing open calls (1)" in it for it in program.said))
+                # A function in a thread does not delay the stop.
                 assert program.process.wait(20) == 0
             assert not any("Traceback" in it for it in program.said), program.said
             if interrupts == 1:
@@ -132,7 +132,7 @@ def test_ctrl_c_finishes_what_runs_and_the_second_time_ends_at_once(own_plane: P
                 client.cancel(run.id)
 
 
-def test_an_idle_provider_ends_at_ctrl_c_without_a_word(own_plane: Plane, tmp_path: pathlib.Path) -> None:
+def test_an_idle_provider_ends_silently_at_ctrl_c(own_plane: Plane, tmp_path: pathlib.Path) -> None:
     with running(own_plane, PROGRAM, tmp_path) as program:
         until("it serves", lambda: len(program.said) > 0)
         program.process.send_signal(signal.SIGINT)
@@ -140,7 +140,7 @@ def test_an_idle_provider_ends_at_ctrl_c_without_a_word(own_plane: Plane, tmp_pa
     assert len(program.said) == 1, program.said
 
 
-def test_functions_run_in_a_bounded_number_of_threads_which_are_used_again() -> None:
+def test_functions_run_in_a_bounded_number_of_reused_threads() -> None:
     async def scenario() -> None:
         threads, gate, names = Threads(2, "few"), threading.Event(), []
 
@@ -165,7 +165,7 @@ def test_functions_run_in_a_bounded_number_of_threads_which_are_used_again() -> 
     asyncio.run(scenario())
 
 
-def test_a_crash_of_the_control_plane_costs_no_call(lab: Any, tmp_path: pathlib.Path) -> None:
+def test_no_call_is_lost_when_the_control_plane_crashes(lab: Any, tmp_path: pathlib.Path) -> None:
     plane, client, _ = lab
     file = tmp_path / "call"
     run = client.submit(workflow("lab/slow", seconds=1.5, file=str(file)))
@@ -176,7 +176,7 @@ def test_a_crash_of_the_control_plane_costs_no_call(lab: Any, tmp_path: pathlib.
     assert ended.status == "completed" and ended["t"] == "slept"
 
 
-def test_what_was_lost_while_the_process_stood_still_does_not_begin(tmp_path: pathlib.Path) -> None:
+def test_calls_lost_while_the_process_was_stopped_do_not_begin(tmp_path: pathlib.Path) -> None:
     plane = Plane(tmp_path, "--no-auth", "--heartbeat-interval", "1s", "--provider-patience", "1s")
     program_file, file = tmp_path / "lab.py", tmp_path / "call"
     program_file.write_text(PROGRAM)
@@ -201,7 +201,7 @@ def test_what_was_lost_while_the_process_stood_still_does_not_begin(tmp_path: pa
         plane.stop()
 
 
-def test_nobody_takes_the_place_of_a_provider_and_it_comes_back_after_its_connection_broke(own_plane: Plane) -> None:
+def test_a_provider_cannot_be_replaced_and_returns_after_a_broken_connection(own_plane: Plane) -> None:
     async def scenario() -> None:
         mine, told = provider.Provider("mine", address="https://mine.example.com"), asyncio.Event()
         mine.method("place/mine")(lambda: "mine")

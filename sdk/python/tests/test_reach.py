@@ -1,4 +1,4 @@
-"""Who finds no control plane at an address is told what is there instead, and what to do."""
+"""If there is no control plane at an address, the error says what is there instead, and what to do."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ URL = "http://hub.example:8000"
 HTTP = b"HTTP/1.1 404 Not Found\r\nserver: stranger/1\r\ncontent-length: 5\r\nconnection: close\r\n\r\nno\r\n\n"
 GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nserver: proxy/1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 TLS = bytes([0x15, 3, 1, 0, 2, 2, 70])
-# Settings that say nothing, and a farewell.
+# An empty SETTINGS frame, and GOAWAY.
 HTTP2 = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
-#: What a stranger says, what is told of it, and a part of the advice.
-STRANGERS = [
+#: The answer of a server, the code of the error, a part of its message, and a part of its hint.
+OTHER_SERVERS = [
     (HTTP, "NOT_A_CONTROL_PLANE", "another HTTP server answers there (status 404, server `stranger/1`)", "another program"),
-    (b"SSH-2.0-OpenSSH_9.6\r\n", "NOT_A_CONTROL_PLANE", "it says `SSH-2.0-OpenSSH_9.6`", "GLEITZEIT_HUB_URL"),
+    (b"SSH-2.0-OpenSSH_9.6\r\n", "NOT_A_CONTROL_PLANE", "its answer is `SSH-2.0-OpenSSH_9.6`", "GLEITZEIT_HUB_URL"),
     (TLS, "NOT_A_CONTROL_PLANE", "is a port for TLS (https)", "write `https://`"),
     (HTTP2, "NOT_A_CONTROL_PLANE", "speaks HTTP/2 only", "another program"),
-    (GATEWAY, "NETWORK_UNREACHABLE", "a proxy whose control plane is away: it answers 502", "the proxy's log"),
-    (b"", "CONNECTION_LOST", "closes them without a word", "ss -ltnp"),
+    (GATEWAY, "NETWORK_UNREACHABLE", "a proxy that cannot reach its control plane: it answers 502", "the proxy's log"),
+    (b"", "CONNECTION_LOST", "closes them without an answer", "ss -ltnp"),
 ]
 ONE = "from gleitzeit import provider\nprovider.method('lab/one')(lambda: 1)\nprovider.serve()\n"
 IDS = ["http", "ssh", "tls", "http2", "gateway", "closing"]
 
 
 @contextlib.contextmanager
-def stranger(answer: bytes, port: int = 0) -> Iterator[str]:
-    """A server that says so to whoever comes."""
+def other_server(answer: bytes, port: int = 0) -> Iterator[str]:
+    """A server that sends this answer to every client."""
     listener = socket.create_server(("127.0.0.1", port))
     taken = listener.getsockname()[1]
 
@@ -76,15 +76,15 @@ def free_url() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
-@pytest.mark.parametrize(("answer", "name", "told", "advice"), STRANGERS, ids=IDS)
-def test_clients_say_what_is_there_instead(answer: bytes, name: str, told: str, advice: str) -> None:
+@pytest.mark.parametrize(("answer", "name", "told", "advice"), OTHER_SERVERS, ids=IDS)
+def test_clients_report_what_is_there_instead(answer: bytes, name: str, told: str, advice: str) -> None:
     async def same(url: str) -> GleitzeitError:
         async with AsyncClient(url, max_retries=1, timeout=3) as client:
             with pytest.raises(GleitzeitError) as raised:
                 await client.get(RUN)
         return raised.value
 
-    with stranger(answer) as url:
+    with other_server(answer) as url:
         begun = time.monotonic()
         with Client(url, max_retries=1, timeout=3) as client, pytest.raises(GleitzeitError) as raised:
             client.get(RUN)
@@ -95,12 +95,12 @@ def test_clients_say_what_is_there_instead(answer: bytes, name: str, told: str, 
         assert time.monotonic() - begun < 20
 
 
-def test_another_server_of_grpc_is_not_taken_for_a_control_plane() -> None:
+def test_another_grpc_server_is_not_mistaken_for_a_control_plane() -> None:
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        with Client(f"127.0.0.1:{port}") as client, pytest.raises(GleitzeitError, match="does not know this call") as raised:
+        with Client(f"127.0.0.1:{port}") as client, pytest.raises(GleitzeitError, match="does not support this call") as raised:
             client.get(RUN)
         assert f"127.0.0.1:{port}" in raised.value.message and "another server" in raised.value.hint
         assert raised.value.name == "METHOD_NOT_SUPPORTED" and not raised.value.is_worth_repeating
@@ -108,17 +108,17 @@ def test_another_server_of_grpc_is_not_taken_for_a_control_plane() -> None:
         server.stop(None).wait(60)
 
 
-def test_waiting_for_what_never_passes_ends_at_once() -> None:
-    with stranger(HTTP) as url, Client(url, patience=600, max_retries=1000) as client:
+def test_waiting_ends_at_once_if_the_cause_is_permanent() -> None:
+    with other_server(HTTP) as url, Client(url, patience=600, max_retries=1000) as client:
         begun = time.monotonic()
-        with pytest.raises(GleitzeitError, match="is no control plane"):
+        with pytest.raises(GleitzeitError, match="is not a control plane"):
             client.wait(RUN)
-        with pytest.raises(GleitzeitError, match="is no control plane"):
+        with pytest.raises(GleitzeitError, match="is not a control plane"):
             list(client.watch(RUN))
         assert time.monotonic() - begun < 20
 
 
-def test_a_port_where_nothing_listens_and_a_name_that_is_none_are_told_apart() -> None:
+def test_a_closed_port_and_an_unknown_host_are_distinguished() -> None:
     with Client(free_url(), max_retries=0) as client, pytest.raises(GleitzeitError, match="nothing listens") as nobody:
         client.get(RUN)
     assert nobody.value.name == "CONNECTION_REFUSED" and "gleitzeit start" in nobody.value.hint
@@ -128,7 +128,7 @@ def test_a_port_where_nothing_listens_and_a_name_that_is_none_are_told_apart() -
     assert none.value.name == "NETWORK_UNREACHABLE" and "DNS" in none.value.hint
 
 
-def test_a_control_plane_that_is_there_is_not_called_a_stranger(plane: Plane) -> None:
+def test_a_control_plane_is_recognized(plane: Plane) -> None:
     assert _reach.probe(plane.url) == Found("control_plane")
     late = GleitzeitError("it took long", code=-25003, name="CONNECTION_TIMEOUT", unreachable=True, lasting=True)
     assert _reach.explained(late, plane.url, was_reached=False) is late
@@ -141,7 +141,7 @@ def test_local_addresses_are_reached_without_the_proxy(plane: Plane, monkeypatch
     assert unknown.value.name == "WORKFLOW_NOT_FOUND"
 
 
-def test_a_missing_token_and_a_wrong_one_are_told_apart(tmp_path: pathlib.Path) -> None:
+def test_a_missing_token_and_a_wrong_one_are_distinguished(tmp_path: pathlib.Path) -> None:
     plane = Plane(tmp_path, "--token", "right")
     try:
         for token, told in ((None, "the token is missing"), ("wrong", "the token is wrong")):
@@ -152,7 +152,7 @@ def test_a_missing_token_and_a_wrong_one_are_told_apart(tmp_path: pathlib.Path) 
         plane.stop()
 
 
-def test_what_answers_is_known_by_its_first_words() -> None:
+def test_a_server_is_identified_by_the_start_of_its_answer() -> None:
     ours = "nothing is served here; gRPC, Socket.IO, /healthz, /readyz and /metrics are\n"
     refusal = "AUTHORIZATION_FAILED: this control plane is not called x\n"
     for answer, ended, found in (
@@ -182,17 +182,17 @@ def test_what_answers_is_known_by_its_first_words() -> None:
         (URL, Found("no_answer"), "WebSocket", {"ALL_PROXY": "p"}, "", "ALL_PROXY is set, but providers reach"),
         ("https://hub.example", Found("no_answer"), "WebSocket", {"http_proxy": "p", "HTTPS_PROXY": "p"}, "", "HTTPS_PROXY is set, but"),
         (URL, Found("no_answer"), "WebSocket", {"https_proxy": "p", "HTTP_PROXY": "p"}, "", "HTTP_PROXY is set, but"),
-        (URL, Found("control_plane"), "WebSocket", {}, "WebSocket does not get through: why", "must pass WebSockets"),
-        ("http://localhost:4317", Found("http2"), "gRPC", {}, "HTTP/2 only", "collectors of OpenTelemetry"),
-        ("https://hub.example", Found("not_tls"), "gRPC", {}, "is no port for TLS", "write `http://`"),
+        (URL, Found("control_plane"), "WebSocket", {}, "WebSocket does not get through: why", "must support WebSockets"),
+        ("http://localhost:4317", Found("http2"), "gRPC", {}, "HTTP/2 only", "OpenTelemetry collectors"),
+        ("https://hub.example", Found("not_tls"), "gRPC", {}, "is not a port for TLS", "write `http://`"),
         ("https://hub.example", Found("no_handshake", "odd"), "gRPC", {}, "the handshake fails: odd", "TLS 1.2"),
         ("https://hub.example", Found("untrusted", "it expired", hint="renew it"), "gRPC", {}, "it expired", "renew it"),
         ("https://hub.example", Found("wants_certificate"), "gRPC", {}, "requires a client certificate", "ssl_verify_client"),
-        ("https://hub.example", Found("unknown_host"), "gRPC", {}, "no host of the name `hub.example`", "server_name"),
-        (URL, Found("control_plane", "not so", lacks="refused"), "gRPC", {}, "is refused: not so", "grpc_set_header"),
+        ("https://hub.example", Found("unknown_host"), "gRPC", {}, "does not serve the host name `hub.example`", "server_name"),
+        (URL, Found("control_plane", "not so", lacks="refused"), "gRPC", {}, "refuses: not so", "grpc_set_header"),
         (URL, Found("control_plane", name="nginx/1", lacks="http2"), "gRPC", {}, "(`nginx/1`) speaks HTTP/1 only", "use `https://`"),
-        (URL, Found("control_plane", lacks="grpc"), "gRPC", {}, "the proxy before it passes calls on", "grpc_pass"),
-        (URL, Found("control_plane", lacks="upgrade"), "WebSocket", {}, "no upgrade", "Upgrade $http_upgrade"),
+        (URL, Found("control_plane", lacks="grpc"), "gRPC", {}, "the proxy in front of it forwards calls over HTTP/1", "grpc_pass"),
+        (URL, Found("control_plane", lacks="upgrade"), "WebSocket", {}, "does not forward WebSocket upgrades", "Upgrade $http_upgrade"),
     ],
 )
 def test_each_cause_has_its_advice(
@@ -203,27 +203,27 @@ def test_each_cause_has_its_advice(
     assert "\n" not in cause.message + cause.hint and "u:p" not in cause.hint
 
 
-def test_a_proxy_is_only_told_of_where_the_way_is_the_trouble() -> None:
+def test_a_proxy_is_only_named_if_the_host_cannot_be_reached() -> None:
     proxies: Any = {"http_proxy": "p", "no_proxy": "other, .example"}
     for found in (Found("tls"), Found("http", status=404)):
         assert "proxy of" not in _reach.cause(URL, found, "why", "gRPC", {"http_proxy": "p"}).hint
     assert "proxy of" not in _reach.cause(URL, Found("no_answer"), "why", "gRPC", proxies).hint
 
 
-def test_looking_is_limited_in_time() -> None:
+def test_probing_is_limited_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begun = time.monotonic()
         assert _reach.probe(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2) == Found("silent")
         assert time.monotonic() - begun < 5
 
 
-def test_a_provider_says_what_is_there_and_serves_once_a_control_plane_is(tmp_path: pathlib.Path) -> None:
+def test_a_provider_reports_another_server_and_serves_once_a_control_plane_starts(tmp_path: pathlib.Path) -> None:
     plane = Plane(tmp_path)
     plane.stop()
     with contextlib.ExitStack() as stack:
-        with stranger(HTTP, plane.port) as url:
+        with other_server(HTTP, plane.port) as url:
             said = stack.enter_context(running(plane, ONE, tmp_path)).said
-            until("it says what is there", lambda: any(f"{url} is no control plane" in line for line in said))
+            until("it says what is there", lambda: any(f"{url} is not a control plane" in line for line in said))
             line = next(line for line in said if url in line)
             assert "another HTTP server answers there" in line and "--port PORT" in line and "trying again" in line
         plane.start()
@@ -251,7 +251,7 @@ def test_a_provider_names_the_token_that_is_refused(tmp_path: pathlib.Path) -> N
 
 
 class _Refused(grpc.RpcError):  # type: ignore[misc]
-    """As gRPC tells of an answer over HTTP."""
+    """The error that gRPC raises for an answer that is plain HTTP."""
 
     def code(self) -> grpc.StatusCode:
         return grpc.StatusCode.PERMISSION_DENIED
@@ -263,6 +263,6 @@ class _Refused(grpc.RpcError):  # type: ignore[misc]
         return ()
 
 
-def test_an_answer_that_is_none_of_grpc_is_looked_into() -> None:
+def test_an_answer_that_is_not_grpc_is_examined() -> None:
     error = errors.from_rpc(_Refused(), URL)
     assert (error.name, error.unreachable) == ("CONNECTION_LOST", True) and "403" in error._reason

@@ -9,7 +9,7 @@ import pytest
 from conftest import Plane, running, until
 from test_provider import PROGRAM
 
-from gleitzeit._signals import heard
+from gleitzeit._signals import handled
 
 
 class LoopOfWindows(asyncio.SelectorEventLoop):
@@ -21,16 +21,16 @@ class LoopOfWindows(asyncio.SelectorEventLoop):
 
 
 @pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, LoopOfWindows])
-def test_signals_are_heard_in_the_loop_and_left_as_they_were(kind: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_signals_are_handled_in_the_loop_and_restored(kind: Callable[[], asyncio.AbstractEventLoop]) -> None:
     def own(*_: object) -> None:
-        raise AssertionError("nobody is to call it")
+        raise AssertionError("it must not be called")
 
     found = {number: signal.signal(number, own) for number in (signal.SIGTERM, signal.SIGINT)}
 
     async def scenario(loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
             told = asyncio.Event()
-            with heard(loop, told.set):
+            with handled(loop, told.set):
                 signal.raise_signal(number)
                 await asyncio.wait_for(told.wait(), 20)
 
@@ -44,7 +44,7 @@ def test_signals_are_heard_in_the_loop_and_left_as_they_were(kind: Callable[[], 
             signal.signal(number, before)
 
 
-def test_a_provider_serves_and_ends_orderly_where_the_loop_watches_no_signals(
+def test_a_provider_works_if_the_loop_cannot_watch_signals(
     own_plane: Plane, tmp_path: pathlib.Path
 ) -> None:
     refuses = """

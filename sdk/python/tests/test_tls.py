@@ -1,4 +1,4 @@
-"""Over ``https``: clients and providers trust what they are told to, and say of other certificates what is wrong."""
+"""Over ``https``: clients and providers trust the configured roots, and explain why other certificates are refused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @contextlib.contextmanager
 def front(certificate: pathlib.Path, port: Optional[int], alpn: tuple[str, ...] = ("h2", "http/1.1")) -> Iterator[str]:
-    """A port that ends TLS with a certificate and hands on what was said in it to a port of this machine."""
+    """A port that terminates TLS with a certificate and forwards the content to a local port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_suffix(".key"))
     if alpn:
@@ -145,7 +145,7 @@ def test_a_provider_serves_over_tls(plane: Plane, authority: Authority, tmp_path
             assert run.status == "completed"
 
 
-def test_each_bad_certificate_is_told_apart(authority: Authority, tmp_path: pathlib.Path) -> None:
+def test_each_kind_of_bad_certificate_is_distinguished(authority: Authority, tmp_path: pathlib.Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     past = ("-not_before", "20200101000000Z", "-not_after", "20200201000000Z")
@@ -167,9 +167,9 @@ def test_each_bad_certificate_is_told_apart(authority: Authority, tmp_path: path
         assert advice in error.hint and not error.is_worth_repeating, str(error)
 
 
-def test_what_speaks_no_tls_and_a_proxy_without_http2_are_named(plane: Plane, authority: Authority) -> None:
+def test_a_server_without_tls_and_a_proxy_without_http2_are_named(plane: Plane, authority: Authority) -> None:
     with Client(f"https://localhost:{plane.port}", max_retries=0, timeout=5) as client:
-        with pytest.raises(GleitzeitError, match="is no port for TLS") as raised:
+        with pytest.raises(GleitzeitError, match="is not a port for TLS") as raised:
             client.get(RUN)
     assert raised.value.name == "NOT_A_CONTROL_PLANE" and "write `http://`" in raised.value.hint
     with front(authority.issue("old"), plane.port, ("http/1.1",)) as url:
@@ -188,7 +188,7 @@ def test_what_speaks_no_tls_and_a_proxy_without_http2_are_named(plane: Plane, au
         ("Received http2 header with status: 502", ""),
     ],
 )
-def test_what_a_proxy_lacks_is_known_by_the_words_of_grpc(
+def test_what_a_proxy_lacks_is_derived_from_the_message_of_grpc(
     plane: Plane, authority: Authority, reason: str, lacks: str
 ) -> None:
     with front(authority.issue("lacks"), plane.port) as url:
@@ -196,7 +196,7 @@ def test_what_a_proxy_lacks_is_known_by_the_words_of_grpc(
     assert (found.kind, found.lacks) == ("control_plane", lacks)
 
 
-def test_roots_that_cannot_be_used_are_told_with_their_place(tmp_path: pathlib.Path) -> None:
+def test_unusable_roots_are_reported_with_their_place(tmp_path: pathlib.Path) -> None:
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing")
     for given, told in ((tmp_path / "none.pem", "cannot be read"), (empty, "holds no certificate"), (tmp_path, "no regular file")):
@@ -210,7 +210,7 @@ def test_roots_that_cannot_be_used_are_told_with_their_place(tmp_path: pathlib.P
         assert client.settings.ca == str(empty), "without TLS it is not read"
 
 
-def test_a_broken_root_is_told_with_its_file_and_left_out_beside_a_good_one(
+def test_a_broken_root_is_reported_with_its_file_and_skipped_beside_a_good_one(
     authority: Authority, tmp_path: pathlib.Path
 ) -> None:
     good, file = authority.ca.read_bytes(), tmp_path / "roots.pem"
@@ -232,7 +232,7 @@ def test_a_broken_root_is_told_with_its_file_and_left_out_beside_a_good_one(
         _tls._roots.cache_clear()
 
 
-def test_a_broken_certificate_is_none(authority: Authority) -> None:
+def test_a_broken_certificate_is_ignored(authority: Authority) -> None:
     der = ssl.PEM_cert_to_DER_cert(authority.ca.read_text())
     read = _x509.read(der)
     assert read is not None and (read.issuer, read.is_own) == ("Lab Root", True)
@@ -243,7 +243,7 @@ def test_a_broken_certificate_is_none(authority: Authority) -> None:
             _x509.read(der[:at] + bytes([value]) + der[at + 1 :])
 
 
-def test_a_host_in_a_certificate_is_shown_without_what_a_terminal_obeys() -> None:
+def test_a_host_in_a_certificate_is_shown_without_terminal_controls() -> None:
     def field(kind: int, content: bytes) -> bytes:
         return bytes([kind, len(content)]) + content
 
@@ -252,7 +252,7 @@ def test_a_host_in_a_certificate_is_shown_without_what_a_terminal_obeys() -> Non
     assert list(_x509._names(whole)) == ["a\\u{1b}[2J" + "b" * 95]
 
 
-def test_looking_over_tls_is_limited_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probing_over_tls_is_limited_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_reach, "LIMIT", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url, begun = f"https://127.0.0.1:{silent.getsockname()[1]}", time.monotonic()

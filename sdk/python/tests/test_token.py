@@ -19,8 +19,8 @@ def test_the_token_of_this_users_own_control_plane_is_found(
         monkeypatch.delenv("GLEITZEIT_TOKEN", raising=False)
         monkeypatch.delenv("XDG_STATE_HOME", raising=False)
         monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
-        with Client(plane.url) as stranger, pytest.raises(GleitzeitError) as refused:
-            list(stranger.list(limit=1))
+        with Client(plane.url) as other, pytest.raises(GleitzeitError) as refused:
+            list(other.list(limit=1))
         assert refused.value.name == "AUTHENTICATION_FAILED"
         monkeypatch.setenv("HOME", str(tmp_path))
         with Client(plane.url) as own:
@@ -85,7 +85,7 @@ def test_a_file_without_a_token_is_refused(tmp_path: pathlib.Path, content: Opti
 
 
 @pytest.mark.parametrize("token", ["one\ntwo", "one\n", "\ufeffone", "t\u00f6ken"])
-def test_a_token_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+def test_a_token_with_invalid_characters_is_refused(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     for client in (Client, AsyncClient):
         with pytest.raises(GleitzeitError, match="more than one line, or characters that no token has") as refused:
             client("http://127.0.0.1:1", token=token)
@@ -98,7 +98,7 @@ def test_a_token_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "url, port", [("http://localhost", 80), ("https://localhost", 443), ("https://[::1]:8443", 8443), ("https://hub.example", None)]
 )
-def test_a_token_is_looked_for_at_the_port_of_the_address(
+def test_a_token_is_searched_by_the_port_of_the_address(
     monkeypatch: pytest.MonkeyPatch, url: str, port: Optional[int]
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
@@ -106,7 +106,7 @@ def test_a_token_is_looked_for_at_the_port_of_the_address(
     assert _token._file(url) == expected
 
 
-def test_a_token_that_cannot_be_read_again_is_told_once_each_time(
+def test_a_token_that_cannot_be_read_again_is_reported_once_each_time(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "token"

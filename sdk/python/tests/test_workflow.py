@@ -9,7 +9,7 @@ import pytest
 
 from gleitzeit import Client, GleitzeitError, Workflow, ref
 
-#: Each would mean something if it stood in a file.
+#: Each of them would be a reference in a file.
 TEXTS = [
     "${inputs.secret}",
     "$${inputs.secret}",
@@ -27,7 +27,7 @@ def echoed(client: Client, value: Any, inputs: Any = None) -> Any:
     return client.run(wf, inputs).outputs["value"]
 
 
-def test_text_reaches_its_task_as_it_is(client: Client) -> None:
+def test_text_reaches_its_task_unchanged(client: Client) -> None:
     assert echoed(client, TEXTS) == TEXTS
     assert echoed(client, {"deep": [TEXTS[0], {"er": TEXTS[1]}]}) == {"deep": [TEXTS[0], {"er": TEXTS[1]}]}
 
@@ -52,11 +52,11 @@ def test_any_key_can_be_referred_to_and_any_place_by_its_path(client: Client) ->
     assert echoed(client, lambda wf: f"<{wf.input('rows')[0]['first name']}>") == "<Ada>"
     assert echoed(client, [ref("inputs.n"), "n is " + ref("inputs.rows[0]['first name']")]) == [7, "n is Ada"]
     for wrong in ("", "${inputs.n}", "a}"):
-        with pytest.raises(GleitzeitError, match="is no reference"):
+        with pytest.raises(GleitzeitError, match="is not a reference"):
             ref(wrong)
 
 
-def test_a_program_gets_its_own_dollars(client: Client) -> None:
+def test_dollar_signs_of_a_program_are_kept(client: Client) -> None:
     wf = Workflow("Code", inputs={"who": "Ada"})
     wf.task("python/execute", id="p", code=f"result = '${{HOME}} ' + {wf.input('who')}")
     wf.task("shell/run", id="s", command=f'x=1; echo "${{x}}$x" {wf.input("who")}')
@@ -64,7 +64,7 @@ def test_a_program_gets_its_own_dollars(client: Client) -> None:
     assert run["p"]["result"] == "${HOME} Ada" and run["s"]["output"].strip() == "11 Ada"
 
 
-def test_where_no_reference_can_stand_one_is_refused() -> None:
+def test_a_reference_is_refused_where_none_is_allowed() -> None:
     wf = Workflow("W", inputs={"n": 1})
     n = wf.input("n")
     for wrong in (
@@ -79,7 +79,7 @@ def test_where_no_reference_can_stand_one_is_refused() -> None:
             wrong()
 
 
-def test_a_reference_shows_where_it_leads() -> None:
+def test_a_reference_shows_its_target() -> None:
     wf = Workflow("W", inputs={"n": 1})
     assert repr(wf.task("util/echo", id="a", n=wf.input("n")).value[0]) == "<${a.value[0]}>"
     assert '"${inputs.n}"' in str(wf)

@@ -41,7 +41,9 @@ impl Credentials {
         };
         let token = token.map_err(Error::invalid)?;
         let traceparent = traceparent
-            .map(|context| context.parse().map_err(|_| Error::invalid("the trace context is not what W3C defines")))
+            .map(|context| {
+                context.parse().map_err(|_| Error::invalid("the trace context is not a valid W3C `traceparent`"))
+            })
             .transpose()?;
         Ok(Self { token, traceparent })
     }
@@ -50,7 +52,7 @@ impl Credentials {
 /// The value of the `authorization` header.
 fn bearer(token: &str) -> std::result::Result<MetadataValue<Ascii>, &'static str> {
     let value = format!("Bearer {token}").parse::<MetadataValue<Ascii>>();
-    let mut value = value.map_err(|_| "the token holds characters that a header cannot carry")?;
+    let mut value = value.map_err(|_| "the token contains characters that a header cannot contain")?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -109,7 +111,7 @@ where
     }
 }
 
-/// Whether the control plane was unreachable, or busy and asked the client to come back. Not if a whole deadline passed
+/// Whether the control plane was unreachable, or busy and asked the client to retry. Not if a whole deadline passed
 /// without an answer: that was long enough.
 pub(crate) fn worth_repeating(error: &Error) -> bool {
     let silent = error.known() == Some(ErrorCode::ConnectionTimeout);
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_delay_asked_for_is_waited_but_not_for_ever() {
+    async fn the_requested_delay_is_respected_up_to_a_limit() {
         use tonic_types::{ErrorDetails, StatusExt};
         let asked = |seconds| {
             let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(seconds)));
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_never_answers_ends_at_its_deadline() {
+    async fn a_call_without_an_answer_ends_at_its_deadline() {
         let begun = Instant::now();
         let limit = Duration::from_secs(5);
         let result =

@@ -33,7 +33,7 @@ type Service = InterceptedService<Channel, Credentials>;
 
 /// A connection to a control plane. Cheap to clone; the clones share the connection, which is made again by itself.
 ///
-/// Methods that give a [`RunHandle`](crate::RunHandle) or a [`Watch`](crate::Watch) stand with these types.
+/// Methods that give a [`RunHandle`](crate::RunHandle) or a [`Watch`](crate::Watch) are documented with these types.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) workflows: WorkflowServiceClient<Service>,
@@ -51,7 +51,7 @@ impl Client {
     /// Connects to a control plane. This makes no call that needs the token, so a wrong token shows at the first call.
     ///
     /// # Errors
-    /// If the address is invalid, nothing listens there within the connect timeout, the server says nothing for 10 s,
+    /// If the address is invalid, nothing listens there within the connect timeout, the server sends nothing for 10 s,
     /// or it is not a control plane. On failure, up to 2 s more go into finding out what is there instead.
     pub async fn connect(config: ClientConfig) -> Result<Self> {
         let url = config.endpoint()?;
@@ -109,7 +109,7 @@ impl Client {
     /// Waits until a run is final, or until `limit` is over, and reads it with its tasks' results.
     ///
     /// # Errors
-    /// As [`Client::get_run`]. If the control plane goes away meanwhile, this fails only after the client's `patience`.
+    /// As [`Client::get_run`]. If the control plane becomes unreachable, this fails only after the client's `patience`.
     pub async fn wait(&self, run_id: &str, limit: Option<Duration>) -> Result<Run> {
         self.wait_for(run_id, limit, true).await
     }
@@ -229,7 +229,7 @@ impl Client {
         convert::explanation(call::repeated(&self.config, request, explain).await?)
     }
 
-    /// Says where a run's time went, from the first span that ended to those that are still open. A run of 100,000
+    /// Reads the trace of a run as spans, from the first that ended to those that are still open. A run of 100,000
     /// tasks has about 300,000 spans of 500 bytes each.
     ///
     /// # Errors
@@ -277,7 +277,7 @@ impl Client {
         Ok(Cancelled { status: convert::run_status(answer.status)?, open_attempts: answer.open_attempts })
     }
 
-    /// Follows all that is recorded, of every run, from a position on; 0: from now on.
+    /// Follows the recorded events of all runs from a position on; 0 means from now on.
     ///
     /// # Errors
     /// If access is refused or the control plane cannot be reached, as for any call.
@@ -300,7 +300,7 @@ impl Client {
             let mut system = self.system.clone();
             async move { system.get_status(request).await }
         };
-        call::repeated(&self.config, v1::GetStatusRequest {}, status).await.map(convert::status)
+        call::repeated(&self.config, v1::GetStatusRequest {}, status).await.and_then(convert::status)
     }
 
     /// Removes finished runs that ended at least this long ago, together with their request ids; `None` uses the

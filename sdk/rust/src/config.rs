@@ -35,7 +35,7 @@ pub struct ClientConfig {
     pub call_timeout: Duration,
     /// How often a call is repeated if the control plane cannot take it at the moment. Default: 4.
     pub max_retries: u32,
-    /// How long [`crate::Watch`] and the waiting calls keep trying while the control plane is away. Default: 60 s.
+    /// How long [`crate::Watch`] and the waiting calls keep trying while the control plane is unreachable. Default: 60 s.
     pub patience: Duration,
     /// The user agent that the client sends. Default: this crate's name and version.
     pub user_agent: String,
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_may_lack_its_scheme_but_not_have_another() {
+    fn an_address_may_omit_its_scheme_but_not_use_another() {
         for (url, expected) in [
             ("http://localhost:8000", Some("http://localhost:8000")),
             ("http://localhost:8000/", Some("http://localhost:8000")),

@@ -32,7 +32,7 @@ pub(crate) async fn channel(config: &ClientConfig, url: &str) -> Result<Channel>
     };
     let endpoint = endpoint
         .and_then(|endpoint| endpoint.user_agent(config.user_agent.clone()).map_err(|error| error.to_string()))
-        .map_err(|error| Error::invalid(format!("`{}` is no address: {error}", config.url)))?
+        .map_err(|error| Error::invalid(format!("`{}` is not a valid address: {error}", config.url)))?
         .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE)

@@ -43,14 +43,25 @@ fn health(number: i32, is_slow: bool) -> Result<HealthState> {
     }
 }
 
-/// The time in milliseconds, the precision of the journal; anything finer is dropped. `None` if it is out of range.
-pub(crate) fn time(time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
-    convert::timestamp_from(&time?)
+/// The time of a field in milliseconds, the precision of the journal; anything finer is dropped.
+pub(crate) fn time(field: &str, time: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>> {
+    let Some(time) = time else { return Ok(None) };
+    let Some(known) = convert::timestamp_from(&time) else {
+        let prost_types::Timestamp { seconds, nanos } = time;
+        return Err(invalid(field, "time", &format!("{seconds} s and {nanos} ns since 1970")));
+    };
+    Ok(Some(known))
 }
 
-/// `None` if the duration is negative, which none here may be.
-fn duration(duration: prost_types::Duration) -> Option<Duration> {
-    Duration::try_from(duration).ok()
+fn duration(field: &str, duration: Option<prost_types::Duration>) -> Result<Option<Duration>> {
+    let Some(duration) = duration else { return Ok(None) };
+    let prost_types::Duration { seconds, nanos } = duration;
+    let known = Duration::try_from(duration);
+    known.map(Some).map_err(|_| invalid(field, "duration", &format!("{seconds} s and {nanos} ns")))
+}
+
+fn invalid(field: &str, expected: &str, found: &str) -> Error {
+    Error::answer(format!("the control plane sent a `{field}` that is not a valid {expected}: {found}"))
 }
 
 pub(crate) fn duration_message(duration: Duration) -> prost_types::Duration {
@@ -80,8 +91,8 @@ pub(crate) fn run(run: v1::Run) -> Result<Run> {
         correlation_id: run.correlation_id,
         name: run.name,
         status: run_status(run.status)?,
-        submitted_at: time(run.submitted_at),
-        finished_at: time(run.finished_at),
+        submitted_at: time("submitted_at", run.submitted_at)?,
+        finished_at: time("finished_at", run.finished_at)?,
         outputs: payload(run.outputs_json)?,
         error: failure(run.error)?,
         tasks: run.tasks.into_iter().map(task).collect::<Result<_>>()?,
@@ -93,13 +104,13 @@ pub(crate) fn run(run: v1::Run) -> Result<Run> {
     })
 }
 
-fn waiting(waiting: v1::Waiting) -> Waiting {
-    Waiting {
+fn waiting(waiting: v1::Waiting) -> Result<Waiting> {
+    Ok(Waiting {
         reason: waiting.reason,
-        since: time(waiting.since),
-        until: time(waiting.until),
+        since: time("since", waiting.since)?,
+        until: time("until", waiting.until)?,
         remedy: filled(waiting.remedy),
-    }
+    })
 }
 
 pub(crate) fn explanation(answer: v1::ExplainRunResponse) -> Result<Explanation> {
@@ -107,7 +118,7 @@ pub(crate) fn explanation(answer: v1::ExplainRunResponse) -> Result<Explanation>
         run_id: answer.run_id,
         name: answer.name,
         status: run_status(answer.status)?,
-        waiting: answer.waiting.map(waiting),
+        waiting: answer.waiting.map(waiting).transpose()?,
         error: failure(answer.error)?,
         tasks: answer.tasks.into_iter().map(task).collect::<Result<_>>()?,
         more_tasks: answer.more_tasks,
@@ -121,8 +132,8 @@ pub(crate) fn summary(run: v1::RunSummary) -> Result<RunSummary> {
         correlation_id: run.correlation_id,
         name: run.name,
         status: run_status(run.status)?,
-        submitted_at: time(run.submitted_at),
-        finished_at: time(run.finished_at),
+        submitted_at: time("submitted_at", run.submitted_at)?,
+        finished_at: time("finished_at", run.finished_at)?,
         error: failure(run.error)?,
         task_count: run.task_count,
         labels: run.labels.into_iter().collect(),
@@ -138,9 +149,9 @@ pub(crate) fn task(task: v1::TaskRun) -> Result<Task> {
         result: payload(task.result_json)?,
         result_omitted: task.result_omitted,
         error: failure(task.error)?,
-        waiting: task.waiting.map(waiting),
-        started_at: time(task.started_at),
-        finished_at: time(task.finished_at),
+        waiting: task.waiting.map(waiting).transpose()?,
+        started_at: time("started_at", task.started_at)?,
+        finished_at: time("finished_at", task.finished_at)?,
         method: task.method,
         queue: task.queue,
         engine: filled(task.engine),
@@ -152,7 +163,7 @@ pub(crate) fn task(task: v1::TaskRun) -> Result<Task> {
 pub(crate) fn event(event: v1::RunEvent) -> Result<RunEvent> {
     Ok(RunEvent {
         seq: event.seq,
-        time: time(event.time),
+        time: time("time", event.time)?,
         kind: event.r#type,
         task_id: filled(event.task_id),
         attempt: event.attempt,
@@ -161,12 +172,12 @@ pub(crate) fn event(event: v1::RunEvent) -> Result<RunEvent> {
     })
 }
 
-pub(crate) fn status(status: v1::GetStatusResponse) -> Status {
+pub(crate) fn status(status: v1::GetStatusResponse) -> Result<Status> {
     let runs = status.runs.unwrap_or_default();
     let components = status.components.unwrap_or_default();
-    Status {
+    Ok(Status {
         version: status.version,
-        started_at: time(status.started_at),
+        started_at: time("started_at", status.started_at)?,
         ready: status.ready,
         journal_position: status.journal_position,
         runs: RunCounts {
@@ -181,7 +192,7 @@ pub(crate) fn status(status: v1::GetStatusResponse) -> Status {
             engine: components.engine,
             provider: components.provider,
         },
-    }
+    })
 }
 
 pub(crate) fn component(component: v1::Component) -> Result<Component> {
@@ -191,7 +202,7 @@ pub(crate) fn component(component: v1::Component) -> Result<Component> {
         name: component.name,
         version: component.version,
         status: presence(component.status)?,
-        connected_since: time(component.connected_since),
+        connected_since: time("connected_since", component.connected_since)?,
         capacity: component.capacity,
         in_use: component.in_use,
         queues: component.queues,
@@ -225,7 +236,7 @@ pub(crate) fn protocol(protocol: v1::Protocol) -> Result<Protocol> {
             description: filled(method.description),
             parameters: payload(method.parameters_schema_json)?,
             returns: payload(method.returns_schema_json)?,
-            timeout: method.timeout.and_then(duration),
+            timeout: duration("timeout", method.timeout)?,
         })
     };
     Ok(Protocol {
@@ -240,12 +251,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_that_is_not_known_is_an_error() {
+    fn an_invalid_time_or_duration_is_an_error() {
+        let second = |nanos| prost_types::Timestamp { seconds: 1, nanos };
+        assert_eq!(time("since", None).expect("absent"), None);
+        assert_eq!(time("since", Some(second(5_999_999))).expect("valid"), Some(Timestamp(1_005)));
+        for at in [second(-1), prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }] {
+            let run = v1::Run { status: 1, submitted_at: Some(at), ..Default::default() };
+            let error = super::run(run).expect_err("not a time");
+            assert_eq!(error.name(), "INTERNAL_ERROR");
+            assert!(error.message().contains("`submitted_at` that is not a valid time"), "{error}");
+        }
+        let waiting = v1::Waiting { until: Some(second(-1)), ..Default::default() };
+        let running = v1::TaskRun { status: 1, waiting: Some(waiting), ..Default::default() };
+        assert!(task(running).is_err(), "a time inside another message");
+        let negative = prost_types::Duration { seconds: -1, nanos: 0 };
+        assert!(duration("timeout", Some(negative)).is_err());
+        assert_eq!(duration("timeout", None).expect("absent"), None);
+    }
+
+    #[test]
+    fn an_unknown_status_is_an_error() {
         assert!(run_status(0).is_err() && run_status(99).is_err(), "nothing is guessed");
     }
 
     #[test]
-    fn a_slow_provider_is_a_healthy_one_to_whoever_does_not_know_of_slowness() {
+    fn a_slow_provider_is_sent_as_a_healthy_one() {
         let healthy = i32::from(v1::HealthState::Healthy);
         assert_eq!(health(healthy, true).expect("known"), HealthState::Slow);
         assert_eq!(health(healthy, false).expect("known"), HealthState::Healthy);
@@ -253,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_is_no_json_is_an_error() {
+    fn a_result_that_is_not_json_is_an_error() {
         let broken = v1::TaskRun { status: 6, result_json: Some("{".to_owned()), ..Default::default() };
         assert!(task(broken).is_err());
     }

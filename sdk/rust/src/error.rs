@@ -132,7 +132,7 @@ impl Error {
     pub(crate) fn at(mut self, url: &str) -> Self {
         let failure = &mut self.0.failure;
         if failure.known() == Some(ErrorCode::ConnectionLost) && !failure.message.contains(url) {
-            failure.message = format!("the connection to {url} broke off: {}", failure.message);
+            failure.message = format!("the connection to {url} was lost: {}", failure.message);
         }
         self
     }
@@ -147,7 +147,7 @@ impl Error {
 
     /// The stream ended before the run did.
     pub(crate) fn broken_stream() -> Self {
-        Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionLost, "the stream of events broke off"))
+        Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionLost, "the stream of events was lost"))
     }
 
     fn of(kind: Kind, failure: Failure) -> Self {
@@ -181,14 +181,14 @@ impl From<tonic::Status> for Error {
         // that has none of them.
         let is_unknown = ours.is_none() && status.code() == Code::Unimplemented;
         let message = match status.message() {
-            message if is_unknown => format!("what answers does not know this call: {message}"),
+            message if is_unknown => format!("the server does not support this call: {message}"),
             "" => code.meaning().to_owned(),
             message => message.to_owned(),
         };
         let mut this = Self::of(kind, Failure::new(code, message));
         this.0.hint = is_unknown.then(|| {
             let own = env!("CARGO_PKG_VERSION");
-            format!("the control plane is of another version than this client ({own}), or another server: `gleitzeit doctor` tells")
+            format!("the control plane has another version than this client ({own}), or another server answers; check with `gleitzeit doctor`")
         });
         this.0.retry_after = details.retry_info().and_then(|info| info.retry_delay);
         this.0.problems = gleitzeit_proto::status::from_status(&status).problems;
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_a_control_plane_is_not_an_unreachable_one() {
+    fn a_refusal_by_a_control_plane_does_not_count_as_unreachable() {
         let (status, _) = status(Code::Unavailable, "PROVIDER_NOT_AVAILABLE");
         let error = Error::from(status);
         assert_eq!((error.name(), error.is_unreachable(), error.is_refused()), ("PROVIDER_NOT_AVAILABLE", false, true));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_come_back_with_their_places() {
+    fn problems_are_decoded_with_their_places() {
         let (_, mut details) = status(Code::InvalidArgument, "WORKFLOW_VALIDATION_FAILED");
         details.add_bad_request_violation("tasks[0]", "3:5: unknown field: `x`");
         details.add_bad_request_violation("inputs.n", "input `n` is required");
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_help_is_tried_again() {
+    fn only_calls_that_may_succeed_are_repeated() {
         let (full, mut details) = status(Code::ResourceExhausted, "WORKFLOW_VALIDATION_FAILED");
         assert!(!Error::from(full).is_retryable(), "a workflow over a limit stays over it");
         details.set_retry_info(Some(Duration::from_millis(250)));

@@ -29,8 +29,8 @@ pub struct RunHandle {
 }
 
 impl Client {
-    /// Accepts a workflow as a new run; when this returns, the run is durable. Sent again if the answer was lost, unless
-    /// its request id is empty.
+    /// Submits a workflow as a new run; when this returns, the run is durable. The call is repeated if the answer was
+    /// lost, unless the request id is empty.
     ///
     /// # Errors
     /// If the workflow, its inputs or files are wrong ([`Error::problems`]), a limit is exceeded, access is refused, or
@@ -180,8 +180,8 @@ impl RunHandle {
     /// Waits until the run is final and deserializes the result of a task.
     ///
     /// # Errors
-    /// As [`Client::wait`]; also if the workflow has no such task, the task has no result, or the result has another
-    /// shape.
+    /// As [`Client::wait`]; also if the workflow has no such task, the task has no result, or the result does not have
+    /// the expected type.
     pub async fn result<T: DeserializeOwned>(&self, task: &str) -> Result<T> {
         self.client.wait_without_results(&self.run_id, None).await?;
         let filter = TaskFilter { task_ids: vec![task.to_owned()], ..TaskFilter::default() };
@@ -193,7 +193,7 @@ impl RunHandle {
     /// Waits until the run is final and deserializes its outputs.
     ///
     /// # Errors
-    /// As [`Client::wait`]; also if the run did not complete, declares no outputs, or they have another shape.
+    /// As [`Client::wait`]; also if the run did not complete, declares no outputs, or they do not have the expected type.
     pub async fn outputs<T: DeserializeOwned>(&self) -> Result<T> {
         self.client.wait_without_results(&self.run_id, None).await?.outputs()
     }

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_whatever_provider_is_output_and_nothing_else_is() {
+    fn text_of_any_provider_is_output_and_nothing_else_is() {
         let piece = output("method_progress", json!({"stream": "stderr", "offset": 7, "text": "ä\n"})).expect("output");
         assert_eq!((piece.stream, piece.offset, piece.end()), (Some(OutputStream::Stderr), Some(7), Some(10)));
         assert_eq!(

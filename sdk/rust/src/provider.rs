@@ -21,8 +21,8 @@
 //! # }
 //! ```
 //!
-//! The provider reconnects by itself and offers answers again that may have been lost. When it is told to stop, it
-//! takes no new calls and finishes the open ones.
+//! The provider reconnects by itself and offers answers again that may have been lost. When it is stopped, it takes no
+//! new calls and finishes the open ones.
 
 mod call;
 mod host;
@@ -172,7 +172,7 @@ impl Provider {
         self
     }
 
-    /// Sets how long open calls may go on after the provider was told to stop (default 30 s).
+    /// Sets how long open calls may continue after the provider was stopped (default 30 s).
     #[must_use]
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
         self.drain_timeout = limit;
@@ -201,7 +201,7 @@ impl Provider {
             let function = function.clone();
             Box::pin(async move {
                 let parameters = parameters.read().map_err(|error| {
-                    CallError::new(format!("the parameters do not fit: {error}")).code(ErrorCode::InvalidParams)
+                    CallError::new(format!("the parameters are invalid: {error}")).code(ErrorCode::InvalidParams)
                 })?;
                 let result = function(parameters, call).await?;
                 Payload::of(&result)
@@ -230,7 +230,7 @@ impl Provider {
             let protocol = name.split_once('/').filter(|(protocol, method)| !protocol.is_empty() && !method.is_empty());
             let Some((protocol, _)) = protocol else {
                 return Err(Error::invalid(format!(
-                    "`{name}` is no method: expected PROTOCOL/METHOD, such as `math/add`"
+                    "`{name}` is not a method: expected PROTOCOL/METHOD, such as `math/add`"
                 )));
             };
             protocols.entry(protocol).or_default().insert(name.clone(), schemas.definition());

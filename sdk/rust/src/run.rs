@@ -92,7 +92,7 @@ impl RunSummary {
         self.status == RunStatus::Running && self.error.is_some() && !self.is_interrupted()
     }
 
-    /// Whether the run has not ended and, according to its store, nobody works on it; `error` says how to continue it.
+    /// Whether the run has not ended and, according to its store, no process works on it; `error` says how to continue it.
     /// Control planes never report this for the runs that they serve.
     pub fn is_interrupted(&self) -> bool {
         is_interrupted(self.status, self.error.as_ref())
@@ -153,7 +153,7 @@ impl Task {
     /// Deserializes the result.
     ///
     /// # Errors
-    /// If there is no result or it has another shape.
+    /// If there is no result or it does not have the expected type.
     pub fn result<T: DeserializeOwned>(&self) -> Result<T> {
         let result = self.result.as_ref().ok_or_else(|| match &self.error {
             Some(error) => Error::invalid(format!("task `{}` has no result: {}", self.id, error.message)),
@@ -164,7 +164,7 @@ impl Task {
 }
 
 fn read<T: DeserializeOwned>(what: &str, json: &Payload) -> Result<T> {
-    json.read().map_err(|error| Error::invalid(format!("{what} has another shape: {error}")))
+    json.read().map_err(|error| Error::invalid(format!("{what} does not have the expected type: {error}")))
 }
 
 /// What an unfinished run or task waits for.

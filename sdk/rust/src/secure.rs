@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_below_has_a_port_and_no_tls_of_the_library() {
+    fn the_inner_address_has_a_port_and_uses_no_tls_of_the_library() {
         for (url, below) in [
             ("https://hub.example", "http://hub.example:443/"),
             ("https://hub.example:8443", "http://hub.example:8443/"),

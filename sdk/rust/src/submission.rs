@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inputs_keep_their_text_and_every_submission_its_own_id() {
+    fn inputs_keep_their_text_and_each_submission_has_its_own_id() {
         let number: Box<RawValue> = RawValue::from_string("100000000000000000000001".to_owned()).expect("JSON");
         let one = Submission::yaml("").input("n", number).expect("JSON").input("a", "x").expect("JSON");
         assert_eq!(one.inputs_json(), r#"{"a":"x","n":100000000000000000000001}"#);

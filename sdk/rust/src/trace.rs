@@ -30,16 +30,16 @@ pub struct Span {
 }
 
 pub(crate) fn span(span: v1::Span) -> Result<Span> {
-    let start = convert::time(span.start).ok_or_else(|| Error::answer("a span has no start"))?;
+    let start = convert::time("start", span.start)?.ok_or_else(|| Error::answer("a span has no start"))?;
     let attributes = serde_json::from_str(&span.attributes_json)
-        .map_err(|error| Error::answer(format!("the attributes of a span are no JSON object: {error}")))?;
+        .map_err(|error| Error::answer(format!("the attributes of a span are not a JSON object: {error}")))?;
     Ok(Span {
         trace_id: span.trace_id,
         span_id: span.span_id,
         parent_span_id: Some(span.parent_span_id).filter(|id| !id.is_empty()),
         name: span.name,
         start,
-        end: convert::time(span.end),
+        end: convert::time("end", span.end)?,
         error: span.error,
         attributes,
     })

@@ -73,11 +73,11 @@ impl Watch {
     /// The next event, or `None` once the run is final and every event was delivered; [`Watch::run`] then returns the
     /// run.
     ///
-    /// While the control plane is away, this keeps trying for the client's `patience`. Cancel-safe: dropping the future
+    /// While the control plane is unreachable, this keeps trying for the client's `patience`. Cancel-safe: dropping the future
     /// loses no event.
     ///
     /// # Errors
-    /// If there is no such run, access is refused, or the control plane stays away. The next call tries again.
+    /// If there is no such run, access is refused, or the control plane remains unreachable. The next call tries again.
     pub async fn next(&mut self) -> Result<Option<RunEvent>> {
         loop {
             if let Some(event) = self.ready.pop_front() {

@@ -161,7 +161,7 @@ fn events(seqs: &[u64]) -> Result<WatchRunResponse, Status> {
 }
 
 #[tokio::test]
-async fn a_broken_stream_is_resumed_and_every_event_comes_once() {
+async fn a_broken_stream_is_resumed_and_every_event_is_delivered_once() {
     let server = Server::default();
     server.script(|script| {
         script.streams = vec![
@@ -184,7 +184,7 @@ async fn a_broken_stream_is_resumed_and_every_event_comes_once() {
 }
 
 #[tokio::test]
-async fn streams_that_break_before_anything_happens_are_not_an_absence() {
+async fn empty_streams_that_break_do_not_count_as_an_outage() {
     let server = Server::default();
     server.script(|script| {
         let last = Ok(WatchRunResponse { events: vec![event(1)], run: Some(run(v1::RunStatus::Completed)) });
@@ -200,7 +200,7 @@ async fn streams_that_break_before_anything_happens_are_not_an_absence() {
 }
 
 #[tokio::test]
-async fn a_busy_server_is_asked_again_under_the_same_request_id_with_the_token() {
+async fn a_call_to_a_busy_server_is_repeated_with_the_same_request_id_and_token() {
     let server = Server::default();
     let mut details = ErrorDetails::with_retry_info(Some(Duration::from_millis(1)));
     details.set_error_info("RESOURCE_EXHAUSTED", "gleitzeit", HashMap::new());
@@ -236,7 +236,7 @@ async fn an_invalid_workflow_is_refused_once_with_all_its_problems() {
 }
 
 #[tokio::test]
-async fn waiting_asks_until_the_run_is_final_and_outputs_keep_every_digit() {
+async fn waiting_polls_until_the_run_is_final_and_outputs_keep_every_digit() {
     let server = Server::default();
     let (client, serving) = serve(server.clone()).await;
     let run = client.wait(RUN, None).await.expect("it completes");
@@ -247,7 +247,7 @@ async fn waiting_asks_until_the_run_is_final_and_outputs_keep_every_digit() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_unreachable_and_says_where() {
+async fn a_closed_port_is_unreachable_and_the_error_names_the_address() {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     drop(listener);

@@ -53,7 +53,7 @@ impl HubTask {
     fn in_registry(&self, change: impl FnOnce(&mut Registry)) {
         match self.registry.write() {
             Ok(mut registry) => change(&mut registry),
-            Err(_) => tracing::error!("the registry of protocols cannot be used any more"),
+            Err(_) => tracing::error!("the registry of protocols is unusable after a panic"),
         }
     }
 }
@@ -64,6 +64,8 @@ pub(super) fn note(learned: Result<bool, LearnError>) {
         Ok(_) => {}
         Err(LearnError::Unreadable(problems)) => tracing::warn!(?problems, "a recorded protocol cannot be read"),
         // The journal has decided which definition counts.
-        Err(LearnError::Conflict(conflict)) => tracing::warn!(%conflict, "a recorded protocol is known otherwise"),
+        Err(LearnError::Conflict(conflict)) => {
+            tracing::warn!(%conflict, "a recorded protocol differs from the registered one")
+        }
     }
 }

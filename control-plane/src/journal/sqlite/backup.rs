@@ -39,7 +39,7 @@ pub fn backup(store: &Path, to: &Path) -> Result<Copied, StoreError> {
         return Err(StoreError::Backup(format!("there is no store `{}`", store.display())));
     }
     if to.exists() {
-        return Err(StoreError::Backup(format!("`{}` is there already; name a new file", to.display())));
+        return Err(StoreError::Backup(format!("`{}` exists already; name a new file", to.display())));
     }
     // Read before copying: the copy must contain everything that was acknowledged by then.
     let acknowledged = File::open(beside(store, ".lock")).ok().and_then(|lock| Mark::new(lock).read());

@@ -54,7 +54,7 @@ impl Claim {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(StoreError::InUse(path.to_owned())),
             Err(error) => {
-                tracing::warn!(%error, "the store itself cannot be locked here; its lock file alone keeps others out");
+                tracing::warn!(%error, "the store itself cannot be locked here; only its lock file protects it");
             }
         }
         Ok(Self { path: path.to_owned(), itself: Identity::of(&found), log: None, file })
@@ -89,7 +89,7 @@ impl Claim {
 fn check(path: &Path, expected: Identity) -> Result<(), String> {
     match identity(path) {
         Ok(found) if found == expected => Ok(()),
-        Ok(_) => Err(format!("another file stands at `{}`", path.display())),
+        Ok(_) => Err(format!("another file is at `{}`", path.display())),
         Err(error) => Err(format!("`{}` cannot be found: {error}", path.display())),
     }
 }

@@ -6,7 +6,7 @@ use gleitzeit_workflow::{QueueName, Timestamp};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-use super::sum::{Sum, loaded, stored};
+use super::sum::{Checksum, Sum, loaded, stored};
 use super::{database, number, signed};
 use crate::journal::{StoreError, Unreadable};
 
@@ -41,7 +41,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<(Entry, usize), StoreError> {
 }
 
 /// Writes an entry as a row, and returns its checksum.
-pub(super) fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<u64> {
+pub(super) fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<Checksum> {
     let run_id = entry.run_id.map(|id| id.0.into_bytes());
     let queue = entry.queue.as_ref().map(QueueName::as_str);
     let kind = entry.event.kind();
@@ -74,7 +74,7 @@ pub(super) fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<u64> {
 }
 
 /// The checksum of an entry as it is stored, computed as [`write`] does.
-pub(super) fn sum_of(row: &Row<'_>) -> rusqlite::Result<u64> {
+pub(super) fn sum_of(row: &Row<'_>) -> rusqlite::Result<Checksum> {
     let bytes = |at| -> rusqlite::Result<Option<&[u8]>> { Ok(row.get_ref(at)?.as_bytes_or_null()?) };
     let sum = Sum::new().number(row.get(0)?).maybe(bytes(1)?).number(row.get(2)?).number(row.get(3)?).maybe(bytes(4)?);
     let sum = sum.number(row.get(5)?).bytes(row.get_ref(6)?.as_bytes()?).bytes(row.get_ref(7)?.as_bytes()?);

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_comes_after_the_first_id_that_can_be() {
+    fn no_run_is_listed_after_the_smallest_id() {
         assert_eq!(range(&RunFilter::default(), Some(RunId(Uuid::nil()))), None);
     }
 }

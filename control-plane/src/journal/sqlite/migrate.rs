@@ -87,7 +87,7 @@ pub(super) fn is_current(db: &Transaction<'_>) -> Result<(), StoreError> {
     if is_readable(db)? {
         return Ok(());
     }
-    Err(StoreError::Backup("its lists are of another version; a start of this version makes them again".to_owned()))
+    Err(StoreError::Backup("its lists have another version; a start of this version rebuilds them".to_owned()))
 }
 
 /// Refuses a store whose entries would have to be migrated before they can be read. Returns whether its lists have this
@@ -97,10 +97,10 @@ pub(super) fn is_readable(db: &Transaction<'_>) -> Result<bool, StoreError> {
         Some(FORMAT_VERSION) => {}
         Some(found) if found > FORMAT_VERSION => return Err(StoreError::Format { found, known: FORMAT_VERSION }),
         Some(found) => {
-            let why = format!("it has format {found}; a start of this version brings it to {FORMAT_VERSION}");
+            let why = format!("it has format {found}; a start of this version converts it to {FORMAT_VERSION}");
             return Err(StoreError::Backup(why));
         }
-        None => return Err(StoreError::Backup("it is no store, or nothing was ever stored there".to_owned())),
+        None => return Err(StoreError::Backup("it is not a store, or it is empty".to_owned())),
     }
     let rows: u32 =
         db.query_row("SELECT rows_version FROM meta", [], |row| row.get(0)).map_err(database("read its format"))?;

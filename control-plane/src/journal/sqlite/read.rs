@@ -108,7 +108,7 @@ impl Reader for SqliteReader {
         while let Some(row) = rows.next().map_err(&failed)? {
             wanted.push((number(row, 0).map_err(&failed)?, loaded(row.get(1).map_err(&failed)?)));
         }
-        wanted.sort_unstable();
+        wanted.sort_unstable_by_key(|&(position, _)| position);
         let mut statement = snapshot.prepare(&format!("{COLUMNS} WHERE position = ?1")).map_err(&failed)?;
         let mut sizes: HashMap<RunId, usize> = HashMap::new();
         for (position, sum) in wanted {

@@ -44,7 +44,7 @@ pub fn repair(store: &Path) -> Result<PathBuf, StoreError> {
     };
     drop(claim);
     let kept = Swap::put(part, store, state, &mut mark)?;
-    kept.ok_or_else(|| StoreError::Backup(format!("`{}` has gone meanwhile", store.display())))
+    kept.ok_or_else(|| StoreError::Backup(format!("`{}` was removed in the meantime", store.display())))
 }
 
 fn copy(store: &Path, new: &mut SqliteStore) -> Result<(), StoreError> {

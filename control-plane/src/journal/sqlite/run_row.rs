@@ -6,7 +6,7 @@ use rusqlite::Row;
 use serde_json::Error as JsonError;
 
 use super::entries::run_id;
-use super::sum::{Sum, stored};
+use super::sum::{Checksum, Sum, stored};
 use crate::journal::RunRow;
 
 /// The values of a new row.
@@ -20,13 +20,13 @@ pub(super) struct StartedRow<'a> {
     pub(super) retry_of: Option<&'a [u8]>,
 }
 
-pub(super) fn start_sum(row: &StartedRow<'_>) -> u64 {
+pub(super) fn start_sum(row: &StartedRow<'_>) -> Checksum {
     let sum = Sum::new().bytes(row.run_id).bytes(row.name.as_bytes()).bytes(row.correlation_id.as_bytes());
     let sum = sum.number(row.submitted_at).maybe(row.labels.map(str::as_bytes)).number(row.task_count.into());
     sum.maybe(row.retry_of).value()
 }
 
-pub(super) fn end_sum(run_id: &[u8], status: &str, finished_at: i64, error: Option<&str>) -> u64 {
+pub(super) fn end_sum(run_id: &[u8], status: &str, finished_at: i64, error: Option<&str>) -> Checksum {
     let sum = Sum::new().bytes(run_id).bytes(status.as_bytes()).number(finished_at);
     sum.maybe(error.map(str::as_bytes)).value()
 }

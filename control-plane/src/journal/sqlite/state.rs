@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::entries::run_id;
 use super::list_sums::Lists;
-use super::sum::{Sum, loaded, stored};
+use super::sum::{Checksum, Sum, loaded, stored};
 use super::watermark::Mark;
 use super::{database, number, signed};
 use crate::journal::{StoreError, Tail, ending};
@@ -51,38 +51,38 @@ pub(super) struct State {
     /// Entries up to this position may have been removed with their runs.
     pub(super) pruned: Position,
     /// The sum over all entries that a start must read.
-    live: u64,
+    live: Checksum,
     /// How many runs are listed.
     runs: u64,
     /// The checksums of the lists.
     pub(super) lists: Lists,
     /// The sum over the entries of each unfinished run.
-    of_runs: HashMap<RunId, u64>,
+    of_runs: HashMap<RunId, Checksum>,
 }
 
 /// The part of the state that pruning changes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
     pruned: Position,
-    live: u64,
+    live: Checksum,
     runs: u64,
     lists: Lists,
 }
 
 impl State {
     /// Counts an entry that was written.
-    pub(super) fn count(&mut self, entry: &Entry, sum: u64) {
+    pub(super) fn count(&mut self, entry: &Entry, sum: Checksum) {
         self.tail = Tail { position: entry.position, recorded_at: entry.recorded_at };
-        self.live = self.live.wrapping_add(sum);
+        self.live = self.live.plus(sum);
         let Some(run_id) = entry.run_id else { return };
         if matches!(entry.event, gleitzeit_run::Event::WorkflowSubmitted(_)) {
             self.runs += 1;
         }
         let of_run = self.of_runs.entry(run_id).or_default();
-        *of_run = of_run.wrapping_add(sum);
+        *of_run = of_run.plus(sum);
         if ending(&entry.event).is_some() {
             let of_run = self.of_runs.remove(&run_id).unwrap_or_default();
-            self.live = self.live.wrapping_sub(of_run);
+            self.live = self.live.minus(of_run);
         }
     }
 
@@ -104,8 +104,8 @@ impl State {
     }
 
     /// Counts the removal of an entry that belongs to no run, given its checksum.
-    pub(super) fn forget_entry(&mut self, position: Position, sum: u64) {
-        self.live = self.live.wrapping_sub(sum);
+    pub(super) fn forget_entry(&mut self, position: Position, sum: Checksum) {
+        self.live = self.live.minus(sum);
         self.pruned = self.pruned.max(position);
     }
 
@@ -127,7 +127,7 @@ impl State {
         Ok(())
     }
 
-    fn sum(&self) -> u64 {
+    fn sum(&self) -> Checksum {
         let sum = Sum::new().bytes(self.store_id.as_bytes()).number(signed(self.tail.position.0));
         let sum = sum.number(self.tail.recorded_at.0).number(stored(self.live)).number(signed(self.runs));
         sum.number(signed(self.pruned.0)).value()
@@ -139,7 +139,7 @@ impl State {
         let Some(mut state) = Self::read_row(db)? else { return Ok(None) };
         if sealed {
             let written = Lists::read(db)?.filter(|(_, sum)| *sum == state.sum());
-            let why = "what it says of its own end is not as it was written";
+            let why = "the record of its last entry does not match its checksum";
             (state.lists, _) = written.ok_or_else(|| StoreError::Run(why.to_owned()))?;
         }
         Ok(Some(state))
@@ -177,10 +177,10 @@ impl State {
         let mut rows = statement.query([]).map_err(&failed)?;
         while let Some(row) = rows.next().map_err(&failed)? {
             let sum = loaded(row.get(1).map_err(&failed)?);
-            found.live = found.live.wrapping_add(sum);
+            found.live = found.live.plus(sum);
             if row.get_ref(0).map_err(&failed)? != rusqlite::types::ValueRef::Null {
                 let of_run = found.of_runs.entry(run_id(row, 0).map_err(&failed)?).or_default();
-                *of_run = of_run.wrapping_add(sum);
+                *of_run = of_run.plus(sum);
             }
         }
         let count = "SELECT count(*) FROM runs NOT INDEXED";
@@ -193,16 +193,16 @@ impl State {
         let (written, there) = (self.tail.position, found.tail.position);
         // The last entries may have belonged to runs that were removed.
         if there > written || (there < written && written > self.pruned) {
-            return Err(format!("it was written up to entry {written} and ends with entry {there}"));
+            return Err(format!("it was written up to entry {written} but ends with entry {there}"));
         }
         if there == written && self.tail.recorded_at != found.tail.recorded_at {
-            return Err("the time of its last entry is not as it was written".to_owned());
+            return Err("the time of its last entry has changed".to_owned());
         }
         if self.live != found.live {
             return Err("entries of unfinished runs or of ownerships and protocols are missing or changed".to_owned());
         }
         if self.runs != found.runs {
-            return Err(format!("it has {} runs and not all of them are listed", self.runs));
+            return Err(format!("it has {} runs, but not all of them are listed", self.runs));
         }
         self.of_runs = found.of_runs;
         Ok(())
@@ -218,7 +218,7 @@ impl State {
         let Some((of, written)) = marked else { return Ok(()) };
         let there = self.tail.position;
         if of != self.store_id && written.0 > 0 {
-            return Err(missing(path, written, "it is another store than the one that was used here last"));
+            return Err(missing(path, written, "it is not the store that was last used here"));
         }
         if of == self.store_id && written > there {
             return Err(missing(path, written, &format!("it ends with entry {there}")));
@@ -230,7 +230,7 @@ impl State {
 /// The error for a store that lacks acknowledged entries, with the remedy if that is intended.
 pub(super) fn missing(path: &Path, written: Position, what: &str) -> StoreError {
     let why = format!(
-        "{what}, and entries up to {written} were acknowledged (to go on without them, remove `{}.lock`)",
+        "{what}, and entries up to {written} were acknowledged (to continue without them, remove `{}.lock`)",
         path.display()
     );
     StoreError::Incomplete { path: path.to_owned(), why }

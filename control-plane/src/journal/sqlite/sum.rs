@@ -1,6 +1,8 @@
 //! Checksums that detect damage: of an entry as it is stored, and of a row in a list. They protect against faulty disks
 //! and stray writes, not against people.
 
+use std::fmt;
+
 /// An odd number with well spread bits: the fraction of the golden ratio.
 const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -43,19 +45,44 @@ impl Sum {
         }
     }
 
-    pub(super) fn value(self) -> u64 {
-        self.0
+    pub(super) fn value(self) -> Checksum {
+        Checksum(self.0)
+    }
+}
+
+/// A finished checksum, or the total of several, which does not depend on their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Checksum(u64);
+
+impl Checksum {
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
+    }
+
+    pub(super) fn minus(self, other: Self) -> Self {
+        Self(self.0.wrapping_sub(other.0))
+    }
+
+    /// Another checksum, so that a total that contains it does not match.
+    pub(super) fn altered(self) -> Self {
+        self.plus(Self(1))
+    }
+}
+
+impl fmt::LowerHex for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&self.0, f)
     }
 }
 
 /// The signed form that SQLite stores.
-pub(super) fn stored(sum: u64) -> i64 {
-    i64::from_le_bytes(sum.to_le_bytes())
+pub(super) fn stored(sum: Checksum) -> i64 {
+    i64::from_le_bytes(sum.0.to_le_bytes())
 }
 
 /// The inverse of [`stored`].
-pub(super) fn loaded(sum: i64) -> u64 {
-    u64::from_le_bytes(sum.to_le_bytes())
+pub(super) fn loaded(sum: i64) -> Checksum {
+    Checksum(u64::from_le_bytes(sum.to_le_bytes()))
 }
 
 #[cfg(test)]

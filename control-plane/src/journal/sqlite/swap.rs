@@ -97,7 +97,7 @@ impl Swap {
         };
         if !part.exists() && !store.exists() {
             let why = format!(
-                "it was being replaced, and what was to replace it is not there either; the store before is `{}`",
+                "its replacement was interrupted, and the new store is missing too; the previous store is `{}`",
                 old.display()
             );
             return Err(StoreError::Incomplete { path: store.to_owned(), why });
@@ -116,7 +116,7 @@ pub(super) fn resume(store: &Path, mark: &mut Mark) -> Result<bool, StoreError> 
     let Some(swap) = swap else {
         let note = note_of(store);
         let why = format!(
-            "it was being replaced, and `{}` does not say by what; remove that file to go on with what is there",
+            "its replacement was interrupted, and `{}` is unreadable; remove that file to continue with the existing store",
             note.display()
         );
         return Err(StoreError::Incomplete { path: store.to_owned(), why });
@@ -125,15 +125,15 @@ pub(super) fn resume(store: &Path, mark: &mut Mark) -> Result<bool, StoreError> 
     tracing::warn!(
         store = %store.display(),
         kept = old.map(|old| old.display().to_string()),
-        "a restore of this store had been cut off and is finished now"
+        "an interrupted restore of this store was completed"
     );
     Ok(true)
 }
 
-/// Finishes what was cut off, before a store is read.
+/// Completes an interrupted replacement, before a store is read.
 ///
 /// # Errors
-/// If it goes on just now, or cannot be finished.
+/// If the replacement is still running, or cannot be completed.
 pub(super) fn finish(store: &Path) -> Result<(), StoreError> {
     if is_noted(store) {
         resume(store, &mut lock(store)?)?;

@@ -4,7 +4,7 @@
 use gleitzeit_run::{History, Position, Term, TermId};
 use rusqlite::{Connection, params};
 
-use super::sum::{Sum, loaded, stored};
+use super::sum::{Checksum, Sum, loaded, stored};
 use super::{number, signed};
 
 /// How many terms are kept. A client that missed that many starts has to begin anew.
@@ -57,7 +57,7 @@ fn read(db: &Connection) -> rusqlite::Result<Vec<Term>> {
     rows.filter_map(Result::transpose).collect()
 }
 
-fn sum(term: &Term) -> u64 {
+fn sum(term: &Term) -> Checksum {
     Sum::new().number(signed(term.number)).bytes(term.id.as_str().as_bytes()).number(signed(term.after.0)).value()
 }
 
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_are_taken_over_and_a_store_without_any_has_none() {
+    fn terms_are_migrated_and_a_store_without_terms_has_none() {
         let (mut old, mut new) =
             (Connection::open_in_memory().expect("a database"), Connection::open_in_memory().expect("a database"));
         copy(&old, &new).expect("nothing is copied");
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_term_is_none() {
+    fn a_damaged_term_is_ignored() {
         let mut db = Connection::open_in_memory().expect("a database");
         begin(&mut db, "a".into(), Position(0)).expect("it is written");
         db.execute("UPDATE terms SET after = 7", []).expect("it is changed");

@@ -21,7 +21,7 @@ fn fresh() -> (tempfile::TempDir, SqliteStore) {
 store_suite!(fresh());
 
 #[test]
-fn what_was_appended_is_there_after_reopening() {
+fn appended_entries_are_there_after_reopening() {
     let (_keep, mut store) = fresh();
     let mut feed = Feeder::default();
     let entries = [feed.granted(), feed.submitted(1, submission("w"))];
@@ -74,7 +74,7 @@ fn a_log_that_is_cut_off_anywhere_leaves_whole_batches() {
 }
 
 #[test]
-fn a_page_overwritten_anywhere_is_an_error_or_not_needed() {
+fn an_overwritten_page_is_an_error_or_not_needed() {
     let (_keep, mut store) = fresh();
     let mut feed = Feeder::default();
     let entries: Vec<_> = (1..=60).map(|n| feed.submitted(n, submission("w"))).collect();
@@ -101,7 +101,7 @@ fn a_page_overwritten_anywhere_is_an_error_or_not_needed() {
 }
 
 #[test]
-fn a_copy_of_the_files_of_a_living_store_holds_all_that_was_appended() {
+fn a_copy_of_the_files_of_an_open_store_contains_all_entries() {
     let (keep, mut store) = fresh();
     let mut feed = Feeder::default();
     store.append(&[feed.submitted(1, submission("w")), feed.completed(1)]).expect("written");
@@ -165,7 +165,7 @@ fn a_later_format_or_event_version_is_refused_by_number() {
 }
 
 #[test]
-fn rows_of_another_version_are_made_again_from_the_entries() {
+fn rows_of_another_version_are_rebuilt_from_the_entries() {
     let (_keep, mut store) = fresh();
     let mut feed = Feeder::default();
     let entries =
@@ -220,7 +220,7 @@ fn lists_without_sums_get_them_and_may_lose_them_again() {
 }
 
 #[test]
-fn a_file_that_is_no_store_is_refused_and_left_alone() {
+fn a_file_that_is_not_a_store_is_refused_and_not_changed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("notes.txt");
     let text = "not a database, but more than a hundred bytes of somebody's notes\n".repeat(99);
@@ -288,7 +288,7 @@ fn with_finished_runs(store: &mut SqliteStore) -> Feeder {
 }
 
 #[test]
-fn pruning_gives_room_back_and_is_gone_on_with_after_a_crash() {
+fn pruning_frees_space_and_continues_after_a_crash() {
     let (keep, mut store) = fresh();
     let mut feed = with_finished_runs(&mut store);
     let path = store.path.clone();
@@ -321,7 +321,7 @@ fn pruning_gives_room_back_and_is_gone_on_with_after_a_crash() {
 
 /// Removing needs room first. A lack of it is an error that stops nothing else.
 #[tokio::test]
-async fn pruning_without_room_is_an_error_and_everything_goes_on() {
+async fn pruning_without_room_is_an_error_and_the_writer_continues() {
     use std::time::Duration;
 
     use gleitzeit_run::{Request, Verdict};

@@ -51,7 +51,7 @@ async fn a_wall_clock_that_steps_moves_neither_the_time_of_entries_nor_retention
 }
 
 #[tokio::test]
-async fn a_pruned_run_is_not_known_any_more_and_its_retry_stays_whole() {
+async fn a_pruned_run_is_unknown_and_its_retry_is_unchanged() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut desk = Desk::open(folder.path(), WriterConfig::default());
     let cancel = |n| CancelWorkflow { run_id: run_id(n), cause: CancelCause::Requested, reason: "x".to_owned() };

@@ -82,7 +82,7 @@ fn submit(n: u128) -> Request {
 }
 
 #[tokio::test]
-async fn what_waits_while_a_batch_is_written_becomes_the_next_batch() {
+async fn requests_that_wait_during_a_write_become_the_next_batch() {
     let (desk, disk) = Desk::on_a_disk_by_hand();
     let first = tokio::spawn({
         let journal = desk.journal.clone();

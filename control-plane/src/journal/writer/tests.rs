@@ -1,6 +1,7 @@
 use gleitzeit_run::RunStatus;
 use gleitzeit_workflow::Payload;
 
+use super::load::replay;
 use super::*;
 use crate::journal::tests::store_suite::{Feeder, labelled, run_id, submission};
 

@@ -82,7 +82,7 @@ class Line:
             try:
                 await asyncio.wait_for(self._hub.eio.queue.join(), GOODBYE_LIMIT)
             except asyncio.TimeoutError:
-                log.debug("the last words were not heard")
+                log.debug("the last messages were not acknowledged")
         await self._drop()
 
     async def _connect(self) -> Optional[str]:
@@ -102,7 +102,7 @@ class Line:
             await asyncio.wait_for(connecting, CONNECT_LIMIT)
         except asyncio.TimeoutError:
             return f"no answer within {CONNECT_LIMIT:g} s"
-        except Exception as problem:  # the libraries let through whatever strangers make them raise
+        except Exception as problem:  # the libraries pass on any exception that an unknown server causes
             return _reach.innermost(problem)
         return None
 
@@ -121,7 +121,7 @@ class Line:
         try:
             await asyncio.wait_for(self._hub.disconnect(), GOODBYE_LIMIT)
         except Exception as problem:  # it is of no use any more, whatever is wrong with it
-            log.debug("goodbye was not heard: %r", problem)
+            log.debug("the disconnect was not acknowledged: %r", problem)
 
     async def _tell(self, reason: str) -> None:
         """Logs why there is no connection, once for each different reason."""

@@ -23,7 +23,7 @@ from .errors import GleitzeitError, unreached
 
 #: How many seconds a probe may take in all, however many requests it makes.
 LIMIT = 2.0
-#: How much of an answer is read, in bytes; the part that tells servers apart is at its start.
+#: How much of an answer is read, in bytes; the part that identifies the server is at its start.
 MOST = 4096
 #: How many characters are shown of an unknown server's answer, or of a control plane's refusal.
 SHOWN, SHOWN_REFUSAL = 60, 300
@@ -73,18 +73,18 @@ CALL = "\r\n".join(
         "\r\n\0\0\0\0\0",
     )
 )
-#: What a proxy does not let through: in words, and with what to change in its configuration.
+#: What a proxy does not forward: the message, and what to change in the proxy's configuration.
 LACKS = {
-    "http2": ("speaks HTTP/1 only, and gRPC needs HTTP/2", "let it take HTTP/2 and pass calls on with it (nginx: `listen … ssl http2` and `grpc_pass`)"),
-    "grpc": ("passes calls on as HTTP/1, and gRPC needs HTTP/2", "let it pass calls on over HTTP/2 (nginx: `grpc_pass grpc://…` for `/gleitzeit.v1.` and `/grpc.`)"),
+    "http2": ("speaks HTTP/1 only, and gRPC needs HTTP/2", "configure the proxy to accept HTTP/2 and to forward calls over it (nginx: `listen … ssl http2` and `grpc_pass`)"),
+    "grpc": ("forwards calls over HTTP/1, and gRPC needs HTTP/2", "configure the proxy to forward calls over HTTP/2 (nginx: `grpc_pass grpc://…` for `/gleitzeit.v1.` and `/grpc.`)"),
     "refused": (
-        "passes calls of gRPC on in a way that is refused",
-        "let it pass on the name that it was called by (nginx: `grpc_set_header Host $host;`), and start the control plane "
-        "with `--allow-host` of that name",
+        "forwards gRPC calls in a form that the control plane refuses",
+        "configure the proxy to forward the host name of the request (nginx: `grpc_set_header Host $host;`), and start the "
+        "control plane with `--allow-host` of that name",
     ),
     "upgrade": (
-        "passes no upgrade to WebSocket, over which components come",
-        "let it pass them (nginx: `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
+        "does not forward WebSocket upgrades, which components need",
+        "configure the proxy to forward them (nginx: `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
         "proxy_set_header Connection upgrade;` for `/socket.io/`)",
     ),
 }
@@ -101,11 +101,11 @@ class Found:
     text: str = ""
     #: The status of an HTTP answer.
     status: int = 0
-    #: The name that an HTTP server, or the proxy before a control plane, gives itself; for a refusal its code's name.
+    #: The name that an HTTP server, or the proxy in front of a control plane, gives itself; for a refusal its code's name.
     name: str = ""
     #: What to do about a certificate.
     hint: str = ""
-    #: What the proxy before a control plane does not let through: one of ``LACKS``.
+    #: What the proxy in front of a control plane does not forward: one of ``LACKS``.
     lacks: str = ""
 
     @property
@@ -116,7 +116,7 @@ class Found:
 
     @property
     def is_gateway(self) -> bool:
-        """Whether this is a proxy whose server is away."""
+        """Whether this is a proxy that cannot reach its server."""
         return self.kind == "http" and 502 <= self.status <= 504
 
 
@@ -208,7 +208,7 @@ def cause(
 
     ``speech`` is the caller's protocol: ``gRPC``, or ``WebSocket``, which providers use.
     """
-    name, message = _told(url, found, speech, reason)
+    name, message = _message(url, found, speech, reason)
     code = CODES[name]
     hint = _hint(url, found, speech)
     note = _proxy(url, speech, os.environ if environment is None else environment)
@@ -217,7 +217,7 @@ def cause(
     return Cause(code, name, message, hint, found.may_pass)
 
 
-def _told(url: str, found: Found, speech: str, reason: str) -> tuple[str, str]:
+def _message(url: str, found: Found, speech: str, reason: str) -> tuple[str, str]:
     host = urllib.parse.urlsplit(url).hostname or ""
     kind = found.kind
     server = f", server `{found.name}`" if found.name else ""
@@ -230,44 +230,44 @@ def _told(url: str, found: Found, speech: str, reason: str) -> tuple[str, str]:
     if kind == "no_answer":
         return "CONNECTION_TIMEOUT", f"cannot connect to {url}: the host does not answer ({reason})"
     if kind == "silent":
-        text = f"{url} accepts connections but said nothing ({reason})"
+        text = f"{url} accepts connections but sends nothing ({reason})"
         return "CONNECTION_TIMEOUT", f"{text}: either no control plane listens there, or it is stuck"
     if kind == "closed":
-        text = f"{url} accepts connections and closes them without a word"
-        return "CONNECTION_LOST", f"{text}: no control plane answers there"
+        text = f"{url} accepts connections and closes them without an answer"
+        return "CONNECTION_LOST", f"{text}: what listens there is not a control plane"
     if kind == "untrusted":
         return "CERTIFICATE_NOT_TRUSTED", f"cannot connect to {url}: {found.text}"
     if kind == "unknown_host":
-        text = f"the server there serves no host of the name `{host}` over TLS"
+        text = f"the server there does not serve the host name `{host}` over TLS"
         return "CONNECTION_LOST", f"cannot connect to {url}: {text}"
     if kind == "wants_certificate":
-        text = "the server there requires a client certificate, and none can be given"
+        text = "the server there requires a client certificate, and clients here have none"
         return "CONNECTION_LOST", f"cannot connect to {url}: {text}"
     if kind == "no_handshake":
         return "CONNECTION_LOST", f"{url} is a port for TLS, but the handshake fails: {found.text}"
     if kind == "tls":
-        return "NOT_A_CONTROL_PLANE", f"{url} is a port for TLS (https), and plain HTTP was spoken"
+        return "NOT_A_CONTROL_PLANE", f"{url} is a port for TLS (https), but the client used plain HTTP"
     if kind == "not_tls":
-        return "NOT_A_CONTROL_PLANE", f"{url} is no port for TLS: what listens there speaks without it"
+        return "NOT_A_CONTROL_PLANE", f"{url} is not a port for TLS: the server there does not use TLS"
     if found.is_gateway:
-        text = f"{url} leads to a proxy whose control plane is away: it answers {found.status}{server}"
+        text = f"{url} leads to a proxy that cannot reach its control plane: it answers {found.status}{server}"
         return "NETWORK_UNREACHABLE", text
     if kind == "http":
         text = f"another HTTP server answers there (status {found.status}{server})"
-        return "NOT_A_CONTROL_PLANE", f"{url} is no control plane: {text}"
+        return "NOT_A_CONTROL_PLANE", f"{url} is not a control plane: {text}"
     if kind == "http2":
         text = "another server answers there, which speaks HTTP/2 only, as gRPC does"
-        return "NOT_A_CONTROL_PLANE", f"{url} is no control plane: {text}"
+        return "NOT_A_CONTROL_PLANE", f"{url} is not a control plane: {text}"
     if kind == "control_plane" and found.lacks:
         proxy = f" (`{found.name}`)" if found.name else ""
-        text = f"a control plane answers at {url}, but the proxy before it{proxy} {LACKS[found.lacks][0]}"
+        text = f"a control plane answers at {url}, but the proxy in front of it{proxy} {LACKS[found.lacks][0]}"
         return "CONNECTION_LOST", f"{text}: {found.text}" if found.text else text
     if kind == "control_plane":
         return "CONNECTION_LOST", f"a control plane answers at {url}, but {speech} does not get through: {reason}"
     if kind == "refusal":
-        return found.name, f"the control plane at {url} refuses: {found.text}"
-    text = f"what listens there does not speak HTTP; it says `{found.text}`"
-    return "NOT_A_CONTROL_PLANE", f"{url} is no control plane: {text}"
+        return found.name, f"the control plane at {url} refuses the connection: {found.text}"
+    text = f"the server there does not speak HTTP; its answer is `{found.text}`"
+    return "NOT_A_CONTROL_PLANE", f"{url} is not a control plane: {text}"
 
 
 def _hint(url: str, found: Found, speech: str) -> str:
@@ -285,25 +285,25 @@ def _hint(url: str, found: Found, speech: str) -> str:
     if kind == "unknown_host":
         return f"use a name that the proxy there serves (nginx: `server_name`, and a certificate for it), or {NAME_IT}"
     if kind == "wants_certificate":
-        return "let the proxy ask for none (nginx: `ssl_verify_client off;`); the token says who may come in"
+        return "configure the proxy to ask for none (nginx: `ssl_verify_client off;`); the token authenticates clients"
     if kind == "no_handshake":
-        return f"see the log of the proxy that ends TLS there: it must know this name and offer TLS 1.2 or 1.3; or {NAME_IT}"
+        return f"see the log of the proxy that terminates TLS there: it must know this host name and offer TLS 1.2 or 1.3; or {NAME_IT}"
     if kind == "tls":
-        return f"write `https://` if a proxy with TLS stands before the control plane, or {NAME_IT}"
+        return f"write `https://` if a TLS proxy is in front of the control plane, or {NAME_IT}"
     if kind == "not_tls":
-        return f"write `http://` if it is the control plane's own port, or {NAME_IT}"
+        return f"write `http://` if this is the control plane's own port, or {NAME_IT}"
     if found.is_gateway:
         return "start the control plane behind it, or see the proxy's log"
     if kind == "http2" and url.endswith(":4317"):
-        return f"port 4317 is that of collectors of OpenTelemetry: {NAME_IT}"
+        return f"port 4317 is the usual port of OpenTelemetry collectors: {NAME_IT}"
     if kind in ("http", "http2", "other"):
-        return f"another program has the port: {NAME_IT}, or start one on a free port: `gleitzeit start --port PORT`"
+        return f"another program uses the port: {NAME_IT}, or start one on a free port: `gleitzeit start --port PORT`"
     if kind == "control_plane" and found.lacks:
         plain = found.lacks == "http2" and not url.startswith("https:")
-        return LACKS[found.lacks][1] + ("; over plain HTTP most proxies cannot: use `https://`" if plain else "")
+        return LACKS[found.lacks][1] + ("; most proxies support this only over TLS: use `https://`" if plain else "")
     if kind == "control_plane":
         needs = "HTTP/2" if speech == "gRPC" else "WebSockets"
-        return f"try again; a proxy or load balancer in between must pass {needs}"
+        return f"try again; a proxy or load balancer in between must support {needs}"
     return "see the message for the option that allows it"
 
 
@@ -333,7 +333,7 @@ def _proxy(url: str, speech: str, environment: Mapping[str, str]) -> str:
 
 def look(url: str, speech: str, reason: str, ca: Optional[str] = None) -> Found:
     """Finds out what is at the address of a control plane, for a caller who could not connect for ``reason``; and what
-    a proxy before it does not let through."""
+    a proxy in front of it does not forward."""
     end = time.monotonic() + LIMIT
 
     def ask(said: bytes = b"") -> Found:
@@ -422,7 +422,7 @@ def _ask_securely(
 
 
 def _addresses(host: str, port: int, limit: float) -> list[tuple[str, int]]:
-    """Resolves a name. The system's look-up has no time limit, so it may go on in a thread that nobody waits for."""
+    """Resolves a name. The system's look-up has no time limit, so it may continue in a thread that nobody waits for."""
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def look() -> None:
@@ -462,7 +462,7 @@ def _ask(stream: socket.socket, said: bytes, left: Callable[[], float]) -> Found
         stream.settimeout(left())
         stream.sendall(said)
     except OSError:
-        pass  # a server that closes while it is spoken to may have said why
+        pass  # a server that closes while it is spoken to may have sent a reason
     while len(answer) < MOST and not ended and not _is_whole(answer) and left() > 0.01:
         try:
             stream.settimeout(left())
@@ -481,6 +481,6 @@ def _is_whole(answer: bytes) -> bool:
         return len(answer) >= 9
     head, separator, body = answer.partition(b"\r\n\r\n")
     if separator and re.match(rb"HTTP/1\.\d 101", head):
-        return True  # what follows is no HTTP any more
+        return True  # the following bytes are no longer HTTP
     length = re.search(rb"(?im)^content-length:\s*(\d+)", head)
     return bool(separator) and length is not None and len(body) >= int(length[1])

@@ -43,7 +43,7 @@ def base_url(text: str) -> str:
     name, colon, port = host.rpartition(":") if host.rpartition("]")[2].count(":") else (host, "", "")
     has_port = not colon or (port.isdecimal() and int(port) < 65_536)
     if scheme not in ("http", "https") or not name or not has_port or set("/?#") & set(host):
-        raise invalid(f"`{text}` is no address of a control plane; expected one such as {DEFAULT_URL}")
+        raise invalid(f"`{text}` is not an address of a control plane; expected one such as {DEFAULT_URL}")
     return f"{scheme}://{host}"
 
 
@@ -176,7 +176,7 @@ def request_id(chosen: Optional[str]) -> str:
 
 
 def as_json(value: Any, what: str) -> str:
-    """As text."""
+    """The JSON text of a value that messages call ``what``."""
     try:
         return _json.dumps(value)
     except (TypeError, ValueError) as error:
@@ -186,7 +186,7 @@ def as_json(value: Any, what: str) -> str:
 def _regular(path: pathlib.Path) -> bytes:
     """The bytes of a regular file. A workflow may come from others: no pipe is waited for, no environment is sent."""
     if str(path.resolve()).startswith(("/proc/", "/sys/")):
-        raise OSError(f"`{path}` is no file but a view into the running system")
+        raise OSError(f"`{path}` is not a file but a view into the running system")
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(f"`{path}` is no regular file")
@@ -229,7 +229,7 @@ def runs(
     known = {value.split("_")[-1].lower(): value for value in run_pb2.RunStatus.keys()}
     unknown = [word for word in wanted if word and word not in known]
     if unknown:
-        raise invalid(f"`{unknown[0]}` is no status of a run; expected running, completed, failed or cancelled")
+        raise invalid(f"`{unknown[0]}` is not a status of a run; expected running, completed, failed or cancelled")
     statuses = [known[word] for word in wanted if word]
     request = pb.ListRunsRequest(
         statuses=statuses, name=name, labels=dict(labels or {}), page_size=limit, page_token=page_token

@@ -12,7 +12,7 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK
 
 
 @contextlib.contextmanager
-def heard(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> Iterator[None]:
+def handled(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> Iterator[None]:
     """Calls ``act`` in the loop at each signal that asks the program to end; restores the previous handlers on exit.
 
     Python allows this only in the main thread.

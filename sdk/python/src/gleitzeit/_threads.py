@@ -24,7 +24,7 @@ class Threads:
         self._idle, self._lock = threading.Semaphore(0), threading.Lock()
 
     async def run(self, work: Work) -> Any:
-        """Runs a function; returns or raises what it does. If the caller is cancelled, the function goes on."""
+        """Runs a function; returns or raises what it does. If the caller is cancelled, the function continues."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
         self._waiting.put((work, loop, done))

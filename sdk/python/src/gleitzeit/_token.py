@@ -60,7 +60,7 @@ class SecretFile:
         except OSError as error:
             raise ValueError(f"cannot use the token in `{self.path}`: {error.strerror or error}") from None
         except UnicodeDecodeError:
-            raise ValueError(f"cannot use the token in `{self.path}`: it is no text") from None
+            raise ValueError(f"cannot use the token in `{self.path}`: it is not text") from None
         if not token:
             raise ValueError(f"cannot use the token in `{self.path}`: it holds none")
         if not _is_token(token):

@@ -141,7 +141,7 @@ class Client:
                         yield event
                     if message.HasField("run"):
                         return
-                error = GleitzeitError("the stream of events broke off", unreachable=True)
+                error = GleitzeitError("the stream of events was lost", unreachable=True)
             except grpc.RpcError as failed:
                 error = from_rpc(failed, self.settings.url)
             finally:

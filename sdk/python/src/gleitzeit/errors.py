@@ -144,8 +144,8 @@ def from_rpc(error: Any, url: str) -> GleitzeitError:
         return GleitzeitError(text, code=number, name=name, unreachable=True, lasting=timed_out, reason=message)
     number, name = _UNNAMED.get(code, (-32603, "INTERNAL_ERROR"))
     if code == grpc.StatusCode.UNIMPLEMENTED:
-        text = f"what answers at {url} does not know this call: {message}"
-        hint = "the control plane is of another version than this package, or another server: `gleitzeit doctor` tells"
+        text = f"the server at {url} does not support this call: {message}"
+        hint = "the control plane has another version than this package, or another server answers; check with `gleitzeit doctor`"
         return GleitzeitError(text, code=number, name=name, hint=hint)
     return GleitzeitError(message, code=number, name=name, retry_after=retry_after)
 

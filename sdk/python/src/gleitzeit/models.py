@@ -11,6 +11,7 @@ from typing import Any, Iterable, Mapping, Optional
 
 from google.protobuf.message import Message
 
+from .errors import GleitzeitError
 from .v1 import run_pb2, workflow_pb2
 
 Json = Any
@@ -171,7 +172,12 @@ def _short(task: Task) -> str:
 def _time(message: Message, name: str) -> Optional[datetime.datetime]:
     if not message.HasField(name):
         return None
-    value: datetime.datetime = getattr(message, name).ToDatetime(tzinfo=datetime.timezone.utc)
+    stamp = getattr(message, name)
+    try:
+        value: datetime.datetime = stamp.ToDatetime(tzinfo=datetime.timezone.utc)
+    except (ValueError, OverflowError) as error:
+        found = f"{stamp.seconds} s and {stamp.nanos} ns since 1970"
+        raise GleitzeitError(f"the control plane sent a `{name}` that is not a valid time: {found}") from error
     return value
 
 

@@ -29,7 +29,7 @@ from typing import Any, Callable, Optional, TypeVar, Union
 from . import _json, _tls, _token, schema
 from ._line import Line
 from ._requests import DEFAULT_URL, base_url
-from ._signals import heard
+from ._signals import handled
 from ._threads import Threads
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -37,7 +37,7 @@ log = logging.getLogger("gleitzeit.provider")
 
 #: How many seconds answers are kept after they were sent: a hub that dies may lose them.
 KEPT = 20.0
-#: A process that stood still for more seconds than this may have lost its calls to other providers.
+#: A process that was suspended for more seconds than this may have lost its calls to other providers.
 STOOD_STILL = 2.0
 MOST_KEPT = 1_000
 #: How many methods a log line names.
@@ -205,7 +205,7 @@ class Provider:
         signals = contextlib.ExitStack()
         try:
             if handle_signals:
-                signals.enter_context(heard(self._loop, lambda: self._signalled(drain_timeout)))
+                signals.enter_context(handled(self._loop, lambda: self._signalled(drain_timeout)))
             await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():
                 connecting.result()
@@ -245,7 +245,7 @@ class Provider:
             self._hurried.set()
             return
         if self._tasks:
-            self._say(f"finishing what runs ({len(self._tasks)}), for at most {limit:g} s; Ctrl-C again ends at once")
+            self._say(f"finishing open calls ({len(self._tasks)}), for at most {limit:g} s; Ctrl-C again ends at once")
         self.stop()
 
     def _say(self, text: str) -> None:
@@ -277,10 +277,10 @@ class Provider:
             await self._ask()
 
     def _beat(self) -> None:
-        """Detects that the process stood still: others may have its calls by now, with the cancels still unread."""
+        """Detects that the process was suspended: others may have its calls by now, and cancels may be unread."""
         before, self._seen = self._seen, _now()
         if max(now - then for now, then in zip(self._seen, before)) > STOOD_STILL and self._wanted is not None:
-            log.info("the process stood still; asking which calls are still wanted")
+            log.info("the process was suspended; asking which calls are still wanted")
             self._asks = True
             self._wanted.clear()
 
@@ -436,7 +436,7 @@ class Provider:
 
 
 def _now() -> tuple[float, float]:
-    # The second clock goes on while the machine sleeps.
+    # The second clock continues while the machine sleeps.
     return time.monotonic(), time.time()
 
 

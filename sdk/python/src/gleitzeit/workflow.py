@@ -85,7 +85,7 @@ class TaskReference(Reference):
 def ref(path: str) -> Reference:
     """A reference by its path, as written between ``${`` and ``}``: ``ref("task.field")``, ``ref("run.id")``."""
     if not path or set(path) & set("${}"):
-        raise _invalid(f"`{path}` is no reference; expected a path such as `task.field`, without `${{` and `}}`")
+        raise _invalid(f"`{path}` is not a reference; expected a path such as `task.field`, without `${{` and `}}`")
     return Reference(path)
 
 
@@ -146,7 +146,7 @@ class Workflow:
         """
         task_id = id if id is not None else self._free_id(method)
         if not _ID.match(task_id) or task_id in _RESERVED or task_id in self._tasks:
-            why = "is used already" if task_id in self._tasks else "is no task's id"
+            why = "is already used" if task_id in self._tasks else "is not a valid task id"
             raise _invalid(f"`{task_id}` {why}")
         dependencies = [after] if isinstance(after, (str, TaskReference)) else list(after or ())
         task: dict[str, Any] = {"id": task_id, "method": method}

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use gleitzeit_link::{Link, LinkConfig, LinkEvent, Pulse, SendError};
+use gleitzeit_link::{Link, LinkConfig, LinkEvent, LinkEvents, Pulse, SendError};
 use gleitzeit_mesh::id::CallId;
 use gleitzeit_mesh::role::provider::{Config, Input, Output, Provider as Machine};
 use gleitzeit_mesh::role::{Identity, Input as HubInput, MAX_DISCONNECTED_MS, Output as HubOutput, may_pass};
@@ -40,8 +40,10 @@ struct Host {
     open: HashMap<CallId, AbortHandle>,
     progress: mpsc::Sender<(CallId, Payload)>,
     pulse: Pulse,
-    /// How often the process stood still, as reported to the machine.
+    /// How often the process was suspended, as reported to the machine.
     stops: u64,
+    /// Why the control plane refused the last connection; logged once.
+    refusal: Option<String>,
     is_drained: bool,
 }
 
@@ -50,65 +52,26 @@ pub(super) async fn serve(
     protocols: Vec<ProtocolDefinition>,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let token = token_source(provider.token.as_ref(), provider.token_file.as_deref(), &provider.url)?;
-    let unused_proxy = gleitzeit_link::proxy(&provider.url, gleitzeit_link::variable);
-    let trust = crate::config::trust(provider.ca.as_deref());
-    trust.check().map_err(|error| Error::invalid(error.to_string()))?;
-    let config = LinkConfig { url: provider.url.clone(), trust, token, unused_proxy, ..LinkConfig::default() };
-    let (link, mut events, driver) = gleitzeit_link::connect(config, &CancellationToken::new())
+    let (link, events, driver) = gleitzeit_link::connect(link_config(&provider)?, &CancellationToken::new())
         .map_err(|error| Error::invalid(error.to_string()))?;
     let mut driving = JoinSet::new();
     driving.spawn(driver.run());
-    let (progress, mut reported) = mpsc::channel(PROGRESS);
-    let mut host = Host {
-        machine: machine(&provider, protocols),
-        provider,
-        link,
-        started: Clock::now(),
-        calls: JoinSet::new(),
-        ids: HashMap::new(),
-        open: HashMap::new(),
-        progress,
-        pulse: Pulse::new(),
-        stops: 0,
-        is_drained: false,
-    };
+    let (progress, reported) = mpsc::channel(PROGRESS);
+    let mut host = Host::new(provider, protocols, link, progress);
     host.accept(Input::Health(Health::default())).await?;
-    let mut beats = tokio::time::interval(Pulse::EVERY);
-    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut stop, mut is_stopping, mut refused) = (pin!(stop), false, None);
-    while !host.is_drained {
-        let deadline = host.machine.next_deadline().map(|at| host.started + Duration::from_millis(at.0));
-        let input = tokio::select! {
-            event = events.recv() => match event {
-                Some(event) => host.translate(event, &mut refused),
-                None => break,
-            },
-            Some((id, data)) = reported.recv() => Some(Input::Progress { id, data }),
-            Some(joined) = host.calls.join_next_with_id() => host.ended(joined),
-            () = wait(deadline) => Some(Input::Hub(HubInput::Tick)),
-            // This arm only wakes the loop: every iteration checks whether the process stood still.
-            _ = beats.tick() => None,
-            () = &mut stop, if !is_stopping => {
-                is_stopping = true;
-                let grace_ms = u64::try_from(host.provider.drain_timeout.as_millis()).unwrap_or(u64::MAX);
-                Some(Input::Drain { grace_ms })
-            }
-        };
-        let stops = host.pulse.beat();
-        if std::mem::replace(&mut host.stops, stops) != stops {
-            // A cancel may be waiting unread beside a call: nothing begins until the control plane has said what is
-            // still wanted.
-            host.accept(Input::Woke).await?;
-        }
-        if let Some(input) = input {
-            host.accept(input).await?;
-        }
-    }
+    host.run(events, reported, stop).await?;
     host.link.close();
     // The last messages are on their way; a connection that does not end is dropped.
     let _ = tokio::time::timeout(CLOSING, driving.join_next()).await;
     Ok(())
+}
+
+fn link_config(provider: &Provider) -> Result<LinkConfig> {
+    let token = token_source(provider.token.as_ref(), provider.token_file.as_deref(), &provider.url)?;
+    let unused_proxy = gleitzeit_link::proxy(&provider.url, gleitzeit_link::variable);
+    let trust = crate::config::trust(provider.ca.as_deref());
+    trust.check().map_err(|error| Error::invalid(error.to_string()))?;
+    Ok(LinkConfig { url: provider.url.clone(), trust, token, unused_proxy, ..LinkConfig::default() })
 }
 
 fn machine(provider: &Provider, protocols: Vec<ProtocolDefinition>) -> Machine {
@@ -139,6 +102,75 @@ async fn wait(deadline: Option<Clock>) {
 }
 
 impl Host {
+    fn new(
+        provider: Provider,
+        protocols: Vec<ProtocolDefinition>,
+        link: Link,
+        progress: mpsc::Sender<(CallId, Payload)>,
+    ) -> Self {
+        Self {
+            machine: machine(&provider, protocols),
+            provider,
+            link,
+            started: Clock::now(),
+            calls: JoinSet::new(),
+            ids: HashMap::new(),
+            open: HashMap::new(),
+            progress,
+            pulse: Pulse::new(),
+            stops: 0,
+            refusal: None,
+            is_drained: false,
+        }
+    }
+
+    /// Passes everything that happens to the machine, until the provider has drained after `stop` or the link has
+    /// ended.
+    async fn run(
+        &mut self,
+        mut events: LinkEvents,
+        mut reported: mpsc::Receiver<(CallId, Payload)>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<()> {
+        let mut beats = tokio::time::interval(Pulse::EVERY);
+        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut stop, mut is_stopping) = (pin!(stop), false);
+        while !self.is_drained {
+            let deadline = self.machine.next_deadline().map(|at| self.started + Duration::from_millis(at.0));
+            let input = tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.translate(event),
+                    None => break,
+                },
+                Some((id, data)) = reported.recv() => Some(Input::Progress { id, data }),
+                Some(joined) = self.calls.join_next_with_id() => self.ended(joined),
+                () = wait(deadline) => Some(Input::Hub(HubInput::Tick)),
+                // This arm only wakes the loop: every iteration checks whether the process was suspended.
+                _ = beats.tick() => None,
+                () = &mut stop, if !is_stopping => {
+                    is_stopping = true;
+                    let grace_ms = u64::try_from(self.provider.drain_timeout.as_millis()).unwrap_or(u64::MAX);
+                    Some(Input::Drain { grace_ms })
+                }
+            };
+            self.check_pulse().await?;
+            if let Some(input) = input {
+                self.accept(input).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notices that the process was suspended. A cancel may be waiting unread beside a call then, so nothing begins until
+    /// the control plane has confirmed which calls are still wanted.
+    async fn check_pulse(&mut self) -> Result<()> {
+        let stops = self.pulse.beat();
+        if std::mem::replace(&mut self.stops, stops) != stops {
+            self.accept(Input::Woke).await?;
+        }
+        Ok(())
+    }
+
     async fn accept(&mut self, input: Input) -> Result<()> {
         let mut out = Vec::new();
         let now = Instant(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX));
@@ -183,30 +215,30 @@ impl Host {
         Ok(())
     }
 
-    fn translate(&self, event: LinkEvent, refused: &mut Option<String>) -> Option<Input> {
+    fn translate(&mut self, event: LinkEvent) -> Option<Input> {
         Some(Input::Hub(match event {
             LinkEvent::Connected { .. } => HubInput::Connected,
             LinkEvent::Disconnected { reason } => {
-                tracing::warn!(reason, "the control plane is away, trying again");
+                tracing::warn!(reason, "the connection to the control plane is lost, trying again");
                 HubInput::Disconnected
             }
             LinkEvent::Refused { message, .. } => {
                 // Logged once; the token may be set on the other side at any time.
-                if refused.as_ref() != Some(&message) {
-                    tracing::error!(message, "the control plane does not let the provider in, trying on");
-                    *refused = Some(message);
+                if self.refusal.as_ref() != Some(&message) {
+                    tracing::error!(message, "the control plane refuses the provider, trying again");
+                    self.refusal = Some(message);
                 }
                 return None;
             }
             LinkEvent::Unreachable(cause) => {
-                tracing::warn!(hint = cause.hint, code = cause.code.name(), "{}; trying on", cause.message);
+                tracing::warn!(hint = cause.hint, code = cause.code.name(), "{}; trying again", cause.message);
                 return None;
             }
             LinkEvent::Message { event, body } => match FromHub::decode(&event, &body) {
                 Ok(message) => HubInput::Message(message),
                 Err(error) => {
                     self.link.not_understood(&body);
-                    tracing::warn!(event, %error, "a message of the control plane could not be read");
+                    tracing::warn!(event, %error, "a message of the control plane cannot be read");
                     return None;
                 }
             },
@@ -243,7 +275,10 @@ impl Host {
         let outcome = match ended {
             Some(Ok(result)) => MethodOutcome::of_result(result, self.provider.max_payload_bytes),
             Some(Err(error)) => MethodOutcome::Error(error.into_failure()),
-            None => MethodOutcome::Error(Failure::new(ErrorCode::InternalError, "the provider broke off the call")),
+            None => MethodOutcome::Error(Failure::new(
+                ErrorCode::InternalError,
+                "the provider ended the call without a result",
+            )),
         };
         Some(Input::Finished { id, outcome })
     }

@@ -143,7 +143,7 @@ fn pages_of_lists(path: &Path) -> Vec<usize> {
 /// Any damage in the lists is reported by a start, a check, a backup and a restore, or it changes nothing; and the
 /// lists are repaired from the entries.
 #[test]
-fn a_flipped_bit_in_the_lists_is_told_everywhere_and_made_good() {
+fn a_flipped_bit_in_the_lists_is_reported_and_repaired() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
     fill(&mut SqliteStore::open(&path).expect("a store"));
@@ -275,7 +275,7 @@ fn a_file_that_is_cut_off_anywhere_is_an_error() {
 /// The files as they are after each write, and with the last write only begun: everything acknowledged is there, and of
 /// anything else either a whole batch or nothing.
 #[test]
-fn a_crash_between_any_two_writes_leaves_all_that_was_acknowledged_and_whole_batches() {
+fn a_crash_between_any_two_writes_leaves_whole_and_all_acknowledged_batches() {
     let folder = tempfile::tempdir().expect("a folder");
     let (living, path) = (folder.path().join("living.db"), folder.path().join("crashed.db"));
     let mut store = SqliteStore::open(&living).expect("a store");
@@ -325,7 +325,7 @@ fn crashed(path: &Path, base: &[u8], log: &[u8], least: usize, written: &[Entry]
 
 /// The mark detects an acknowledged end that is missing, and removing it accepts the loss.
 #[test]
-fn an_end_that_was_acknowledged_and_is_missing_is_told_and_can_be_gone_without() {
+fn a_missing_acknowledged_end_is_reported_and_can_be_accepted() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store.db");
     let mut store = SqliteStore::open(&path).expect("a store");
@@ -396,7 +396,7 @@ fn a_backup_under_load_is_a_whole_prefix_and_can_be_restored() {
 }
 
 #[test]
-fn a_damaged_backup_is_neither_made_nor_restored() {
+fn a_damaged_backup_is_neither_written_nor_restored() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
     fill(&mut SqliteStore::open(&path).expect("a store"));

@@ -26,7 +26,7 @@ fn runs(path: &Path) -> u64 {
 }
 
 #[test]
-fn a_store_that_is_taken_away_is_noticed_before_anything_is_acknowledged() {
+fn a_removed_store_is_noticed_before_anything_is_acknowledged() {
     type Taker = (&'static str, fn(&Path));
     let takers: [Taker; 5] = [
         ("deleted", |path| std::fs::remove_file(path).expect("removed")),
@@ -155,7 +155,7 @@ fn before_a_restore(folder: &Path) -> (PathBuf, PathBuf) {
 }
 
 #[test]
-fn a_restore_that_is_killed_at_any_moment_is_finished_by_whoever_comes_next() {
+fn a_restore_killed_at_any_moment_is_finished_by_the_next_start() {
     type Next = (&'static str, fn(&Path, &Path));
     let next: [Next; 4] = [
         ("start", |path, _| drop(SqliteStore::open(path).expect("finished"))),
@@ -196,7 +196,7 @@ fn a_restore_that_is_killed_at_any_moment_is_finished_by_whoever_comes_next() {
 }
 
 #[test]
-fn a_restore_that_is_killed_before_it_began_has_changed_nothing() {
+fn a_restore_killed_before_it_began_has_changed_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, copy) = before_a_restore(folder.path());
     let id = "0".repeat(32);
@@ -211,7 +211,7 @@ fn a_restore_that_is_killed_before_it_began_has_changed_nothing() {
 }
 
 #[test]
-fn a_note_that_cannot_be_read_is_told_and_nothing_is_moved_by_it() {
+fn an_unreadable_note_is_reported_and_moves_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, copy) = before_a_restore(folder.path());
     for note in ["", "../../somewhere store 7 0123456789abcdef\n", "\u{0}\u{1}"] {

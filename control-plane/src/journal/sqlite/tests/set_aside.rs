@@ -13,7 +13,7 @@ use super::super::entries::{COLUMNS, entry, sum_of};
 use super::super::list_sums::Lists;
 use super::super::read::UNFINISHED;
 use super::super::state::State;
-use super::super::sum::{loaded, stored};
+use super::super::sum::{Checksum, loaded, stored};
 use super::super::{SqliteStore, Store, backup, check};
 use crate::journal::tests::store_suite::{Feeder, labelled, run_id, submission};
 use crate::journal::{Journal, RunFilter, StoreError, Work, WriterConfig};
@@ -46,7 +46,7 @@ fn fill(path: &Path) {
     let live = statement
         .query_map([], |row| Ok(loaded(row.get(1)?)))
         .expect("rows")
-        .fold(0_u64, |live, sum| live.wrapping_add(sum.expect("a sum")));
+        .fold(Checksum::default(), |live, sum| live.plus(sum.expect("a sum")));
     db.execute("UPDATE state SET live = ?1 WHERE only_row = 1", params![stored(live)]).expect("changed");
     seal(&db);
 }
@@ -64,7 +64,7 @@ fn open(path: &Path) -> (Journal, crate::journal::HubPort, crate::journal::Write
 }
 
 #[tokio::test]
-async fn a_run_that_cannot_be_replayed_is_set_aside_until_somebody_ends_it() {
+async fn a_run_that_cannot_be_replayed_is_set_aside_until_it_is_ended_by_force() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store.db");
     fill(&path);
@@ -134,13 +134,13 @@ fn rewrite(path: &Path, position: i64, body: &str) {
         .expect("changed");
     let mut statement = db.prepare(UNFINISHED).expect("a query");
     let sums = statement.query_map([], |row| Ok(loaded(row.get(1)?))).expect("rows");
-    let live = sums.fold(0_u64, |live, sum| live.wrapping_add(sum.expect("a sum")));
+    let live = sums.fold(Checksum::default(), |live, sum| live.plus(sum.expect("a sum")));
     db.execute("UPDATE state SET live = ?1 WHERE only_row = 1", params![stored(live)]).expect("changed");
     seal(&db);
 }
 
 #[tokio::test]
-async fn a_run_whose_submission_cannot_be_read_keeps_no_start_from_making_the_lists() {
+async fn a_run_with_an_unreadable_submission_does_not_prevent_the_lists() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store.db");
     let mut store = SqliteStore::open(&path).expect("a store");
@@ -186,7 +186,7 @@ async fn a_run_whose_submission_cannot_be_read_keeps_no_start_from_making_the_li
 }
 
 #[tokio::test]
-async fn a_run_that_takes_too_much_is_set_aside_until_a_start_takes_more() {
+async fn a_run_over_the_replay_limit_is_set_aside_until_the_limit_is_raised() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store.db");
     let mut store = SqliteStore::open(&path).expect("a store");
@@ -214,7 +214,7 @@ async fn a_run_that_takes_too_much_is_set_aside_until_a_start_takes_more() {
 }
 
 #[test]
-fn what_is_damaged_is_named_by_a_check_and_still_refused_by_a_start() {
+fn damage_is_named_by_a_check_and_refused_by_a_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store.db");
     fill(&path);

@@ -26,9 +26,10 @@ if _version_not_supported:
 
 
 class SystemServiceStub(object):
-    """The state of a control plane and of what is connected to it. Nothing but PruneRuns changes anything.
+    """Reads the state of a control plane and of the components that are connected to it. Only PruneRuns changes anything.
 
-    Errors and authentication as for WorkflowService. Lists answer with what is connected at the moment of each page.
+    Errors and authentication are the same as for WorkflowService. Each page of a list shows the components that are
+    connected when that page is read.
     """
 
     def __init__(self, channel):
@@ -70,20 +71,21 @@ class SystemServiceStub(object):
 
 
 class SystemServiceServicer(object):
-    """The state of a control plane and of what is connected to it. Nothing but PruneRuns changes anything.
+    """Reads the state of a control plane and of the components that are connected to it. Only PruneRuns changes anything.
 
-    Errors and authentication as for WorkflowService. Lists answer with what is connected at the moment of each page.
+    Errors and authentication are the same as for WorkflowService. Each page of a list shows the components that are
+    connected when that page is read.
     """
 
     def GetStatus(self, request, context):
-        """Says how the control plane is.
+        """Returns the status of the control plane.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListComponents(self, request, context):
-        """Lists components, by role, then name, then id: connected and silent ones.
+        """Lists the connected and silent components, sorted by role, name and id.
 
         Errors: INVALID_ARGUMENT if `page_size` or `page_token` is malformed.
         """
@@ -92,7 +94,7 @@ class SystemServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListProviders(self, request, context):
-        """Lists providers, by name, then id: connected and silent ones.
+        """Lists the connected and silent providers, sorted by name and id.
 
         Errors: INVALID_ARGUMENT if `page_size` or `page_token` is malformed.
         """
@@ -101,7 +103,7 @@ class SystemServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListProtocols(self, request, context):
-        """Lists all protocols that are registered, by name, then version.
+        """Lists all registered protocols, sorted by name and version.
 
         Errors: INVALID_ARGUMENT if `page_size` or `page_token` is malformed.
         """
@@ -110,11 +112,11 @@ class SystemServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """Follows all that is recorded, of every run and of the control plane itself (`ownership_granted`,
-        `protocol_registered`): each event once, in order of `position`; events that are already there share a message, and
-        none is delayed to fill one. It ends with the server only. A stream that breaks is resumed by a new call with
-        `from_position` = the last `position` received + 1. Positions of runs that were removed are left out. A reader that
-        is too slow delays itself only.
+        """Streams all recorded events: those of every run, and those of the control plane itself (`ownership_granted`,
+        `protocol_registered`). Each event is sent once, in order of `position`. Events that are already recorded share a
+        message; no event is delayed to fill one. The positions of removed runs are skipped. The stream ends only when the
+        server shuts down. To resume a broken stream, call again with `from_position` = the last received `position` + 1. A
+        slow reader delays only itself.
 
         Errors: UNAVAILABLE when the server shuts down (resume).
         """
@@ -123,12 +125,13 @@ class SystemServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PruneRuns(self, request, context):
-        """Removes finished runs that ended long enough ago, with all that is stored of them and with their request ids: a
-        request id of a removed run makes a new run. Runs that repeat a removed one stay as they are. Then it removes
-        protocols that providers have registered, that none of them serves, that no unfinished run needs and that nobody has
-        used for as long; a provider that comes back registers its protocols again. Works for a few seconds at most and may be called again at any time; what is removed already is not counted again.
+        """Removes finished runs that ended long enough ago, with all their data and their request ids; the request id of a
+        removed run creates a new run. Retries of a removed run are not changed. Then removes registered protocols that no
+        provider serves, that no unfinished run needs and that were not used for the same time; a provider that returns
+        registers its protocols again. A call takes a few seconds at most and can be repeated at any time.
 
-        Errors: INVALID_ARGUMENT if `older_than` is negative, or absent and the control plane keeps finished runs for ever.
+        Errors: INVALID_ARGUMENT if `older_than` is negative, or if it is absent and the control plane keeps finished runs
+        forever.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,9 +179,10 @@ def add_SystemServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SystemService(object):
-    """The state of a control plane and of what is connected to it. Nothing but PruneRuns changes anything.
+    """Reads the state of a control plane and of the components that are connected to it. Only PruneRuns changes anything.
 
-    Errors and authentication as for WorkflowService. Lists answer with what is connected at the moment of each page.
+    Errors and authentication are the same as for WorkflowService. Each page of a list shows the components that are
+    connected when that page is read.
     """
 
     @staticmethod

@@ -26,21 +26,22 @@ if _version_not_supported:
 
 
 class WorkflowServiceStub(object):
-    """Runs of workflows.
+    """Submits workflows and manages their runs.
 
-    Errors carry `google.rpc` details: ErrorInfo (domain `gleitzeit`, reason = the name of our error code, metadata `code`
-    = its integer), for invalid requests BadRequest (one violation per problem: `field`, the problem's name as `reason`,
-    and a description that begins with `line:column: ` where the place is known), and RetryInfo where trying again later
-    helps. Every method answers UNAUTHENTICATED if the server has a token and the metadata `authorization: Bearer TOKEN`
-    does not carry it, and honours the caller's deadline.
+    Errors have `google.rpc` details: always ErrorInfo (domain `gleitzeit`, `reason` = the name of the error code,
+    metadata `code` = its integer). Invalid requests also have BadRequest, with one violation per problem: `field`, the
+    name of the problem as `reason`, and a description that begins with `line:column: ` if the place is known. RetryInfo
+    is present if trying again later helps. Every method returns UNAUTHENTICATED if the server has a token and the
+    metadata `authorization: Bearer TOKEN` does not contain it. Every method respects the deadline of the caller.
 
-    Free-form values travel as JSON text in fields named `*_json`: lossless, and parsed straight into the caller's types.
-    What a caller sends must be nested at most 128 levels; its whole numbers must fit into 64 bits, signed or unsigned, and
-    its other numbers into a double; its text must be Unicode. Anything else is INVALID_ARGUMENT with the place inside the
-    value: larger numbers are sent as text. What was recorded by a version that did not check this is sent as it is.
+    Free-form values are JSON text in fields named `*_json`, so that they are lossless and can be parsed directly into
+    the caller's types. A value in a request may be nested at most 128 levels deep; its integers must fit into 64 bits,
+    signed or unsigned, its other numbers into a double; its strings must be valid Unicode. Any other value is refused
+    with INVALID_ARGUMENT and the place inside the value; send larger numbers as strings. Values that were recorded by a
+    version without this check are returned unchanged.
 
-    Requests may be compressed with gzip (`grpc-encoding: gzip`); answers are not compressed. A request over the limit for
-    one message, as it was sent or decompressed, is RESOURCE_EXHAUSTED like any other that is too large.
+    Requests may be compressed with gzip (`grpc-encoding: gzip`); responses are not compressed. A request that exceeds
+    the size limit of one message, compressed or decompressed, is refused with RESOURCE_EXHAUSTED.
     """
 
     def __init__(self, channel):
@@ -107,50 +108,52 @@ class WorkflowServiceStub(object):
 
 
 class WorkflowServiceServicer(object):
-    """Runs of workflows.
+    """Submits workflows and manages their runs.
 
-    Errors carry `google.rpc` details: ErrorInfo (domain `gleitzeit`, reason = the name of our error code, metadata `code`
-    = its integer), for invalid requests BadRequest (one violation per problem: `field`, the problem's name as `reason`,
-    and a description that begins with `line:column: ` where the place is known), and RetryInfo where trying again later
-    helps. Every method answers UNAUTHENTICATED if the server has a token and the metadata `authorization: Bearer TOKEN`
-    does not carry it, and honours the caller's deadline.
+    Errors have `google.rpc` details: always ErrorInfo (domain `gleitzeit`, `reason` = the name of the error code,
+    metadata `code` = its integer). Invalid requests also have BadRequest, with one violation per problem: `field`, the
+    name of the problem as `reason`, and a description that begins with `line:column: ` if the place is known. RetryInfo
+    is present if trying again later helps. Every method returns UNAUTHENTICATED if the server has a token and the
+    metadata `authorization: Bearer TOKEN` does not contain it. Every method respects the deadline of the caller.
 
-    Free-form values travel as JSON text in fields named `*_json`: lossless, and parsed straight into the caller's types.
-    What a caller sends must be nested at most 128 levels; its whole numbers must fit into 64 bits, signed or unsigned, and
-    its other numbers into a double; its text must be Unicode. Anything else is INVALID_ARGUMENT with the place inside the
-    value: larger numbers are sent as text. What was recorded by a version that did not check this is sent as it is.
+    Free-form values are JSON text in fields named `*_json`, so that they are lossless and can be parsed directly into
+    the caller's types. A value in a request may be nested at most 128 levels deep; its integers must fit into 64 bits,
+    signed or unsigned, its other numbers into a double; its strings must be valid Unicode. Any other value is refused
+    with INVALID_ARGUMENT and the place inside the value; send larger numbers as strings. Values that were recorded by a
+    version without this check are returned unchanged.
 
-    Requests may be compressed with gzip (`grpc-encoding: gzip`); answers are not compressed. A request over the limit for
-    one message, as it was sent or decompressed, is RESOURCE_EXHAUSTED like any other that is too large.
+    Requests may be compressed with gzip (`grpc-encoding: gzip`); responses are not compressed. A request that exceeds
+    the size limit of one message, compressed or decompressed, is refused with RESOURCE_EXHAUSTED.
     """
 
     def SubmitWorkflow(self, request, context):
-        """Accepts a workflow as a new run. When it answers, the run is durable.
+        """Creates a run of a workflow. When the call returns, the run is durable.
 
-        Idempotent if `request_id` is given: the same id with the same body answers with the first run (`duplicate`), with
-        another body it is INVALID_ARGUMENT. Without it, every call makes a run: do not repeat one whose answer was lost.
+        Idempotent if `request_id` is set: a request with the same id and the same body returns the first run
+        (`duplicate`); one with another body is refused with INVALID_ARGUMENT. Without `request_id`, every call creates a
+        run; do not repeat a call whose response was lost.
 
-        Errors: INVALID_ARGUMENT with all problems of the workflow, inputs and files, as many as fit (metadata
-        `problem_count` has the full number; ValidateWorkflow lists all of a workflow's); RESOURCE_EXHAUSTED if the workflow
-        is over a limit, or with RetryInfo if the server has too much to do.
+        Errors: INVALID_ARGUMENT with the problems of the workflow, inputs and files, as many as fit (metadata
+        `problem_count` is their full number; ValidateWorkflow lists all problems of a workflow); RESOURCE_EXHAUSTED if the
+        workflow exceeds a limit, or with RetryInfo if the server is overloaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ValidateWorkflow(self, request, context):
-        """Checks a workflow against the protocols that the server knows, without running it. An invalid workflow is an
-        answer, not an error.
+        """Validates a workflow against the protocols that the server knows, without running it. The problems of an invalid
+        workflow are in the response; they are not an error of the call.
 
-        Errors: INVALID_ARGUMENT if the request names no workflow; RESOURCE_EXHAUSTED if it is over a limit.
+        Errors: INVALID_ARGUMENT if the request contains no workflow; RESOURCE_EXHAUSTED if it exceeds a limit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetRun(self, request, context):
-        """Reads a run, now or once it is final. The answer stays under 4 MiB: results that do not fit are marked
-        `result_omitted` and tasks that do not fit are left out (`tasks_truncated`).
+        """Returns a run, immediately or once it is final. The response stays below 4 MiB: results that do not fit are left
+        out (`result_omitted`), and so are tasks that do not fit (`tasks_truncated`).
 
         Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run.
         """
@@ -159,7 +162,7 @@ class WorkflowServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """Lists runs, newest first.
+        """Lists runs, the newest first.
 
         Errors: INVALID_ARGUMENT if the filter, `page_size` or `page_token` is malformed.
         """
@@ -177,10 +180,10 @@ class WorkflowServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """Follows a run: every recorded event once, in order of `seq`, from `from_seq` on; events that are already there share
-        a message, and none is delayed to fill one. Once the run is final and every event was sent, the last message carries
-        the run without task results, then the server closes the stream with OK. A stream that breaks is resumed by a new
-        call with `from_seq` = the last `seq` received + 1. A reader that is too slow delays itself only.
+        """Streams the recorded events of a run, each one once, in order of `seq`, starting at `from_seq`. Events that are
+        already recorded share a message; no event is delayed to fill one. Once the run is final and every event was sent,
+        the last message contains the run without task results, and the server closes the stream with OK. To resume a
+        broken stream, call again with `from_seq` = the last received `seq` + 1. A slow reader delays only itself.
 
         Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when the server
         shuts down (resume).
@@ -190,8 +193,8 @@ class WorkflowServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExplainRun(self, request, context):
-        """Says why a run has not ended, or why one of its tasks has not: for each the one thing that is awaited, since when,
-        until when at most, and what would help. A final run says how it ended.
+        """Explains why a run or one of its tasks has not ended: what it waits for, since when, until when at most, and what
+        would help. For a final run, the response says how it ended.
 
         Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run or task.
         """
@@ -200,45 +203,46 @@ class WorkflowServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TraceRun(self, request, context):
-        """Tells where a run's time went, as spans. Those that have ended come in the order of their ends, then those that go
-        on; the run's own is the last of the first, or the first of the second.
+        """Streams the trace of a run as spans: first the ended spans in the order of their ends, then the open spans. The
+        span of the run itself is the last of the ended spans, or the first of the open ones.
 
-        Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when
-        the server shuts down (ask again).
+        Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when the server
+        shuts down (call again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadProgress(self, request, context):
-        """Reads what the open attempts of a run have said so far, as `method_progress` events: the output of shell and Python
-        tasks, the text of models, and what other providers tell of themselves. Kept is the last of each attempt (at most
-        64 KiB), until it ends or the server is started again. A run without open attempts has none.
+        """Streams the latest progress of the open attempts of a run as `method_progress` events: the output of shell and
+        Python tasks, the text of models, and the progress that other providers report. The server keeps the last 64 KiB of
+        each attempt at most, until the attempt ends or the server restarts. A run without open attempts has no progress.
 
-        Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when
-        the server shuts down (ask again).
+        Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when the server
+        shuts down (call again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelRun(self, request, context):
-        """Asks for a run to end. Tasks without an attempt are cancelled at once, running attempts are stopped; the run is
-        `cancelled` when the last one has ended. Results that arrive later are dropped.
+        """Requests the cancellation of a run. Tasks without an attempt are cancelled immediately, and running attempts are
+        stopped. The run is `cancelled` once the last attempt has ended. Results that arrive later are dropped.
 
-        Idempotent: the first reason counts, and a run that was cancelled stays so. Errors: INVALID_ARGUMENT if `run_id` is
-        malformed, NOT_FOUND if there is no such run, FAILED_PRECONDITION (WORKFLOW_INVALID_STATE) if it completed or failed.
+        Idempotent: only the first reason is recorded, and a repeated call for a cancelled run succeeds. Errors:
+        INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, FAILED_PRECONDITION
+        (WORKFLOW_INVALID_STATE) if the run completed or failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryRun(self, request, context):
-        """Makes a new run from a failed or cancelled one: same workflow, inputs, files and environment values; tasks that
-        completed keep their results and do not run again.
+        """Creates a new run from a failed or cancelled one, with the same workflow, inputs, files and environment values.
+        Completed tasks keep their results and do not run again, unless `all` is set.
 
-        Idempotent if `request_id` is given, as for SubmitWorkflow. Errors: INVALID_ARGUMENT if `run_id` is malformed,
-        NOT_FOUND if there is no such run, FAILED_PRECONDITION (WORKFLOW_INVALID_STATE) if it is running or completed.
+        Idempotent if `request_id` is set, as for SubmitWorkflow. Errors: INVALID_ARGUMENT if `run_id` is malformed,
+        NOT_FOUND if there is no such run, FAILED_PRECONDITION (WORKFLOW_INVALID_STATE) if the run is running or completed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -311,21 +315,22 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkflowService(object):
-    """Runs of workflows.
+    """Submits workflows and manages their runs.
 
-    Errors carry `google.rpc` details: ErrorInfo (domain `gleitzeit`, reason = the name of our error code, metadata `code`
-    = its integer), for invalid requests BadRequest (one violation per problem: `field`, the problem's name as `reason`,
-    and a description that begins with `line:column: ` where the place is known), and RetryInfo where trying again later
-    helps. Every method answers UNAUTHENTICATED if the server has a token and the metadata `authorization: Bearer TOKEN`
-    does not carry it, and honours the caller's deadline.
+    Errors have `google.rpc` details: always ErrorInfo (domain `gleitzeit`, `reason` = the name of the error code,
+    metadata `code` = its integer). Invalid requests also have BadRequest, with one violation per problem: `field`, the
+    name of the problem as `reason`, and a description that begins with `line:column: ` if the place is known. RetryInfo
+    is present if trying again later helps. Every method returns UNAUTHENTICATED if the server has a token and the
+    metadata `authorization: Bearer TOKEN` does not contain it. Every method respects the deadline of the caller.
 
-    Free-form values travel as JSON text in fields named `*_json`: lossless, and parsed straight into the caller's types.
-    What a caller sends must be nested at most 128 levels; its whole numbers must fit into 64 bits, signed or unsigned, and
-    its other numbers into a double; its text must be Unicode. Anything else is INVALID_ARGUMENT with the place inside the
-    value: larger numbers are sent as text. What was recorded by a version that did not check this is sent as it is.
+    Free-form values are JSON text in fields named `*_json`, so that they are lossless and can be parsed directly into
+    the caller's types. A value in a request may be nested at most 128 levels deep; its integers must fit into 64 bits,
+    signed or unsigned, its other numbers into a double; its strings must be valid Unicode. Any other value is refused
+    with INVALID_ARGUMENT and the place inside the value; send larger numbers as strings. Values that were recorded by a
+    version without this check are returned unchanged.
 
-    Requests may be compressed with gzip (`grpc-encoding: gzip`); answers are not compressed. A request over the limit for
-    one message, as it was sent or decompressed, is RESOURCE_EXHAUSTED like any other that is too large.
+    Requests may be compressed with gzip (`grpc-encoding: gzip`); responses are not compressed. A request that exceeds
+    the size limit of one message, compressed or decompressed, is refused with RESOURCE_EXHAUSTED.
     """
 
     @staticmethod
