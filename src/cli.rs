@@ -233,6 +233,11 @@ impl Command {
         }
     }
 
+    /// Whether the command may connect to something, and so needs the trusted roots.
+    pub(crate) fn may_connect(&self) -> bool {
+        !matches!(self, Self::Version(_) | Self::Man(_) | Self::Completions(_) | Self::Init(_))
+    }
+
     /// Whether other processes connect to this one.
     pub(crate) fn serves(&self) -> bool {
         matches!(self, Self::Start(_) | Self::Hub(_))

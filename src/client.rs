@@ -21,7 +21,6 @@ pub(crate) async fn connect(args: &ClientArgs) -> Result<Client, CommandError> {
 ///
 /// # Errors
 /// If it cannot be reached or started, or with the error of `before`.
-/// If it cannot be reached or started, or what `before` found.
 pub(crate) async fn connect_or_start(
     args: &ClientArgs,
     before: impl FnOnce() -> Result<(), CommandError>,
@@ -106,7 +105,7 @@ pub(crate) fn filter_of(wanted: &str) -> Result<RunFilter, CommandError> {
         return Err(error.hint("give a run's id, the beginning of one, or `last`"));
     }
     if !last && !wanted.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
-        let error = CommandError::usage(format!("`{wanted}` names no run"));
+        let error = CommandError::usage(format!("`{wanted}` cannot be a run id"));
         return Err(error.hint("give a run's id, the beginning of one, or `last`; `gleitzeit list` shows them"));
     }
     Ok(RunFilter {

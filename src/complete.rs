@@ -138,7 +138,10 @@ fn completer(command: &str, id: &str, argument: &Arg, given: &Arc<Given>) -> Opt
         ("list" | "cancel", "name") => ArgValueCompleter::new(move |start: &OsStr| names_of_runs(&given, start)),
         ("list" | "cancel", "labels") => ArgValueCompleter::new(move |start: &OsStr| labels_of_runs(&given, start)),
         ("list", "status") => ArgValueCompleter::new(|start: &OsStr| {
-            matching(start, ["running", "completed", "failed", "cancelled"].map(CompletionCandidate::new))
+            matching(
+                start,
+                ["running", "completed", "failed", "cancelled", "interrupted"].map(CompletionCandidate::new),
+            )
         }),
         ("submit", "words") => ArgValueCompleter::new(move |start: &OsStr| {
             workflows(start).into_iter().chain(inputs(&given, start)).collect()

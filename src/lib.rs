@@ -91,7 +91,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit, CommandError> {
-    trust::settle(cli.global.ca.clone())?;
+    if cli.command.may_connect() {
+        trust::settle(cli.global.ca.clone())?;
+    }
     // This must happen before there are threads; a failure is reported once there is a log.
     let concealed = if cli.command.keeps_secrets() { platform::conceal() } else { Ok(()) };
     let telemetry = Telemetry::install(&cli.global, &cli.command)?;

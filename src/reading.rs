@@ -105,6 +105,17 @@ impl Stores {
         }
     }
 
+    /// The next runs of the stores, for a page of [`Sources::list`].
+    async fn list(&self, cursor: &Cursor, filter: &RunFilter, also_interrupted: bool) -> gleitzeit_sdk::Result<Shown> {
+        if !also_interrupted || filter.statuses.contains(&RunStatus::Running) {
+            return pages::fetch(&self.client, cursor, Source::Stores, filter, |_| true).await;
+        }
+        let statuses = filter.statuses.iter().copied().chain([RunStatus::Running]).collect();
+        let with_running = RunFilter { statuses, ..filter.clone() };
+        let is_wanted = |run: &RunSummary| filter.statuses.contains(&run.status) || run.is_interrupted();
+        pages::fetch(&self.client, cursor, Source::Stores, &with_running, is_wanted).await
+    }
+
     fn whereabouts(&self, run_id: &str) -> Option<Whereabouts> {
         self.kept.whereabouts(run_id.parse::<RunId>().ok()?)
     }
@@ -199,26 +210,34 @@ impl Sources {
         }
     }
 
-    /// A page of runs, the newest first, with the place of each if there are several places.
+    /// A page of runs, the newest first, with the place of each if there are several places. With `also_interrupted` it
+    /// lists interrupted runs besides those of the filter's statuses, and only them if the filter names no status.
     ///
     /// # Errors
     /// If the filter or its page token is invalid, or a named control plane does not answer.
     pub(crate) async fn list(
         &mut self,
         filter: &RunFilter,
+        also_interrupted: bool,
     ) -> Result<(Page<RunSummary>, Vec<Option<String>>), CommandError> {
+        // Only stores have interrupted runs: a control plane works on all of its runs.
+        let is_for_plane = !(also_interrupted && filter.statuses.is_empty());
         let Some(stores) = &self.stores else {
             let plane = self.plane.as_ref().ok_or_else(|| CommandError::internal("no control plane was named"))?;
-            let page = plane.list_runs(filter).await?;
+            let page = if is_for_plane {
+                plane.list_runs(filter).await?
+            } else {
+                Page { items: Vec::new(), next_page_token: None }
+            };
             let places = vec![None; page.items.len()];
             return Ok((page, places));
         };
         let cursor = Cursor::read(filter.page_token.as_deref(), self.plane.is_some())?;
-        let in_stores = pages::fetch(&stores.client, &cursor, Source::Stores, filter).await?;
+        let in_stores = stores.list(&cursor, filter, also_interrupted).await?;
         stores.warn_unreadable();
         let on_plane = match &self.plane {
-            Some(plane) => pages::fetch(plane, &cursor, Source::Plane, filter).await,
-            None => Ok(Shown::default()),
+            Some(plane) if is_for_plane => pages::fetch(plane, &cursor, Source::Plane, filter, |_| true).await,
+            _ => Ok(Shown::default()),
         };
         let on_plane = match on_plane {
             Ok(shown) => shown,

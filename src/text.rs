@@ -1,5 +1,7 @@
 //! Text that others wrote, made fit for a terminal.
 
+use std::fmt::Display;
+
 use crate::{sink, width};
 
 /// The first line of a text, cut to `limit` characters, without control characters.
@@ -24,9 +26,20 @@ pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
+/// A number of things whose plural ends with `s`: `1 task`, `2 tasks`.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str) -> String {
+    let ending = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {one}{ending}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_one_thing_is_in_the_singular() {
+        assert_eq!([0_u32, 1, 2].map(|count| counted(count, "task")), ["0 tasks", "1 task", "2 tasks"]);
+    }
 
     #[test]
     fn what_a_task_says_cannot_steer_the_terminal() {

@@ -62,7 +62,9 @@ fn is_input(word: &str) -> bool {
 /// `gleitzeit list`
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Only runs in these states: running, completed, failed, cancelled
+    /// Only runs in these states: running, completed, failed, cancelled, interrupted
+    ///
+    /// An interrupted run has not ended, and no process works on it. It is running, too.
     #[arg(long, value_name = "STATES", value_delimiter = ',')]
     pub(crate) status: Vec<String>,
     /// Only runs of workflows with this name

@@ -3,7 +3,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _};
-use gleitzeit_workflow::suggest::closest;
+use gleitzeit_workflow::suggest::{closest, did_you_mean};
 
 use super::Cli;
 use crate::error::CommandError;
@@ -91,7 +91,9 @@ fn hint(root: &Command, error: &clap::Error, arguments: &[String]) -> String {
         ErrorKind::UnknownArgument => {
             wrong(ContextKind::InvalidArg).and_then(|word| meant_option(root, &reached, &written(word, arguments)))
         }
-        ErrorKind::InvalidValue => wrong(ContextKind::SuggestedValue).map(|value| format!("did you mean `{value}`?")),
+        ErrorKind::InvalidValue => {
+            wrong(ContextKind::InvalidValue).and_then(|word| meant_value(error.get(ContextKind::ValidValue)?, word))
+        }
         _ => None,
     };
     let is_before = error.kind() == ErrorKind::InvalidSubcommand && !reached.command.has_subcommands();
@@ -235,6 +237,15 @@ fn meant_option(root: &Command, reached: &Reached<'_>, word: &str) -> Option<Str
     Some(format!("did you mean `{option}`? It is an option of {}", listed(&having(&option))))
 }
 
+/// The value that was probably meant, or else all values that the option takes.
+fn meant_value(values: &ContextValue, word: &str) -> Option<String> {
+    let ContextValue::Strings(values) = values else { return None };
+    if values.is_empty() {
+        return None;
+    }
+    Some(did_you_mean(word, values).unwrap_or_else(|| format!("use one of {}", values.join(", "))))
+}
+
 /// Whether a command has a visible option of this name, `--long` or `-s`.
 fn has(command: &Command, option: &str) -> bool {
     let is_it = |arg: &&Arg| match option.strip_prefix("--") {
@@ -320,6 +331,8 @@ mod tests {
             ("gz list --color alwys", "did you mean `always`?"),
             ("gz init x --type pyton", "did you mean `python`?"),
             ("gz completions bsh", "did you mean `bash`?"),
+            ("gz completions tcsh", "use one of bash, elvish, fish, powershell, zsh"),
+            ("gz list --color purple", "use one of auto, always, never"),
             // Nothing similar exists.
             ("gz list --xyzzy", "`gleitzeit list --help` says what it takes"),
             ("gz list -z", "`gleitzeit list --help` says what it takes"),

@@ -9,6 +9,7 @@ use gleitzeit_workflow::spec::Workflow;
 
 use super::marks::{self, Marks};
 use super::{called, dependencies, steps};
+use crate::text::counted;
 
 /// With more tasks than this, a list is drawn instead.
 const MAX_BOXES: usize = 40;
@@ -17,8 +18,7 @@ const MAX_BOXES: usize = 40;
 pub(crate) fn terminal(workflow: &Workflow, columns: usize, marks: &Marks<'_>) -> String {
     let (graph, steps) = (Graph::new(workflow), steps(workflow));
     let last = steps.iter().copied().max().unwrap_or_default();
-    let plural = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
-    let mut text = format!("{}: {}, {}\n\n", workflow.name, plural(steps.len(), "task"), plural(last, "step"));
+    let mut text = format!("{}: {}, {}\n\n", workflow.name, counted(steps.len(), "task"), counted(last, "step"));
     let drawing = if steps.len() <= MAX_BOXES { draw(workflow, &graph, &steps, last, marks) } else { None };
     match drawing.filter(|drawing| drawing.width() <= columns) {
         Some(drawing) => drawing.write(marks, &mut text),

@@ -105,8 +105,14 @@ impl Cursor {
     }
 }
 
-/// Reads the next part of one list: a page's worth, fewer only at its end.
-pub(super) async fn fetch(client: &Client, cursor: &Cursor, source: Source, filter: &RunFilter) -> Answer<Shown> {
+/// Reads the next part of one list: a page's worth of the wanted runs, fewer only at its end.
+pub(super) async fn fetch(
+    client: &Client,
+    cursor: &Cursor,
+    source: Source,
+    filter: &RunFilter,
+    is_wanted: impl Fn(&RunSummary) -> bool,
+) -> Answer<Shown> {
     let mut shown = Shown { runs: Vec::new(), rest: cursor.of(source).clone() };
     while shown.runs.len() < usize::try_from(filter.page_size).unwrap_or(usize::MAX) && shown.rest != Next::Ended {
         let page_token = match &shown.rest {
@@ -116,7 +122,8 @@ pub(super) async fn fetch(client: &Client, cursor: &Cursor, source: Source, filt
         let page = client.list_runs(&RunFilter { page_token, ..filter.clone() }).await?;
         let at = std::mem::replace(&mut shown.rest, page.next_page_token.map_or(Next::Ended, Next::Token));
         let is_new = |run: &RunSummary| cursor.after.as_ref().is_none_or(|after| run.run_id < *after);
-        shown.runs.extend(page.items.into_iter().filter(is_new).map(|run| (run, at.clone())));
+        let shows = |run: &RunSummary| is_new(run) && is_wanted(run);
+        shown.runs.extend(page.items.into_iter().filter(shows).map(|run| (run, at.clone())));
     }
     Ok(shown)
 }

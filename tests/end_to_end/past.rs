@@ -182,6 +182,9 @@ fn a_run_in_another_process_is_followed_and_one_that_was_killed_is_interrupted()
     let store = format!("gleitzeit start --store sqlite:{}/journal.db", sandbox.kept_stores()[0].display());
     let listed = list(&sandbox, &["--status", "running"]);
     assert_eq!(listed["items"][0]["interrupted"], true, "{listed:#}");
+    assert_eq!(list(&sandbox, &["--status", "interrupted"]), listed);
+    assert_eq!(list(&sandbox, &["--status", "completed,interrupted"]), listed);
+    sandbox.gleitzeit(&["list", "--status", "interrupted", "--watch"]).exits(2);
     let shown = sandbox.gleitzeit(&["status", "last", "-o", "json"]).exits(0).json();
     assert_eq!((&shown["status"], &shown["interrupted"]), (&json!("running"), &json!(true)));
     assert!(shown["error"]["message"].as_str().is_some_and(|it| it.contains(&store)), "{shown:#}");

@@ -325,6 +325,7 @@ fn a_certificate_that_is_not_trusted_is_told_with_host_issuer_and_remedy() {
 
     let missing = proxied.cluster.sandbox.gleitzeit(&["list", "--ca", "/nowhere.pem"]).exits(2);
     assert!(missing.stderr.contains("`/nowhere.pem`, which --ca or GLEITZEIT_CA names, cannot be read"), "{missing}");
+    proxied.cluster.sandbox.gleitzeit(&["version", "--ca", "/nowhere.pem"]).exits(0);
     let plain = format!("http://localhost:{}", proxied.nginx.port());
     let ended = proxied.cluster.sandbox.gleitzeit(&["list", "--hub-url", &plain]).exits(3);
     assert!(ended.stderr.contains("is a port for TLS (https)") && ended.stderr.contains("write `https://`"), "{ended}");

@@ -204,6 +204,10 @@ fn a_file_without_a_token_is_refused_before_anything_starts() {
     }
     let both = sandbox.gleitzeit(&["status", "--token", "t", "--token-file", &empty]);
     assert!(both.code() == 2 && both.stderr.contains("say the same"), "{}", both.stderr);
+    let mut spaced = Sandbox::new();
+    spaced.set("GLEITZEIT_TOKEN", "two words");
+    let refused = spaced.gleitzeit(&["status"]).exits(2);
+    assert!(refused.stderr.contains("GLEITZEIT_TOKEN holds spaces"), "{}", refused.stderr);
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub(super) async fn matching(client: &Client, args: &CancelArgs) -> CommandResul
 
 /// Asks for confirmation on the terminal.
 async fn is_meant(runs: &[RunSummary]) -> Result<bool, CommandError> {
-    let count = counted(runs.len());
+    let count = text::counted(runs.len(), "run");
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         let error = CommandError::usage(format!("{count} would be cancelled, and there is no terminal to ask on"));
         return Err(error.hint("say `--yes` if that is meant; `gleitzeit list --status running` shows them"));
@@ -77,10 +77,6 @@ async fn is_meant(runs: &[RunSummary]) -> Result<bool, CommandError> {
         Err(error) => return Err(CommandError::internal(format!("cannot read the answer: {error}"))),
     };
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
-}
-
-fn counted(count: usize) -> String {
-    format!("{count} run{}", if count == 1 { "" } else { "s" })
 }
 
 /// The outcome of one run.
@@ -187,7 +183,7 @@ fn text(all: &[Cancelled]) -> String {
         let _ = writeln!(text, "{} {said}", it.run_id);
     }
     let refused = all.len() - count - ended;
-    let _ = write!(text, "cancelled {count} of {}", counted(all.len()));
+    let _ = write!(text, "cancelled {count} of {}", text::counted(all.len(), "run"));
     if ended > 0 {
         let _ = write!(text, ", {ended} had ended before");
     }
