@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_that_says_what_became_of_a_task_is_coloured_and_not_its_name() {
+    fn the_status_of_a_task_is_coloured_but_not_its_name() {
         let on = Paint::ON;
         let failed = event("task_attempt_failed", Some("failed"));
         assert_eq!(

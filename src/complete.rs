@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_is_understood_although_the_line_is_not_finished() {
+    fn options_before_the_cursor_are_read_from_an_unfinished_line() {
         let given = Given::read(&words("gz logs 0193 --hub-url http://h:1 --token t --ca c.pem "));
         assert_eq!((given.command.as_str(), given.run.as_deref()), ("logs", Some("0193")));
         assert_eq!((given.hub_url.as_deref(), given.token), (Some("http://h:1"), TokenArgs::Token("t".to_owned())));
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shell_could_act_on_is_not_offered() {
+    fn candidates_with_shell_syntax_are_not_offered() {
         let all = ["k=v", "k=$(id)", "a b", "`id`", "x;y", "größe=1.5", "\x1b[2J", "~root", "it's"];
         let offered = matching(OsStr::new(""), all.map(CompletionCandidate::new));
         let words: Vec<_> = offered.iter().map(|it| it.get_value().to_string_lossy().into_owned()).collect();

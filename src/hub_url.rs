@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_address_is_said_to_be_one() {
+    fn a_default_address_is_marked_as_such() {
         for (argument, expected) in [
             (None, Some("http://localhost:8000 was assumed, since none was named")),
             (Some(""), Some("http://localhost:8000 was assumed, since none was named")),

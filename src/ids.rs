@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_keeps_its_millisecond_and_what_tells_it_from_the_others() {
+    fn a_short_id_keeps_its_millisecond_and_enough_digits_to_be_unique() {
         let ids = [
             "01a20df0-52a3-7538-8952-f202349466ba",
             "01a20df0-52a2-7538-8952-f202349466bb",

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_found_among_arguments_that_make_no_sense() {
+    fn the_format_is_found_among_invalid_arguments() {
         for (line, expected) in [
             ("gz list --nope -o json", Format::Json),
             ("gz list -ojson --nope", Format::Json),

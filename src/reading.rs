@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_told_if_they_differ() {
+    fn places_are_shown_only_if_they_differ() {
         let places = |names: &[&str]| if_several(names.iter().map(|name| (*name).to_owned()).collect());
         assert!(places(&[]).is_empty());
         assert_eq!(places(&["run", "run"]), [None, None]);

@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_more_connections_than_files_for_them() {
+    fn connections_are_limited_by_open_files() {
         for (wanted, files, expected) in
             [(10_000, None, 10_000), (10_000, Some(20_000), 10_000), (10_000, Some(1_024), 896), (100, Some(20), 10)]
         {
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_listens_everywhere_is_reached_on_this_machine() {
+    fn a_wildcard_address_is_reached_through_loopback() {
         for (address, url) in [
             ("0.0.0.0:80", "http://127.0.0.1:80"),
             ("[::]:80", "http://[::1]:80"),

@@ -251,13 +251,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_turns_text_around_is_shown() {
+    fn bidirectional_controls_are_made_visible() {
         assert!(matches!(visible("plain ä 漢"), Cow::Borrowed(_)));
         assert_eq!(visible("a\u{202e}b\u{2066}\u{200f}"), "a<U+202E>b<U+2066><U+200F>");
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_whole_and_told_when_there_is_room() {
+    fn records_that_do_not_fit_are_dropped_whole_and_reported_later() {
         // The writer thread is not started: nobody reads.
         let sink = Sink::new();
         sink.thread.call_once(|| {});
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_takes_nothing_is_waited_for_once() {
+    fn a_stalled_reader_is_waited_for_only_once() {
         let sink = Sink::new();
         sink.thread.call_once(|| {});
         let sink = Box::leak(Box::new(sink));

@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_task_says_cannot_steer_the_terminal() {
+    fn output_of_a_task_cannot_control_the_terminal() {
         assert_eq!(first_line("a\u{1b}[2Jb\nc", 80), "a\u{fffd}[2Jb");
         assert_eq!(first_line("rm \u{202e}dab", 80), "rm <U+202E>dab");
     }

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_told_in_words() {
+    fn events_are_described_in_words() {
         let event = |kind: &str, attempt, payload: Value| {
             let told = RunEvent {
                 seq: 1,
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_is_counted_in_whole_seconds() {
+    fn running_time_is_counted_in_whole_seconds() {
         let at = |ms| Some(Timestamp(ms));
         for (from, to, expected) in [
             (at(1_000), at(1_340), Some("340 ms")),

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_says_as_much_as_is_asked_for_and_the_level_goes_first() {
+    fn the_log_level_takes_precedence_over_quiet_and_verbose() {
         for (line, expected) in [
             ("gz list", "warn"),
             ("gz list -v", "info"),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_of_the_configuration_is_a_default_that_flags_go_before() {
+    fn flags_take_precedence_over_the_log_level_of_the_configuration() {
         let command = Cli::command().mut_arg("log_level", |it| it.default_value("trace"));
         let matches = command.try_get_matches_from(["gz", "list", "-v"]).expect("valid");
         let mut global = Cli::from_arg_matches(&matches).expect("the grammar's own").global;

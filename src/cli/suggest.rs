@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_misspelt_is_answered_with_what_was_meant() {
+    fn hints_suggest_what_was_probably_meant() {
         for (line, expected) in [
             // Commands.
             ("gz lst", "did you mean `gleitzeit list`?"),
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_to_pass_an_option_as_a_value() {
+    fn no_hint_suggests_passing_an_option_as_a_value() {
         let options = ["--nope", "--wait", "--tail", "-x", "-json", "--json=", "--limt=3", "---", "--", "-5"];
         for (name, _) in leaves(&Cli::command()) {
             for option in options {
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_says_what_is_wrong_and_how_the_command_is_called() {
+    fn the_message_contains_the_mistake_and_the_usage() {
         let error = refused("gz store check --nope");
         assert_eq!(error.message, "unexpected argument '--nope' found\n\nUsage: gz store check [OPTIONS]");
     }

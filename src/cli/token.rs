@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_token_has_is_refused_without_showing_it() {
+    fn an_invalid_token_is_refused_without_showing_it() {
         let long = "x".repeat(MAX_TOKEN_BYTES + 1);
         for (wrong, why) in [
             ("se cret", "holds spaces"),

@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_drawn_without_misleading_or_is_too_wide_is_a_list() {
+    fn a_drawing_that_would_be_ambiguous_or_too_wide_becomes_a_list() {
         let crossing: &[(&str, &[&str])] = &[("a", &[]), ("b", &[]), ("c", &["b"]), ("d", &["a"]), ("e", &["a", "b"])];
         let passing: &[(&str, &[&str])] = &[("a", &[]), ("b", &["a"]), ("c", &["a", "b"])];
         for (tasks, columns) in [(crossing, 80), (passing, 80), (passing, 5)] {

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_follows_its_end_until_one_moves_up() {
+    fn a_list_follows_its_end_until_the_selection_moves_up() {
         let mut cursor = Cursor::at_end();
         cursor.settle(100, 10);
         assert_eq!((cursor.selected(), cursor.visible()), (99, 90..100));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_grows_follows_its_end_until_one_moves_up() {
+    fn a_growing_text_follows_its_end_until_the_reader_scrolls_up() {
         let mut scroll = Scroll::at_end();
         scroll.settle(100, 10);
         assert_eq!((scroll.visible(), scroll.follows()), (90..100, Some(true)));

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_stays_while_the_oldest_events_go() {
+    fn the_visible_events_stay_while_the_oldest_are_dropped() {
         let mut recent = Recent::default();
         let add = |recent: &mut Recent, seq| {
             recent.add(EventLine::from(&samples::event(seq, "task_ready", "a")));

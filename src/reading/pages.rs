@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_came_since_do_not_move_the_pages() {
+    fn new_runs_do_not_shift_the_pages() {
         let first = read(&["5", "4", "3", "2"], &Cursor::default(), Source::Plane, 3);
         let (page_one, _) = page(first, Shown::default(), 3);
         let cursor = Cursor::read(page_one.next_page_token.as_deref(), true).expect("a token of ours");

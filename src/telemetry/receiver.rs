@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_told_of_where_the_library_goes_through_one() {
+    fn a_proxy_is_named_where_the_library_uses_one() {
         const TO: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
         let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
         for (variables, expected) in [
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_there_instead_of_a_receiver_is_told_with_what_to_do() {
+    fn a_listener_that_is_no_receiver_is_named_with_a_remedy() {
         let http = |status| Found::Http { status, server: String::new() };
         let control_plane = Found::ControlPlane { proxy: String::new(), lacks: None };
         let (plain, tls) = ("http://c:4317/v1/traces", "https://c:4318");

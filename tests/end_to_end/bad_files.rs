@@ -205,7 +205,7 @@ fn every_problem_has_its_place_and_a_remedy_and_nothing_is_started() {
 }
 
 #[test]
-fn several_files_are_checked_at_once_and_good_ones_are_not_in_the_way() {
+fn several_files_are_checked_at_once_and_only_invalid_ones_are_reported() {
     let sandbox = Sandbox::new();
     let (one, two) = (sandbox.file("one.yaml", "name: W\ntasks: []\n"), sandbox.file("two.yaml", "tasks: 5\n"));
     let ended = sandbox.gleitzeit(&["validate", &one, &example("chain.yaml"), &two, "-o", "json"]).exits(2);

@@ -133,7 +133,7 @@ fn leaves(cluster: &mut Cluster, name: &str) {
 }
 
 #[test]
-fn an_attempt_on_a_killed_engine_is_lost_and_the_task_goes_on_under_the_next_number() {
+fn an_attempt_on_a_killed_engine_is_lost_and_the_task_gets_another_attempt() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     cluster.start_agent("rest", "queue,resolver,provider");
@@ -159,7 +159,7 @@ fn an_attempt_on_a_killed_engine_is_lost_and_the_task_goes_on_under_the_next_num
 }
 
 #[test]
-fn an_attempt_on_a_killed_provider_is_lost_and_the_task_goes_on_under_the_next_number() {
+fn an_attempt_on_a_killed_provider_is_lost_and_the_task_gets_another_attempt() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     cluster.start_agent("rest", "queue,resolver,engine");
@@ -329,7 +329,7 @@ fn an_agent_that_leaves_finishes_what_runs_if_there_is_time() {
 }
 
 #[test]
-fn how_long_the_silent_are_waited_for_can_be_said() {
+fn the_patience_for_silent_components_can_be_set() {
     let mut cluster = Cluster::new();
     cluster.start_hub_with(&["--engine-patience", "300ms", "--provider-patience", "200ms"]);
     cluster.start_agent("rest", "queue,resolver,provider");

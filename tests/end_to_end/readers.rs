@@ -58,7 +58,7 @@ fn works(sandbox: &Sandbox, url: &str) {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_no_work_and_says_later_what_was_dropped() {
+fn a_log_that_is_not_read_blocks_no_work_and_reports_dropped_lines_later() {
     let sandbox = Sandbox::new();
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
@@ -100,7 +100,7 @@ fn a_log_that_nobody_reads_holds_up_no_work_and_says_later_what_was_dropped() {
 }
 
 #[test]
-fn a_control_plane_whose_stdout_nobody_reads_serves_and_ends() {
+fn a_control_plane_whose_stdout_is_not_read_serves_and_ends() {
     let sandbox = Sandbox::new();
     for what in ["hub", "start"] {
         let port = free_port();
@@ -119,7 +119,7 @@ fn a_control_plane_whose_stdout_nobody_reads_serves_and_ends() {
 }
 
 #[test]
-fn a_command_whose_document_nobody_reads_ends_when_it_is_told_to() {
+fn a_command_whose_output_is_not_read_ends_on_a_signal() {
     let sandbox = Sandbox::new();
     let (_unread, stdout) = full();
     let (_unread_either, stderr) = full();

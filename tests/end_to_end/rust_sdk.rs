@@ -181,7 +181,7 @@ impl Drop for DropSignal {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_that_is_recorded_is_heard_once_and_in_order_from_any_position_on() {
+async fn all_recorded_events_are_received_once_and_in_order_from_any_position() {
     let cluster = blocking(|| Cluster::all_in_one(&[])).await;
     let client = Client::connect(ClientConfig::new(&*cluster.url)).await.expect("connected");
     let from_now = client.events(0).await.expect("followed");
@@ -219,7 +219,7 @@ async fn everything_that_is_recorded_is_heard_once_and_in_order_from_any_positio
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_provider_or_a_file_is_said_at_once() {
+async fn problems_of_a_provider_or_a_file_are_reported_immediately() {
     let none = Provider::new("none").serve(std::future::pending()).await.expect_err("no method");
     assert!(none.to_string().contains("serves no method"), "{none}");
     let method = Provider::new("odd").method("add", Schemas::default(), async |_: Value, _| Ok(()));

@@ -99,7 +99,7 @@ fn holders(cluster: &Cluster) -> (String, String) {
 }
 
 #[test]
-fn a_trace_is_whole_although_engine_queue_owner_and_hub_were_killed() {
+fn a_trace_is_complete_although_engine_queue_owner_and_hub_were_killed() {
     let (receiver, mut cluster) = (Receiver::start(), Cluster::new());
     exported_to(&mut cluster.sandbox, &receiver, "grpc");
     cluster.sandbox.set("TRACEPARENT", CALLER);
@@ -220,7 +220,7 @@ const WITHIN: Requested = [
 ];
 
 #[test]
-fn a_request_to_a_model_is_told_by_the_conventions_and_the_server_gets_its_trace() {
+fn a_request_to_a_model_follows_the_conventions_and_carries_its_trace() {
     for (executor, server_name) in [("ollama-llm", "ollama"), ("openai-llm", "openai")] {
         let (receiver, mut sandbox, server) = (Receiver::start(), Sandbox::new(), LlmServer::start());
         exported_to(&mut sandbox, &receiver, "http/protobuf");
@@ -299,7 +299,7 @@ fn has_no_fields_of_logs(span: &Span) {
 }
 
 #[test]
-fn what_failed_says_with_which_error_and_every_sender_says_who_it_is() {
+fn failed_spans_have_their_error_and_every_sender_is_identified() {
     let (receiver, mut sandbox) = (Receiver::start(), Sandbox::new());
     exported_to(&mut sandbox, &receiver, "grpc");
     sandbox.set("OTEL_RESOURCE_ATTRIBUTES", "service.version=mine,deployment.environment.name=lab");
@@ -341,7 +341,7 @@ fn what_failed_says_with_which_error_and_every_sender_says_who_it_is() {
 }
 
 #[test]
-fn nothing_is_exported_of_a_run_whose_caller_does_not_want_it_and_a_receiver_that_is_away_harms_nobody() {
+fn unsampled_runs_are_not_exported_and_a_missing_receiver_does_no_harm() {
     let (receiver, mut sandbox) = (Receiver::start(), Sandbox::new());
     exported_to(&mut sandbox, &receiver, "grpc");
     let unsampled = CALLER.replace("-01", "-00");
@@ -357,7 +357,7 @@ fn nothing_is_exported_of_a_run_whose_caller_does_not_want_it_and_a_receiver_tha
 }
 
 #[test]
-fn a_log_for_programs_says_of_each_call_which_it_is() {
+fn the_json_log_identifies_each_call() {
     let mut cluster = Cluster::new();
     cluster.sandbox.set("GLEITZEIT_LOG_FORMAT", "json");
     cluster.sandbox.set("GLEITZEIT_LOG_LEVEL", "gleitzeit_agent=debug");

@@ -41,7 +41,7 @@ fn asked<T: FromStr<Err: Display>>(name: &str) -> Option<T> {
 
 #[test]
 #[expect(clippy::print_stderr, reason = "who repeats it needs the seed")]
-fn what_was_acknowledged_holds_whatever_dies() {
+fn acknowledged_work_survives_every_fault() {
     let seconds = asked("GLEITZEIT_HISTORY_SECONDS").unwrap_or(15);
     let of_clock = || SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| u64::from(since.subsec_micros()));
     let seed: u64 = asked("GLEITZEIT_HISTORY_SEED").unwrap_or_else(of_clock);

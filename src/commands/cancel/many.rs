@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_counted_what_became_of_them() {
+    fn the_outcomes_are_counted() {
         let refused = Outcome::Refused(CommandError::internal("no"));
         let all = [
             it(Outcome::Cancelled, RunStatus::Cancelled),
