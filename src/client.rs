@@ -36,7 +36,7 @@ pub(crate) async fn connect_or_start(
             };
             output::note(&format!(
                 "no control plane answered at {DEFAULT_URL}: started one in the background (pid {}, log {}); \
-                 `gleitzeit stop` ends it",
+                 `gleitzeit stop` stops it",
                 started.pid,
                 started.log.display()
             ));
@@ -126,15 +126,13 @@ pub(crate) fn the_one(runs: &[RunSummary], wanted: &str) -> Result<String, Comma
         [run] => Ok(run.run_id.clone()),
         [] if last => Err(not_found("there are no runs yet")
             .hint("make one with `gleitzeit run FILE`, or submit one with `gleitzeit submit FILE`")),
-        [] => {
-            Err(not_found(format!("no run begins with `{wanted}`")).hint("`gleitzeit list` shows the runs there are"))
-        }
+        [] => Err(not_found(format!("no run begins with `{wanted}`")).hint("`gleitzeit list` shows all runs")),
         several => Err(CommandError::new(
             Exit::Failed,
             ErrorCode::InvalidParams,
             format!("several runs begin with `{wanted}`: {}", ids(several)),
         )
-        .hint("give more of the id")),
+        .hint("give more digits of the id")),
     }
 }
 

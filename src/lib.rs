@@ -98,7 +98,7 @@ fn run(cli: Cli) -> Result<Exit, CommandError> {
     let concealed = if cli.command.keeps_secrets() { platform::conceal() } else { Ok(()) };
     let telemetry = Telemetry::install(&cli.global, &cli.command)?;
     if let Err(error) = concealed {
-        tracing::warn!(%error, "other processes of this user can read the memory of this one, and its token");
+        tracing::warn!(%error, "other processes of this user can read the memory of this process, including its token");
     }
     let result = commands::run(cli.command, &telemetry);
     telemetry.finish();

@@ -286,6 +286,6 @@ fn why_not(server: &Server) -> String {
     if server.status != PresenceStatus::Connected {
         return format!("{} is {}", server.name, states::presence(server.status));
     }
-    let reason = server.health_reason.as_deref().unwrap_or("it does not say why");
+    let reason = server.health_reason.as_deref().unwrap_or("it gives no reason");
     format!("{} is {}: {}", server.name, states::health(server.health), text::first_line(reason, 200))
 }

@@ -58,7 +58,7 @@ impl Found {
             output::note(&format!("this run is interrupted: {}", error.message));
         } else if run.status == RunStatus::Running {
             output::note(
-                "this run goes on in another process: what a task prints is shown there, and here once it has ended",
+                "another process works on this run: the output of a task is shown there, and here once the task has ended",
             );
         }
         Ok(())
@@ -96,7 +96,7 @@ impl Stores {
             let why = if why.contains(&store) { why } else { format!("the store `{store}`: {why}") };
             let remedy = match trouble.kind {
                 Kind::Run => "remove its folder if it is not needed",
-                Kind::ControlPlane => "`gleitzeit store check` says more",
+                Kind::ControlPlane => "`gleitzeit store check` shows more",
             };
             output::note(&format!("left out: {why}; {remedy}"));
         }
@@ -185,7 +185,7 @@ impl Sources {
             (_, _, Some(stores)) => {
                 Ok(Found { kept: stores.whereabouts(&run_id), client: stores.client, run_id, is_plane_there })
             }
-            _ => Err(CommandError::internal(format!("run {run_id} was found nowhere"))),
+            _ => Err(CommandError::internal(format!("run {run_id} was not found"))),
         }
     }
 
@@ -202,9 +202,9 @@ impl Sources {
     fn not_found(&self, error: CommandError, wanted: &str, is_unknown: bool) -> CommandError {
         match &self.away {
             Some(away) if is_unknown && wanted != "last" => {
-                let message = format!("no run that is kept here begins with `{wanted}`, and {}", away.message);
+                let message = format!("no run stored here begins with `{wanted}`, and {}", away.message);
                 let told = CommandError::new(away.exit, away.code, message);
-                told.hint(away.hint.clone().unwrap_or_else(|| "`gleitzeit list` shows the runs there are".to_owned()))
+                told.hint(away.hint.clone().unwrap_or_else(|| "`gleitzeit list` shows all runs".to_owned()))
             }
             _ => error,
         }

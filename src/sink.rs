@@ -82,7 +82,7 @@ impl Sink {
         loop {
             let (text, dropped) = self.next();
             if dropped > 0 {
-                tracing::warn!(lines = dropped, "lines of the log were dropped because nobody read them");
+                tracing::warn!(lines = dropped, "log lines were dropped because they were not read");
             }
             for piece in text.chunks(PIPE_BUF) {
                 // A failure to write to stderr cannot be reported.

@@ -200,8 +200,8 @@ pub(crate) fn event(event: &RunEvent) -> Option<String> {
         }
         "task_attempt_stopped" => format!("task {task} attempt {attempt} stopped: {}", text_at(&payload, "reason")),
         "task_retry_scheduled" => match payload.get("delay_ms").and_then(Value::as_u64) {
-            Some(delay) => format!("task {task} is tried again in {}", duration(Duration::from_millis(delay))),
-            None => format!("task {task} is tried again"),
+            Some(delay) => format!("task {task} is retried in {}", duration(Duration::from_millis(delay))),
+            None => format!("task {task} is retried"),
         },
         "task_failed" => format!("task {task} failed: {}", message_at(&payload)),
         "task_skipped" => format!("task {task} skipped"),

@@ -100,7 +100,7 @@ fn hint(root: &Command, error: &clap::Error, arguments: &[String]) -> String {
     meant.unwrap_or_else(|| match reached.command.has_subcommands() {
         false if is_before => format!("did you mean `{}`?", reached.name),
         true => format!("`{} --help` lists the commands", reached.name),
-        false => format!("`{} --help` says what it takes", reached.name),
+        false => format!("see `{} --help`", reached.name),
     })
 }
 
@@ -202,7 +202,7 @@ fn meant_option(root: &Command, reached: &Reached<'_>, word: &str) -> Option<Str
     let (name, command) = (&reached.name, reached.command);
     // An option in front of the command belongs to no command.
     if has(command, word) {
-        return Some(format!("an option stands behind its command: `{name} {word}`"));
+        return Some(format!("options come after the command: `{name} {word}`"));
     }
     let own: Vec<&str> = command.get_arguments().filter(|arg| !arg.is_hide_set()).flat_map(longs).collect();
     let is_one_letter = word.len() == 2;
@@ -323,9 +323,9 @@ mod tests {
             ("gz run f.yaml --wait", "`--wait` is an option of `gleitzeit submit`"),
             ("gz list --older-then 7d", "did you mean `--older-than`? It is an option of `gleitzeit prune`"),
             ("gz status -i a=1", "`-i` is an option of `gleitzeit run` and `gleitzeit submit`"),
-            ("gz --limit 5 list", "an option stands behind its command: `gleitzeit list --limit`"),
-            ("gz --json list", "an option stands behind its command: `gleitzeit list --json`"),
-            ("gz -o json list", "an option stands behind its command: `gleitzeit list -o`"),
+            ("gz --limit 5 list", "options come after the command: `gleitzeit list --limit`"),
+            ("gz --json list", "options come after the command: `gleitzeit list --json`"),
+            ("gz -o json list", "options come after the command: `gleitzeit list -o`"),
             // Values.
             ("gz list -o jsn", "did you mean `json`?"),
             ("gz list --color alwys", "did you mean `always`?"),
@@ -334,11 +334,11 @@ mod tests {
             ("gz completions tcsh", "use one of bash, elvish, fish, powershell, zsh"),
             ("gz list --color purple", "use one of auto, always, never"),
             // Nothing similar exists.
-            ("gz list --xyzzy", "`gleitzeit list --help` says what it takes"),
-            ("gz list -z", "`gleitzeit list --help` says what it takes"),
-            ("gz list surplus", "`gleitzeit list --help` says what it takes"),
-            ("gz cancel", "`gleitzeit cancel --help` says what it takes"),
-            ("gz list --limit 0", "`gleitzeit list --help` says what it takes"),
+            ("gz list --xyzzy", "`gleitzeit list --help`"),
+            ("gz list -z", "`gleitzeit list --help`"),
+            ("gz list surplus", "`gleitzeit list --help`"),
+            ("gz cancel", "`gleitzeit cancel --help`"),
+            ("gz list --limit 0", "`gleitzeit list --help`"),
         ] {
             let error = refused(line);
             assert_eq!(error.hint.as_deref(), Some(expected), "{line}: {error}");

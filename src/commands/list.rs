@@ -68,10 +68,10 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
         };
         output::document(args.output.format(), &list, |_| table(&rows))?;
         if let (Some(token), Format::Table) = (&list.next_page_token, args.output.format()) {
-            output::note(&format!("there are more: `{again} --page-token {token}`"));
+            output::note(&format!("there are more runs: `{again} --page-token {token}`"));
         }
         if list.items.is_empty() && args.output.format() == Format::Table && is_everything {
-            output::note("there are no runs yet: `gleitzeit run FILE` makes one, and so does `gleitzeit submit FILE`");
+            output::note("there are no runs yet: make one with `gleitzeit run FILE` or `gleitzeit submit FILE`");
         }
         Ok(Exit::Success)
     })
@@ -132,7 +132,7 @@ fn same_filter(args: &ListArgs, since: Option<Timestamp>, until: Option<Timestam
 fn status(word: &str) -> Result<RunStatus, CommandError> {
     let words = states::RUN_STATUSES.map(states::run_status).join(", ");
     states::RUN_STATUSES.into_iter().find(|status| states::run_status(*status) == word).ok_or_else(|| {
-        let error = CommandError::usage(format!("`{word}` is no status of a run"));
+        let error = CommandError::usage(format!("`{word}` is not a run status"));
         error.hint(format!("use {words}, {}", states::INTERRUPTED))
     })
 }

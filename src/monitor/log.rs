@@ -145,7 +145,7 @@ fn remark(event: &RunEvent) -> Option<String> {
             event.payload.as_ref().map(|data| text::first_line(data.get(), LINE_BYTES))
         }
         "task_completed" | "task_attempt_failed" if event.payload_omitted => {
-            Some("[what it printed is too long for this view: `gleitzeit logs` shows it]".to_owned())
+            Some("[the output is too long for this view: `gleitzeit logs` shows it]".to_owned())
         }
         "task_completed"
         | "task_attempt_failed"

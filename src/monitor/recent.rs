@@ -52,8 +52,8 @@ fn describe(event: &RunEvent) -> String {
         let task = event.task_id.as_deref().unwrap_or_default();
         let text = match event.kind.as_str() {
             "task_ready" => format!("task {task} is ready"),
-            "task_started" => format!("task {task} is being worked on"),
-            "task_requeued" => format!("task {task} goes back to its queue"),
+            "task_started" => format!("task {task} is running"),
+            "task_requeued" => format!("task {task} returns to its queue"),
             other => format!("task {task}: {}", other.replace('_', " ")),
         };
         text::first_line(&text, 200)

@@ -118,7 +118,7 @@ fn a_filter_is_typed_and_lists_only_what_passes() {
     assert_eq!(model.cursor.selected(), 1, "the same run stays selected");
     type_text(&mut model, "/nothing");
     let text = screen(&mut model);
-    assert!(text.contains("1 Runs (0), filter: nothing") && text.contains("nothing passes the filter"), "{text}");
+    assert!(text.contains("1 Runs (0), filter: nothing") && text.contains("nothing matches the filter"), "{text}");
     assert_eq!(press(&mut model, KeyCode::Esc), Action::Refresh);
     assert!(screen(&mut model).contains("1 Runs (3) "));
     type_text(&mut model, &format!("/{}", "long ".repeat(100)));

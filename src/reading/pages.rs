@@ -73,9 +73,9 @@ impl Cursor {
     /// If it is not a token of such a list, or the control plane that it continues with is not there.
     pub(super) fn read(token: Option<&str>, has_plane: bool) -> Result<Self, CommandError> {
         let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(Self::default()) };
-        let hint = "give the `next_page_token` of the page before, with the same filters";
+        let hint = "give the `next_page_token` of the previous page, with the same filters";
         let [after, plane, stores] = token.split('.').collect::<Vec<_>>()[..] else {
-            return Err(CommandError::usage(format!("`{token}` is no page token of this list")).hint(hint));
+            return Err(CommandError::usage(format!("`{token}` is not a page token of this list")).hint(hint));
         };
         let cursor = Self {
             after: Some(after.to_owned()).filter(|after| !after.is_empty()),
@@ -83,8 +83,8 @@ impl Cursor {
             stores: Next::read(stores),
         };
         if cursor.plane != Next::Ended && !has_plane {
-            let message = "the control plane that this list goes on with does not answer any more";
-            return Err(CommandError::usage(message).hint("begin the list anew, without --page-token"));
+            let message = "the control plane of this list no longer answers";
+            return Err(CommandError::usage(message).hint("list again from the beginning, without --page-token"));
         }
         Ok(cursor)
     }
@@ -233,7 +233,7 @@ mod tests {
         assert!(Cursor::read(Some("abc"), true).is_err());
         assert!(Cursor::read(Some("a.b.c.d"), true).is_err());
         let gone = Cursor::read(Some("7.token.="), false).expect_err("no control plane");
-        assert!(gone.message.contains("does not answer any more"), "{gone}");
+        assert!(gone.message.contains("no longer answers"), "{gone}");
         assert_eq!(Cursor::read(None, false).ok(), Some(Cursor::default()));
     }
 }

@@ -263,30 +263,29 @@ fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
         Found::Unreachable(why) => Advice::passing(format!("{authority} cannot be reached ({why})")),
         Found::NoAnswer => Advice::passing(format!("{authority} does not answer")),
         Found::Untrusted { what, remedy } => Advice::lasting(what.clone(), remedy),
-        Found::NotTls => Advice::lasting(
-            format!("{authority} speaks without TLS"),
-            "write OTEL_EXPORTER_OTLP_ENDPOINT with `http://`",
-        ),
+        Found::NotTls => {
+            Advice::lasting(format!("{authority} does not use TLS"), "write OTEL_EXPORTER_OTLP_ENDPOINT with `http://`")
+        }
         Found::UnknownHost => Advice::lasting(
             format!("the server at {authority} serves no host of that name over TLS"),
             "write OTEL_EXPORTER_OTLP_ENDPOINT with a name that it serves",
         ),
         Found::WantsCertificate => Advice::lasting(
             format!("the server at {authority} requires a client certificate, and none can be given"),
-            "let it ask for none",
+            "configure the server to require none",
         ),
         Found::NoHandshake(why) => Advice::passing(format!("the TLS handshake with {authority} fails ({why})")),
         Found::Tls => Advice::lasting(
             format!("{authority} is a port for TLS"),
             "write OTEL_EXPORTER_OTLP_ENDPOINT with `https://`",
         ),
-        Found::Silent => Advice::passing(format!("{authority} accepts connections and says nothing")),
+        Found::Silent => Advice::passing(format!("{authority} accepts connections but sends nothing")),
         Found::Other(start) => Advice::lasting(
-            format!("what listens at {authority} is no receiver of OTLP: it says `{start}`"),
+            format!("the server at {authority} is not an OTLP receiver: it sends `{start}`"),
             "correct OTEL_EXPORTER_OTLP_ENDPOINT",
         ),
         Found::ControlPlane { .. } | Found::Refusal(..) => Advice::lasting(
-            format!("a control plane of Gleitzeit listens at {authority}, which receives no telemetry"),
+            format!("a Gleitzeit control plane listens at {authority}, and it does not receive telemetry"),
             "set OTEL_EXPORTER_OTLP_ENDPOINT to a collector",
         ),
         Found::Http2 => return on_http2(speech, address),
@@ -310,7 +309,7 @@ fn on_closing(speech: Speech, address: &Address) -> Advice {
     if speech == Speech::Http && address.port == 4317 {
         return Advice::grpc_only(address);
     }
-    Advice::passing(format!("{} closes connections without a word", address.authority))
+    Advice::passing(format!("{} closes connections without an answer", address.authority))
 }
 
 /// Advice on a server that answers over HTTP/1.
@@ -319,11 +318,11 @@ fn on_http1(speech: Speech, Address { authority, path, is_tls, .. }: &Address, s
         // Over TLS both protocols are offered HTTP/1 here; the gRPC client negotiates for itself.
         (Speech::Grpc, _) if *is_tls => None,
         (Speech::Grpc, _) => Some(Advice::lasting(
-            format!("{authority} speaks HTTP/1 only, and gRPC is sent"),
+            format!("{authority} accepts only HTTP/1, but gRPC is sent"),
             "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or use the receiver's port for gRPC (4317)",
         )),
         (Speech::Http, 404 | 405 | 501) => Some(Advice::lasting(
-            format!("the HTTP server at {authority} receives nothing at {path} (status {status})"),
+            format!("the HTTP server at {authority} does not accept exports at {path} (status {status})"),
             "set OTEL_EXPORTER_OTLP_ENDPOINT to a collector's port for HTTP (4318)",
         )),
         (Speech::Http, 502..=504) => Some(Advice::passing(format!("the proxy at {authority} answers {status}"))),
@@ -344,7 +343,7 @@ impl Advice {
 
     fn grpc_only(address: &Address) -> Self {
         Self::lasting(
-            format!("{} speaks gRPC only, and HTTP is sent", address.authority),
+            format!("{} accepts only gRPC, but HTTP is sent", address.authority),
             "set OTEL_EXPORTER_OTLP_PROTOCOL=grpc, or use the receiver's port for HTTP (4318)",
         )
     }
@@ -434,17 +433,17 @@ mod tests {
         let control_plane = Found::ControlPlane { proxy: String::new(), lacks: None };
         let (plain, tls) = ("http://c:4317/v1/traces", "https://c:4318");
         for (speech, url, found, told) in [
-            (Speech::Http, plain, Found::Http2, Some(("speaks gRPC only", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", true))),
-            (Speech::Http, plain, Found::Closed, Some(("speaks gRPC only", "4318", true))),
-            (Speech::Http, "http://c:1", Found::Closed, Some(("without a word", "correct", false))),
+            (Speech::Http, plain, Found::Http2, Some(("accepts only gRPC", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", true))),
+            (Speech::Http, plain, Found::Closed, Some(("accepts only gRPC", "4318", true))),
+            (Speech::Http, "http://c:1", Found::Closed, Some(("without an answer", "correct", false))),
             (Speech::Grpc, plain, Found::Http2, None),
-            (Speech::Grpc, plain, http(400), Some(("speaks HTTP/1 only", "http/protobuf", true))),
-            (Speech::Http, plain, http(404), Some(("receives nothing at /v1/traces", "4318", true))),
+            (Speech::Grpc, plain, http(400), Some(("accepts only HTTP/1", "http/protobuf", true))),
+            (Speech::Http, plain, http(404), Some(("does not accept exports at /v1/traces", "4318", true))),
             (Speech::Http, plain, http(200), None),
             (Speech::Http, plain, http(401), None),
             (Speech::Http, plain, http(503), Some(("answers 503", "start", false))),
             (Speech::Http, plain, Found::Tls, Some(("a port for TLS", "`https://`", true))),
-            (Speech::Http, tls, Found::NotTls, Some(("without TLS", "`http://`", true))),
+            (Speech::Http, tls, Found::NotTls, Some(("does not use TLS", "`http://`", true))),
             (
                 Speech::Http,
                 tls,
@@ -460,7 +459,7 @@ mod tests {
             (Speech::Grpc, tls, http(400), None),
             (Speech::Http, tls, Found::Refused, Some(("nothing listens at c:4318", "start a receiver", false))),
             (Speech::Http, plain, control_plane, Some(("a control plane", "a collector", true))),
-            (Speech::Grpc, plain, Found::Other("SSH".to_owned()), Some(("it says `SSH`", "correct", true))),
+            (Speech::Grpc, plain, Found::Other("SSH".to_owned()), Some(("it sends `SSH`", "correct", true))),
             (Speech::Grpc, plain, Found::NoHost("no".to_owned()), Some(("for the host `c` (no)", "correct", true))),
         ] {
             let address = Address::of(url).expect("an address");

@@ -74,7 +74,7 @@ fn several_files_are_checked_together_and_then_sent_in_order() {
     assert_eq!(plain.stdout.lines().filter(|line| line.len() == 36).count(), 2, "ids and nothing else: {plain}");
     for option in [&["--follow"][..], &["--request-id", "one"]] {
         let refused = cluster.client(&[&["submit", &echo, &parallel], option].concat()).exits(2);
-        assert!(refused.stderr.contains("2 files are named"), "{refused}");
+        assert!(refused.stderr.contains("2 files are given"), "{refused}");
     }
     assert!(cluster.client(&["submit", "n=5"]).exits(2).stderr.contains("no workflow is named"));
     assert!(cluster.client(&["submit", "-", "-"]).exits(2).stderr.contains("named twice"));
@@ -100,7 +100,7 @@ fn a_wait_for_several_runs_exits_by_all_outcomes() {
     until("both run", PATIENCE, || (waiting.stderr().matches(": run ").count() == 2).then_some(()));
     waiting.signal(Signal::INT);
     let left = waiting.wait(PATIENCE).exits(130);
-    assert!(left.stderr.contains("the runs go on"), "{left}");
+    assert!(left.stderr.contains("the runs continue"), "{left}");
     assert_eq!(ids(&cluster.ask(&["list", "--status", "running"])).len(), 2);
     let followed = cluster.client(&["submit", &echo, "--follow", "-o", "json"]).exits(0);
     assert_eq!(followed.json()["status"], "completed");
@@ -177,7 +177,7 @@ fn runs_are_listed_by_when_they_were_submitted() {
     let paged = cluster.client(&["list", "--since", "1h", "--limit", "2"]).exits(0);
     let again = paged
         .stderr
-        .split("there are more: `gleitzeit ")
+        .split("there are more runs: `gleitzeit ")
         .nth(1)
         .expect("there are more")
         .trim()

@@ -175,5 +175,5 @@ fn keys_work_while_the_control_plane_is_away_and_updates_resume_afterwards() {
 fn without_a_terminal_the_alternatives_are_named() {
     let cluster = Cluster::all_in_one(&[]);
     let ended = cluster.client(&["monitor"]).exits(2);
-    assert!(ended.stderr.contains("fills a terminal") && ended.stderr.contains("gleitzeit status"), "{ended}");
+    assert!(ended.stderr.contains("needs a terminal") && ended.stderr.contains("gleitzeit status"), "{ended}");
 }

@@ -99,7 +99,7 @@ fn inputs_change_what_an_example_gives() {
     let refused = sandbox.gleitzeit(&["run", &example("chain.yaml"), "start=7", "start=8"]).exits(2).stderr;
     assert!(refused.contains("the input `start` is given twice"), "{refused}");
     let refused = sandbox.gleitzeit(&["run", &example("chain.yaml"), "second.yaml"]).exits(2).stderr;
-    assert!(refused.contains("expected an input, NAME=VALUE; one file at a time is taken"), "{refused}");
+    assert!(refused.contains("expected an input, NAME=VALUE; only one file is accepted"), "{refused}");
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn readiness_goes_first_when_a_control_plane_ends_with_its_worker() {
     plane.signal(Signal::TERM);
     until("it says that it cannot be used", PATIENCE, || {
         let asked = sandbox.gleitzeit(&["healthcheck", "--hub-url", &url]);
-        (asked.code() == 1 && asked.stderr.contains("it starts, or ends")).then_some(())
+        (asked.code() == 1 && asked.stderr.contains("is starting or stopping")).then_some(())
     });
     fs::write(&gate, "").expect("written");
     plane.wait(PATIENCE).exits(0);

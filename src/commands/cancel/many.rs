@@ -58,7 +58,7 @@ async fn is_meant(runs: &[RunSummary]) -> Result<bool, CommandError> {
     let count = text::counted(runs.len(), "run");
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         let error = CommandError::usage(format!("{count} would be cancelled, and there is no terminal to ask on"));
-        return Err(error.hint("say `--yes` if that is meant; `gleitzeit list --status running` shows them"));
+        return Err(error.hint("give `--yes` to confirm; `gleitzeit list --status running` shows them"));
     }
     for run in runs.iter().take(NAMED) {
         output::note(&format!("  {}  {}", run.run_id, text::first_line(&run.name, 60)));
@@ -164,13 +164,13 @@ impl Cancelled {
 
 fn text(all: &[Cancelled]) -> String {
     if all.is_empty() {
-        return "no run that has not ended matches: nothing was cancelled\n".to_owned();
+        return "no unfinished run matches: nothing was cancelled\n".to_owned();
     }
     let (mut text, mut count, mut ended) = (String::new(), 0, 0);
     for it in all {
         let said = match (&it.outcome, it.status) {
             (Outcome::Cancelled, Some(RunStatus::Cancelled)) => "is cancelled".to_owned(),
-            (Outcome::Cancelled, _) => "ends as soon as what runs has stopped".to_owned(),
+            (Outcome::Cancelled, _) => "ends as soon as its running tasks have stopped".to_owned(),
             (Outcome::Ended, Some(status)) => format!("had ended before: it is {}", states::run_status(status)),
             (Outcome::Ended, None) => "had ended before".to_owned(),
             (Outcome::Refused(_), _) => "could not be cancelled".to_owned(),
