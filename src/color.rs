@@ -173,7 +173,7 @@ impl Paint {
         painted
     }
 
-    /// A line of an event, as [`crate::view::event`] tells it, with the word coloured that says what became of it.
+    /// A line of an event, as [`crate::view::event`] writes it, with the outcome coloured.
     pub(crate) fn event(self, event: &RunEvent, line: &str) -> String {
         let Some((tone, word)) = event_word(&event.kind) else { return line.to_owned() };
         // A task may have the same name as the word.
@@ -192,7 +192,7 @@ impl Paint {
         }
     }
 
-    /// A failure, as [`crate::causes::failure`] tells it, with its name coloured.
+    /// A failure, as [`crate::causes::failure`] writes it, with its name coloured.
     pub(crate) fn failure(self, text: &str) -> String {
         match text.split_once(": ") {
             Some((name, message)) if self.is_on => format!("{}: {message}", self.text(Tone::Bad, name)),

@@ -33,7 +33,7 @@ pub(crate) struct Shown(HashMap<String, String>);
 
 impl Shown {
     /// Shortens the ids of a page, if stdout is for people. `is_gapless` says that the page contains every run between
-    /// its first and its last, `goes_on` that there are more after the last. `names_one` tells whether only one run has
+    /// its first and its last, `goes_on` that there are more after the last. `names_one` returns whether only one run has
     /// a prefix.
     pub(crate) async fn of_page(
         names_one: impl AsyncFn(&str) -> bool,

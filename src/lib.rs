@@ -140,7 +140,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
     })
 }
 
-/// The requested format, as far as it can be told from arguments that could not be parsed.
+/// The requested format, as far as it can be found in arguments that could not be parsed.
 fn wanted_format(arguments: &[String]) -> Format {
     let mut wanted = Format::Table;
     for (index, argument) in arguments.iter().enumerate() {

@@ -123,7 +123,7 @@ pub(crate) fn is_quiet() -> bool {
     is_set(QUIET)
 }
 
-/// The choice of colour, as far as it can be told from arguments that could not be parsed.
+/// The choice of colour, as far as it can be found in arguments that could not be parsed.
 pub(crate) fn wanted_colour(arguments: &[String]) -> ColorWhen {
     let mut wanted = ColorWhen::Auto;
     for (index, argument) in arguments.iter().enumerate() {

@@ -2,7 +2,7 @@
 //!
 //! Stderr has a queue and a thread that empties it, so writing there never waits. Text that does not fit is dropped and
 //! counted, and the log says how much once it flows again. Stdout must be complete, so a writer waits for the reader,
-//! but no longer than until the process is told to end.
+//! but no longer than until the process is asked to end.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ const PIPE_BUF: usize = 4_096;
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 static STDERR: Sink = Sink::new();
-/// The process was told to end.
+/// The process was asked to end.
 static ENDING: AtomicBool = AtomicBool::new(false);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
@@ -146,7 +146,7 @@ impl io::Write for Stderr {
     }
 }
 
-/// How many texts were dropped because nobody read stderr.
+/// How many texts were dropped because stderr was not read.
 pub(crate) fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
@@ -156,7 +156,7 @@ pub(crate) fn flush() {
     STDERR.flush();
 }
 
-/// Notes that the process was told to end: from now on, writers to stdout do not wait much longer for the reader.
+/// Notes that the process was asked to end: from now on, writers to stdout do not wait much longer for the reader.
 pub(crate) fn end() {
     ENDING.store(true, Ordering::Relaxed);
 }

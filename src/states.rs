@@ -5,7 +5,7 @@ use gleitzeit_sdk::{ErrorCode, Failure, HealthState, PresenceStatus, RunStatus, 
 /// The word for a run that has not ended and that no process works on. Its status is `running`.
 pub(crate) const INTERRUPTED: &str = "interrupted";
 
-/// Where a run stands, with what its status alone does not say.
+/// The state of a run in one word; it distinguishes running runs that are interrupted or set aside.
 pub(crate) fn standing(status: RunStatus, error: Option<&Failure>) -> &'static str {
     match error.filter(|_| status == RunStatus::Running) {
         Some(error) if error.known() == Some(ErrorCode::WorkflowInterrupted) => INTERRUPTED,

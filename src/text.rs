@@ -10,7 +10,7 @@ pub(crate) fn first_line(text: &str, limit: usize) -> String {
     width::cut(&line, limit)
 }
 
-/// The last lines of a text, at most so many, and whether others stand before them. Blank ones at its end do not count.
+/// The last lines of a text, at most `most` of them, and whether there are earlier ones. Trailing blank lines do not count.
 pub(crate) fn last_lines(text: &str, most: usize) -> (&str, bool) {
     let text = text.trim_end();
     match text.rmatch_indices('\n').nth(most.saturating_sub(1)) {
@@ -19,8 +19,8 @@ pub(crate) fn last_lines(text: &str, most: usize) -> (&str, bool) {
     }
 }
 
-/// Without characters that a terminal would obey: what a task says must not move anybody's cursor, nor turn around what
-/// stands beside it.
+/// Replaces the characters that control a terminal: output of a task must not move the cursor, nor reverse the text
+/// around it.
 pub(crate) fn clean(text: &str) -> String {
     let text = sink::visible(text);
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()

@@ -32,7 +32,7 @@ async fn client(plane: &Plane) -> WorkflowServiceClient<Channel> {
     WorkflowServiceClient::new(endpoint.connect().await.expect("it listens"))
 }
 
-/// A typed workflow with so many labels that an unordered map would hardly keep their order twice.
+/// A typed workflow with so many labels that an unordered map is unlikely to keep their order twice.
 fn submission(request_id: &str) -> SubmitWorkflowRequest {
     let labels = (0..12).map(|n| (format!("label{n}"), n.to_string()));
     let task = Task { id: "a".to_owned(), method: "util/echo".to_owned(), ..Task::default() };

@@ -150,7 +150,8 @@ fn declares(text: &str, name: &str) -> bool {
     }) || text.contains(&format!("\" {name} {{"))
 }
 
-/// What contributors are told to open is there: each path of this repository, and in `file.rs: name` what the file declares.
+/// The documents for contributors name only what exists: each path of this repository, and in `file.rs: name` a name that
+/// the file declares.
 #[test]
 fn every_file_and_function_in_the_documents_for_contributors_exists() {
     let designs = fs::read_dir(root().join("docs/design")).expect("the folder is there");

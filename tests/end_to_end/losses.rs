@@ -17,7 +17,7 @@ const PROMPTLY: Duration = Duration::from_secs(5);
 /// How long code may still run after its attempt has ended.
 const KILLED_WITHIN_MS: u64 = 1_000;
 
-/// Code that leaves a trail while it runs, until it is told how to end.
+/// Code that leaves a trail while it runs, until a file says how to end.
 struct Trail {
     file: PathBuf,
     orders: PathBuf,
@@ -268,7 +268,7 @@ fn a_cancel_while_the_engine_is_dead_ends_the_run_once_the_engine_is_lost() {
     assert!(run["error"]["message"].as_str().expect("text").contains("changed my mind"), "{run:#}");
 }
 
-/// Two agents with all roles, and four tasks that run until they are told to end: two on each agent, or as many as
+/// Two agents with all roles, and four tasks that run until a file says so: two on each agent, or as many as
 /// there are processors.
 fn two_agents(drain_timeout: &str) -> (Cluster, Trail, Watch) {
     let mut cluster = Cluster::new();

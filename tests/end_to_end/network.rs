@@ -94,7 +94,7 @@ fn a_provider_behind_a_partition_loses_its_calls_to_another() {
     completes(&cluster, &chain(&cluster));
 }
 
-/// An attempt is either heard to its end, or lost and repeated; never both.
+/// An attempt either completes and is recorded, or is lost and repeated; never both.
 fn one_way(way: Direction) {
     let (mut cluster, relay) = behind_relay("engine", "queue,resolver,provider", &HASTY);
     let run = submit(&cluster, &json!([{"id": "long", "method": "util/sleep", "parameters": {"seconds": 5}}]));

@@ -1,4 +1,4 @@
-//! Pipes that nobody reads: writing to them does not block any work, and every process ends when it is told to.
+//! Pipes that nobody reads: writing to them does not block any work, and every process ends on a signal.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read as _, pipe};

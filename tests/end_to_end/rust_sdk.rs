@@ -56,8 +56,8 @@ fn the_examples_are_short_and_work() {
     drop(provider);
 }
 
-/// A provider whose methods fail once, panic, never end, and take a moment. `dropped` hears when the call that never
-/// ends is dropped.
+/// A provider whose methods fail once, panic, never end, and take a moment. `dropped` receives a message when the call
+/// that never ends is dropped.
 fn lab(url: &str, dropped: mpsc::Sender<()>) -> Provider {
     Provider::new("lab")
         .at(url, None)
