@@ -30,7 +30,6 @@ pub(crate) enum Tone {
 }
 
 impl Tone {
-    /// The style of this tone.
     pub(crate) const fn style(self) -> Style {
         match self {
             Self::Good => AnsiColor::Green.on_default(),

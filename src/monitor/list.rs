@@ -79,7 +79,6 @@ impl Cursor {
         self.settle(self.len, self.rows);
     }
 
-    /// Selects a row.
     pub(super) fn select(&mut self, at: usize) {
         self.selected = at;
     }
@@ -100,7 +99,6 @@ impl Cursor {
         self.top = self.top.max(least).min(most);
     }
 
-    /// Which rows are visible.
     pub(super) fn visible(&self) -> Range<usize> {
         self.top..self.len.min(self.top.saturating_add(self.rows))
     }
@@ -152,7 +150,6 @@ impl Scroll {
         self.top = if self.follows == Some(true) { last } else { self.top.min(last) };
     }
 
-    /// Which lines are visible.
     pub(super) fn visible(&self) -> Range<usize> {
         self.top..self.len.min(self.top.saturating_add(self.rows))
     }

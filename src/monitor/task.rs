@@ -92,7 +92,6 @@ impl OpenTask {
         }
     }
 
-    /// Rebuilds the blocks.
     fn rebuild(&mut self) {
         let Some(task) = &self.task else { return };
         self.blocks.clear();

@@ -71,7 +71,7 @@ fn marked(ledger: &Path, id: &str, seconds: f64, value: &str) -> Value {
     task(id, "python/execute", json!({"code": code}))
 }
 
-/// Draws one.
+/// Draws a workflow of a random shape.
 pub(crate) fn draw(rng: &mut StdRng, ledger: &Path) -> Plan {
     let number = rng.random_range(0..1_000_000);
     let pause = rng.random_range(0.0..1.5);
