@@ -126,7 +126,7 @@ impl Asked {
                 }
                 other => {
                     let known = "--quick, --json, --only NAMES, --hub-url URL, --large-tasks N";
-                    anyhow::bail!("`{other}` is not known: {known}")
+                    anyhow::bail!("unknown argument `{other}`; use {known}")
                 }
             }
         }
@@ -147,11 +147,11 @@ fn names(list: &str) -> anyhow::Result<Vec<String>> {
     let names: Vec<String> = list.split(',').map(str::to_owned).collect();
     let is_known = |name: &&String| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
     if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
-        anyhow::bail!("`{unknown}` is not known: {}", NAMES.join(", "));
+        anyhow::bail!("unknown group `{unknown}`; use {}", NAMES.join(", "));
     }
     let measured = |name: &String| ON_PLANE.iter().any(|it| it.eq_ignore_ascii_case(name));
     if names.iter().any(|name| name == "separate") && !names.iter().any(measured) {
-        anyhow::bail!("`separate` says where, and not what is measured: name some of {} too", ON_PLANE.join(", "));
+        anyhow::bail!("`separate` needs groups to measure: add some of {}", ON_PLANE.join(", "));
     }
     Ok(names)
 }

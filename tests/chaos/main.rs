@@ -91,7 +91,7 @@ fn main() -> ExitCode {
         }
     };
     if hosts.is_none() {
-        println!("without faults of networks, as GLEITZEIT_SKIP_NETNS=1 says");
+        println!("without network faults, because of GLEITZEIT_SKIP_NETNS=1");
     }
     let outcome = chaos(&asked, hosts);
     println!("{}", outcome.table);
