@@ -65,8 +65,8 @@ mod tests {
     #[test]
     fn a_default_address_is_marked_as_such() {
         for (argument, expected) in [
-            (None, Some("http://localhost:8000 was assumed, since none was named")),
-            (Some(""), Some("http://localhost:8000 was assumed, since none was named")),
+            (None, Some("http://localhost:8000 is the default, since no address was given")),
+            (Some(""), Some("http://localhost:8000 is the default, since no address was given")),
             (Some("http://elsewhere:1"), None),
         ] {
             assert_eq!(origin(argument).as_deref(), expected);

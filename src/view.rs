@@ -304,7 +304,7 @@ mod tests {
             (event("task_completed", 1, json!({"ran_ms": 12})), Some("task a completed (12 ms)")),
             (event("task_completed", 0, json!({"carried": true})), Some("task a keeps its result")),
             (event("task_attempt_failed", 2, failed), Some("task a attempt 2 failed (1 min 1 s): no")),
-            (event("task_retry_scheduled", 1, json!({"delay_ms": 1500})), Some("task a is tried again in 1.5 s")),
+            (event("task_retry_scheduled", 1, json!({"delay_ms": 1500})), Some("task a is retried in 1.5 s")),
             (
                 event("task_attempt_stopped", 1, json!({"reason": "engine_lost"})),
                 Some("task a attempt 1 stopped: engine lost"),

@@ -73,7 +73,7 @@ fn mistakes_in_programs_and_addresses_are_reported_with_their_places_and_nothing
     let python = told(&refused["errors"]);
     assert!(python[0].contains(" tasks[0].parameters.code: the Python code does not compile: "), "{python:#?}");
     assert!(python[1].contains(" tasks[1].parameters.code: the Python code does not compile: "), "{python:#?}");
-    begin(&told(&refused["notes"]), &["28:133 tasks[7].parameters.body: `body` is called JSON and is none: "]);
+    begin(&told(&refused["notes"]), &["28:133 tasks[7].parameters.body: `body` is declared as JSON but is not: "]);
     assert!(!sandbox.path().join("touched").exists(), "nothing is run");
 }
 

@@ -112,7 +112,7 @@ fn a_new_workflow_is_valid_and_never_overwrites_a_file() {
     let run = sandbox.gleitzeit(&["run", "python.yaml", "-o", "json"]).exits(0).json();
     assert!(run["outputs"]["report"].as_str().is_some_and(|text| text.starts_with("9 words")), "{run:#}");
     let again = sandbox.gleitzeit(&["init", "python"]).exits(2);
-    assert!(again.stderr.contains("`python.yaml` is there already"), "{again}");
+    assert!(again.stderr.contains("`python.yaml` already exists"), "{again}");
     assert!(sandbox.gleitzeit(&["init", "../evil"]).exits(2).stderr.contains("cannot be a workflow's name"));
     sandbox.gleitzeit(&["init", "2026"]).exits(0);
     sandbox.gleitzeit(&["validate", "2026.yaml"]).exits(0);

@@ -136,7 +136,7 @@ fn a_cancel_reports_the_outcome_of_each_task() {
     assert_eq!(answer["tasks"], tasks);
     // A second cancel changes nothing.
     let again = cluster.client(&["cancel", &run]).exits(0).stdout;
-    let expected = ["is cancelled", "completed before: done", "stopped while running: open", "never begun: later"];
+    let expected = ["is cancelled", "completed before: done", "stopped while running: open", "never started: later"];
     assert!(expected.iter().all(|part| again.contains(part)), "{again}");
     let completed = cluster.submit(&cluster.sandbox.file("w.yaml", "name: W\ntasks: [{id: a, method: util/echo}]\n"));
     cluster.until_ended(&completed);

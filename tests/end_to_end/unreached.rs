@@ -107,7 +107,7 @@ fn a_receiver_with_the_wrong_protocol_is_reported_at_the_start() {
     for (kind, protocol, told, remedy) in [
         (Kind::Http2, "http/protobuf", "accepts only gRPC", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"),
         (Kind::Http, "grpc", "accepts only HTTP/1", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
-        (Kind::Http, "http/protobuf", "receives nothing at /v1/traces (status 404)", "4318"),
+        (Kind::Http, "http/protobuf", "does not accept exports at /v1/traces (status 404)", "4318"),
         (Kind::Tls, "http/protobuf", "is a port for TLS", "`https://`"),
     ] {
         let (server, mut cluster) = (ForeignServer::start(kind), Cluster::new());
