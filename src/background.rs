@@ -182,7 +182,7 @@ fn write(file: &mut File, marked: &Marked) -> Result<(), CommandError> {
 
 fn signal(pid: u32) -> Result<(), CommandError> {
     let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-        return Err(CommandError::internal(format!("the marker names process {pid}, which cannot be")));
+        return Err(CommandError::internal(format!("the marker names process {pid}, which is not a valid process id")));
     };
     match kill_process(id, Signal::TERM) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),

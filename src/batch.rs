@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn inputs_go_to_every_file_and_one_that_a_file_does_not_declare_is_its_error() {
+    fn every_file_gets_all_inputs_and_an_undeclared_input_is_an_error_of_its_file() {
         let first = source("a.yaml", "name: A\ninputs: {n: 1, m: 2}\ntasks: [{id: a, method: util/echo}]\n");
         let second = source("b.yaml", "name: B\ninputs: {n: null}\ntasks: [{id: a, method: util/echo}]\n");
         let sources = [first, second];
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_problems_of_all_files_are_told_together() {
+    fn the_problems_of_all_files_are_reported_together() {
         let wrong = |name: &str| source(name, "name: W\ntasks: [{id: a, method: util/eko}]\n");
         let variable = "name: V\ntasks: [{id: a, method: util/echo, parameters: {x: '${env.SECRET}'}}]\n";
         let error = checked(&[wrong("a.yaml"), wrong("b.yaml"), source("c.yaml", variable)], &[]).expect_err("refused");

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_alike_is_told_once_and_what_the_run_says_is_not_told_again() {
+    fn equal_failures_are_shown_once_and_the_error_of_the_run_is_not_repeated() {
         let same = |id: &str| failed(id, 1, "exit code 1", Value::Null);
         assert_eq!(text_of(vec![same("a")]), "");
         let text = text_of((0..7).map(|n| same(&format!("t{n}"))).collect());
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_what_a_command_said_and_the_start_of_an_answer_are_told() {
+    fn the_end_of_a_commands_output_and_the_start_of_an_answer_are_shown() {
         let stderr: String = (0..30).map(|n| format!("line {n}\n")).collect();
         let text = text_of(vec![failed("a", 1, "exit code 1", json!({"error_output": stderr}))]);
         assert!(text.contains("its stderr ends:\n    line 20\n") && text.ends_with("    line 29\n"), "{text}");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_task_says_cannot_steer_the_terminal() {
+    fn output_of_a_task_cannot_control_the_terminal() {
         let text = text_of(vec![failed("a", 1, "no\u{1b}[2J", json!({"error_output": "\u{1b}[2Jx"}))]);
         assert!(!text.contains('\u{1b}'), "{text}");
     }

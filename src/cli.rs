@@ -32,8 +32,8 @@ pub(crate) use token::TokenArgs;
 
 /// Durable workflows of LLM, Python, shell and HTTP tasks.
 ///
-/// `run` needs nothing else: it runs a workflow in its own process. For a control plane that stays, with workers on this and
-/// other machines, there are `start`, `submit`, `list`, `status` and `logs`.
+/// `run` needs nothing else: it runs a workflow in its own process. `start` starts a control plane that keeps running, with
+/// workers on this and other machines; `submit`, `list`, `status` and `logs` use it.
 ///
 /// Exit codes: 0 done, 1 failed or refused, 2 bad usage or an invalid file, 3 no control plane, 130 interrupted.
 #[derive(Debug, Parser)]
@@ -67,16 +67,16 @@ pub(crate) enum Command {
     Start(StartArgs),
     /// Stop the control plane that runs on this machine
     ///
-    /// Running work may finish; work that is cut off continues when the control plane is started again.
+    /// Running work may finish; interrupted work continues when the control plane is started again.
     #[command(after_help = "Examples:\n  gleitzeit stop\n  gleitzeit stop --port 8001 --timeout 5m")]
     Stop(StopArgs),
-    /// Start a control plane alone
+    /// Start only a control plane
     #[command(alias = "control-plane", after_help = "Example:\n  gleitzeit hub --port 8000 --store sqlite:journal.db")]
     Hub(HubCommandArgs),
-    /// Start a worker: any mix of roles
+    /// Start a worker with any combination of roles
     #[command(after_help = "Example:\n  gleitzeit agent --role exec,provider --slots 16")]
     Agent(AgentArgs),
-    /// List what is connected; with roles: start a worker, as `agent --role`
+    /// List the connected components; with roles: start a worker, as `agent --role`
     #[command(after_help = "Examples:\n  gleitzeit components\n  gleitzeit components queue deps exec")]
     Components(ComponentsArgs),
     /// Submit workflows to a control plane
@@ -93,7 +93,7 @@ pub(crate) enum Command {
     /// Follow a run until it ends
     #[command(after_help = "Example:\n  gleitzeit watch last")]
     Watch(WatchArgs),
-    /// Say why a run has not ended, or one of its tasks, and what would help
+    /// Explain why a run or one of its tasks has not ended, and what would help
     #[command(after_help = "Examples:\n  gleitzeit explain last\n  gleitzeit explain last summarize")]
     Explain(ExplainArgs),
     /// Show where a run's time went
@@ -103,7 +103,7 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  gleitzeit logs last\n  gleitzeit logs last summarize\n  gleitzeit logs last \
                             -f --tail 20")]
     Logs(LogsArgs),
-    /// Ask runs to end
+    /// Cancel runs
     #[command(
         after_help = "Examples:\n  gleitzeit cancel last --reason 'wrong input'\n  gleitzeit cancel --label team=trains"
     )]
@@ -111,16 +111,16 @@ pub(crate) enum Command {
     /// Repeat a failed or cancelled run as a new one that keeps the completed tasks' results
     #[command(after_help = "Example:\n  gleitzeit retry last")]
     Retry(RetryArgs),
-    /// Remove finished runs that ended long enough ago, and protocols that nobody has used for as long
+    /// Remove runs that ended long enough ago, and protocols that were unused for as long
     #[command(after_help = "Example:\n  gleitzeit prune --older-than 7d")]
     Prune(PruneArgs),
-    /// Copy a store into a file, also while its control plane runs
+    /// Copy a store into a file, even while its control plane is running
     #[command(after_help = "Example:\n  gleitzeit backup journal-monday.db")]
     Backup(BackupArgs),
-    /// Make a store from a backup; its control plane must not run
+    /// Restore a store from a backup; its control plane must not be running
     #[command(after_help = "Example:\n  gleitzeit restore journal-monday.db --replace")]
     Restore(RestoreArgs),
-    /// Look at a store without changing it, also while its control plane runs
+    /// Inspect a store, even while its control plane is running
     #[command(subcommand, after_help = "Example:\n  gleitzeit store check")]
     Store(StoreCommand),
     /// Check workflow files without running them
@@ -132,16 +132,16 @@ pub(crate) enum Command {
     /// Draw the tasks of a workflow, or of a run with their states, and what they wait for
     #[command(after_help = "Examples:\n  gleitzeit graph examples/chain.yaml --as mermaid\n  gleitzeit graph last")]
     Graph(GraphArgs),
-    /// Make a workflow file to begin with
+    /// Create a workflow file to start from
     #[command(after_help = "Example:\n  gleitzeit init hello && gleitzeit run hello.yaml")]
     Init(InitArgs),
-    /// Check whether this machine has what workflows need, and say what to do about what is missing
+    /// Check whether this machine has what workflows need, and show how to fix what is missing
     #[command(after_help = "Examples:\n  gleitzeit doctor\n  gleitzeit doctor -o json")]
     Doctor(DoctorArgs),
     /// Check whether a control plane can be used; exits with 0 if it can
     #[command(after_help = "Example:\n  gleitzeit healthcheck --hub-url http://localhost:8000")]
     Healthcheck(HealthcheckArgs),
-    /// Look at runs, components and providers in a view that fills the terminal
+    /// Show runs, components and providers in a full-screen view
     #[command(after_help = "Example:\n  gleitzeit monitor")]
     Monitor(MonitorArgs),
     /// List the connected providers
@@ -233,6 +233,11 @@ impl Command {
         }
     }
 
+    /// Whether the command may connect to something, and so needs the trusted roots.
+    pub(crate) fn may_connect(&self) -> bool {
+        !matches!(self, Self::Version(_) | Self::Man(_) | Self::Completions(_) | Self::Init(_))
+    }
+
     /// Whether other processes connect to this one.
     pub(crate) fn serves(&self) -> bool {
         matches!(self, Self::Start(_) | Self::Hub(_))
@@ -298,7 +303,7 @@ pub(crate) struct ClientOnly {
     pub(crate) output: OutputArgs,
 }
 
-/// What a workflow is given.
+/// The inputs and labels of a run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct InputArgs {
     /// Inputs, as with `--input`
@@ -318,7 +323,7 @@ pub(crate) struct InputArgs {
 fn pair(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
-        _ => Err("expected an input, NAME=VALUE; one file at a time is taken".to_owned()),
+        _ => Err("expected an input, NAME=VALUE; only one file is accepted".to_owned()),
     }
 }
 
@@ -333,7 +338,7 @@ pub(crate) struct DefinitionArgs {
 /// `gleitzeit status`
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// A run id, a unique prefix of one, or `last`; none: the control plane itself
+    /// A run id, a unique prefix of one, or `last` (default: the control plane itself)
     pub(crate) run: Option<String>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
@@ -346,7 +351,7 @@ pub(crate) struct StatusArgs {
 pub(crate) struct WatchArgs {
     /// A run id, a unique prefix of one, or `last`
     pub(crate) run: String,
-    /// The first event wanted; 0: from the beginning
+    /// The number of the first event; 0 means the beginning
     #[arg(long, default_value_t = 0, value_name = "SEQ")]
     pub(crate) from: u64,
     #[command(flatten)]
@@ -373,7 +378,7 @@ pub(crate) struct ExplainArgs {
 pub(crate) struct TraceArgs {
     /// A run id, a unique prefix of one, or `last`
     pub(crate) run: String,
-    /// Where traces are shown, such as http://localhost:16686 (Jaeger): the link is printed
+    /// The address of a trace viewer such as Jaeger (http://localhost:16686); prints the link to the trace
     #[arg(long, env = "GLEITZEIT_TRACE_URL", value_name = "URL")]
     pub(crate) trace_url: Option<String>,
     #[command(flatten)]
@@ -390,7 +395,7 @@ pub(crate) struct RetryArgs {
     /// Run every task again, also those that completed
     #[arg(long)]
     pub(crate) all: bool,
-    /// The same id gives the same new run, however often it is sent
+    /// Makes the retry idempotent: the same id gives the same new run
     #[arg(long, value_name = "ID")]
     pub(crate) request_id: Option<String>,
     #[command(flatten)]
@@ -408,15 +413,15 @@ pub(crate) struct ValidateArgs {
     /// Check against what this control plane knows, instead of offline
     #[arg(long, env = "GLEITZEIT_HUB_URL", value_name = "URL")]
     pub(crate) hub_url: Option<String>,
-    /// Check against what is built in or in a folder, whatever GLEITZEIT_HUB_URL names
+    /// Check against built-in and local definitions, even if GLEITZEIT_HUB_URL is set
     #[arg(long)]
     pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) token: TokenArgs,
-    /// A provider file of the workers that are to run them: tasks may name its provider (repeatable)
+    /// A provider file of the workers that will run the workflows; tasks may name its provider (repeatable)
     #[arg(long = "provider", value_name = "FILE")]
     pub(crate) providers: Vec<PathBuf>,
-    /// A folder of such files
+    /// A folder of provider files
     #[arg(long = "providers", env = "GLEITZEIT_PROVIDERS_DIR", value_name = "DIR")]
     pub(crate) providers_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -430,7 +435,7 @@ pub(crate) struct ValidateArgs {
 pub(crate) struct ProtocolsArgs {
     /// Show one in detail: a protocol (`llm`, `llm/v1`) or a method (`llm/chat`)
     pub(crate) name: Option<String>,
-    /// Only what is built in or in a folder, without asking a control plane
+    /// Only built-in and local protocols, without asking a control plane
     #[arg(long)]
     pub(crate) offline: bool,
     #[command(flatten)]

@@ -21,7 +21,6 @@ pub(crate) async fn connect(args: &ClientArgs) -> Result<Client, CommandError> {
 ///
 /// # Errors
 /// If it cannot be reached or started, or with the error of `before`.
-/// If it cannot be reached or started, or what `before` found.
 pub(crate) async fn connect_or_start(
     args: &ClientArgs,
     before: impl FnOnce() -> Result<(), CommandError>,
@@ -37,7 +36,7 @@ pub(crate) async fn connect_or_start(
             };
             output::note(&format!(
                 "no control plane answered at {DEFAULT_URL}: started one in the background (pid {}, log {}); \
-                 `gleitzeit stop` ends it",
+                 `gleitzeit stop` stops it",
                 started.pid,
                 started.log.display()
             ));
@@ -106,7 +105,7 @@ pub(crate) fn filter_of(wanted: &str) -> Result<RunFilter, CommandError> {
         return Err(error.hint("give a run's id, the beginning of one, or `last`"));
     }
     if !last && !wanted.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
-        let error = CommandError::usage(format!("`{wanted}` names no run"));
+        let error = CommandError::usage(format!("`{wanted}` cannot be a run id"));
         return Err(error.hint("give a run's id, the beginning of one, or `last`; `gleitzeit list` shows them"));
     }
     Ok(RunFilter {
@@ -127,15 +126,13 @@ pub(crate) fn the_one(runs: &[RunSummary], wanted: &str) -> Result<String, Comma
         [run] => Ok(run.run_id.clone()),
         [] if last => Err(not_found("there are no runs yet")
             .hint("make one with `gleitzeit run FILE`, or submit one with `gleitzeit submit FILE`")),
-        [] => {
-            Err(not_found(format!("no run begins with `{wanted}`")).hint("`gleitzeit list` shows the runs there are"))
-        }
+        [] => Err(not_found(format!("no run begins with `{wanted}`")).hint("`gleitzeit list` shows all runs")),
         several => Err(CommandError::new(
             Exit::Failed,
             ErrorCode::InvalidParams,
             format!("several runs begin with `{wanted}`: {}", ids(several)),
         )
-        .hint("give more of the id")),
+        .hint("give more digits of the id")),
     }
 }
 

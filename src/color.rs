@@ -30,7 +30,6 @@ pub(crate) enum Tone {
 }
 
 impl Tone {
-    /// The style of this tone.
     pub(crate) const fn style(self) -> Style {
         match self {
             Self::Good => AnsiColor::Green.on_default(),
@@ -173,7 +172,7 @@ impl Paint {
         painted
     }
 
-    /// A line of an event, as [`crate::view::event`] tells it, with the word coloured that says what became of it.
+    /// A line of an event, as [`crate::view::event`] writes it, with the outcome coloured.
     pub(crate) fn event(self, event: &RunEvent, line: &str) -> String {
         let Some((tone, word)) = event_word(&event.kind) else { return line.to_owned() };
         // A task may have the same name as the word.
@@ -192,7 +191,7 @@ impl Paint {
         }
     }
 
-    /// A failure, as [`crate::causes::failure`] tells it, with its name coloured.
+    /// A failure, as [`crate::causes::failure`] writes it, with its name coloured.
     pub(crate) fn failure(self, text: &str) -> String {
         match text.split_once(": ") {
             Some((name, message)) if self.is_on => format!("{}: {message}", self.text(Tone::Bad, name)),
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_that_says_what_became_of_a_task_is_coloured_and_not_its_name() {
+    fn the_status_of_a_task_is_coloured_but_not_its_name() {
         let on = Paint::ON;
         let failed = event("task_attempt_failed", Some("failed"));
         assert_eq!(

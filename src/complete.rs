@@ -138,7 +138,10 @@ fn completer(command: &str, id: &str, argument: &Arg, given: &Arc<Given>) -> Opt
         ("list" | "cancel", "name") => ArgValueCompleter::new(move |start: &OsStr| names_of_runs(&given, start)),
         ("list" | "cancel", "labels") => ArgValueCompleter::new(move |start: &OsStr| labels_of_runs(&given, start)),
         ("list", "status") => ArgValueCompleter::new(|start: &OsStr| {
-            matching(start, ["running", "completed", "failed", "cancelled"].map(CompletionCandidate::new))
+            matching(
+                start,
+                ["running", "completed", "failed", "cancelled", "interrupted"].map(CompletionCandidate::new),
+            )
         }),
         ("submit", "words") => ArgValueCompleter::new(move |start: &OsStr| {
             workflows(start).into_iter().chain(inputs(&given, start)).collect()
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_is_understood_although_the_line_is_not_finished() {
+    fn options_before_the_cursor_are_read_from_an_unfinished_line() {
         let given = Given::read(&words("gz logs 0193 --hub-url http://h:1 --token t --ca c.pem "));
         assert_eq!((given.command.as_str(), given.run.as_deref()), ("logs", Some("0193")));
         assert_eq!((given.hub_url.as_deref(), given.token), (Some("http://h:1"), TokenArgs::Token("t".to_owned())));
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shell_could_act_on_is_not_offered() {
+    fn candidates_with_shell_syntax_are_not_offered() {
         let all = ["k=v", "k=$(id)", "a b", "`id`", "x;y", "größe=1.5", "\x1b[2J", "~root", "it's"];
         let offered = matching(OsStr::new(""), all.map(CompletionCandidate::new));
         let words: Vec<_> = offered.iter().map(|it| it.get_value().to_string_lossy().into_owned()).collect();

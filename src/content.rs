@@ -104,7 +104,8 @@ async fn python(files: &[Valid], workers: &Workers, found: &mut Found) {
         let texts: Vec<&str> = programs.iter().map(|program| program.text.as_str()).collect();
         match syntax::check_python(&interpreter, &texts, &workers.settings).await {
             Ok(mistakes) => {
-                let hint = format!("`{interpreter}` here says so, and a task would fail in the same place");
+                let hint =
+                    format!("reported by `{interpreter}` of this machine; the task would fail in the same place");
                 report(&programs, mistakes, "the Python code does not compile", &hint, workers, found, |_, _| false);
             }
             Err(why) => found.note(|| unchecked(&programs[0], "Python code was", why)),
@@ -124,7 +125,7 @@ async fn shell(files: &[Valid], workers: &Workers, found: &mut Found) {
             .map(|it| (it.written.task.parameters.get("shell").and_then(Value::as_str), it.text.as_str()))
             .collect();
         let (mistakes, unread) = syntax::check_shell(&shell, &commands, &workers.settings).await;
-        let hint = "the task's shell says so with `-n`, and the task would fail";
+        let hint = "reported by the task's shell with `-n`; the task would fail";
         report(&programs, mistakes, "the shell cannot read the command", hint, workers, found, ends_before);
         for why in unread {
             found.note(|| unchecked(&programs[0], "some shell commands were", why));
@@ -157,7 +158,7 @@ fn report(
         if workers.are_here && is_reached {
             found.problem(|| written.problem(source, file, at, message).hint(hint));
         } else {
-            let unless = if is_reached { "its worker has another" } else { "its program ends before that line" };
+            let unless = if is_reached { "its worker uses another one" } else { "its program ends before that line" };
             let hint = Some(format!("{hint}, unless {unless}"));
             found.note(|| Note { hint, ..written.note(source, file, at, message) });
         }
@@ -234,8 +235,8 @@ fn bodies(source: &str, file: &str, workflow: &Workflow, found: &mut Found) {
         }
         let (true, Some(body)) = (is_called_json(parameters), literal(written.text)) else { continue };
         if let Err(why) = gleitzeit_workflow::json::parse(&body) {
-            let message = format!("`body` is called JSON and is none: {why}");
-            let hint = Some("give the value as `json`, which is written as JSON and sets the header".to_owned());
+            let message = format!("`body` is declared as JSON but is not: {why}");
+            let hint = Some("give the value as `json`, which is encoded as JSON and sets the header".to_owned());
             found.note(|| Note { hint, ..written.note(source, file, (1, 1), message) });
         }
     }

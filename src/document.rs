@@ -46,7 +46,7 @@ pub(crate) struct Pruned {
     pub(crate) entries: u64,
     /// How many stores of `gleitzeit run` were removed.
     pub(crate) run_stores: u64,
-    /// How many registered protocols were removed that nobody had used for as long.
+    /// How many registered protocols were removed that were unused for as long.
     pub(crate) protocols: u64,
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct RunDocument<'a> {
     finished_at: Option<Timestamp>,
     outputs: Option<&'a Payload>,
     error: Option<&'a Failure>,
-    /// Present only if true: the run has not ended and nobody works on it.
+    /// Present only if true: the run has not ended and no process works on it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     interrupted: bool,
     tasks: Tasks<'a>,
@@ -228,7 +228,7 @@ pub(crate) struct RunItem {
     task_count: u32,
     labels: BTreeMap<String, String>,
     retry_of: Option<String>,
-    /// Present only if true: the run has not ended and nobody works on it.
+    /// Present only if true: the run has not ended and no process works on it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     interrupted: bool,
     /// Present if the list covers several places.

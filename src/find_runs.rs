@@ -58,7 +58,7 @@ impl Found {
             output::note(&format!("this run is interrupted: {}", error.message));
         } else if run.status == RunStatus::Running {
             output::note(
-                "this run goes on in another process: what a task prints is shown there, and here once it has ended",
+                "another process works on this run: the output of a task is shown there, and here once the task has ended",
             );
         }
         Ok(())
@@ -96,13 +96,24 @@ impl Stores {
             let why = if why.contains(&store) { why } else { format!("the store `{store}`: {why}") };
             let remedy = match trouble.kind {
                 Kind::Run => "remove its folder if it is not needed",
-                Kind::ControlPlane => "`gleitzeit store check` says more",
+                Kind::ControlPlane => "`gleitzeit store check` shows more",
             };
             output::note(&format!("left out: {why}; {remedy}"));
         }
         if more > 0 {
             output::note(&format!("left out: {more} more stores that cannot be read"));
         }
+    }
+
+    /// The next runs of the stores, for a page of [`Sources::list`].
+    async fn list(&self, cursor: &Cursor, filter: &RunFilter, also_interrupted: bool) -> gleitzeit_sdk::Result<Shown> {
+        if !also_interrupted || filter.statuses.contains(&RunStatus::Running) {
+            return pages::fetch(&self.client, cursor, Source::Stores, filter, |_| true).await;
+        }
+        let statuses = filter.statuses.iter().copied().chain([RunStatus::Running]).collect();
+        let with_running = RunFilter { statuses, ..filter.clone() };
+        let is_wanted = |run: &RunSummary| filter.statuses.contains(&run.status) || run.is_interrupted();
+        pages::fetch(&self.client, cursor, Source::Stores, &with_running, is_wanted).await
     }
 
     fn whereabouts(&self, run_id: &str) -> Option<Whereabouts> {
@@ -178,7 +189,7 @@ impl Sources {
             (_, _, Some(stores)) => {
                 Ok(Found { kept: stores.whereabouts(&run_id), client: stores.client, run_id, is_plane_there })
             }
-            _ => Err(CommandError::internal(format!("run {run_id} was found nowhere"))),
+            _ => Err(CommandError::internal(format!("run {run_id} was not found"))),
         }
     }
 
@@ -195,34 +206,42 @@ impl Sources {
     fn not_found(&self, error: CommandError, wanted: &str, is_unknown: bool) -> CommandError {
         match &self.away {
             Some(away) if is_unknown && wanted != "last" => {
-                let message = format!("no run that is kept here begins with `{wanted}`, and {}", away.message);
+                let message = format!("no run stored here begins with `{wanted}`, and {}", away.message);
                 let told = CommandError::new(away.exit, away.code, message);
-                told.hint(away.hint.clone().unwrap_or_else(|| "`gleitzeit list` shows the runs there are".to_owned()))
+                told.hint(away.hint.clone().unwrap_or_else(|| "`gleitzeit list` shows all runs".to_owned()))
             }
             _ => error,
         }
     }
 
-    /// A page of runs, the newest first, with the place of each if there are several places.
+    /// A page of runs, the newest first, with the place of each if there are several places. With `also_interrupted` it
+    /// lists interrupted runs besides those of the filter's statuses, and only them if the filter names no status.
     ///
     /// # Errors
     /// If the filter or its page token is invalid, or a named control plane does not answer.
     pub(crate) async fn list(
         &mut self,
         filter: &RunFilter,
+        also_interrupted: bool,
     ) -> Result<(Page<RunSummary>, Vec<Option<String>>), CommandError> {
+        // Only stores have interrupted runs: a control plane works on all of its runs.
+        let is_for_plane = !(also_interrupted && filter.statuses.is_empty());
         let Some(stores) = &self.stores else {
             let plane = self.plane.as_ref().ok_or_else(|| CommandError::internal("no control plane was named"))?;
-            let page = plane.list_runs(filter).await?;
+            let page = if is_for_plane {
+                plane.list_runs(filter).await?
+            } else {
+                Page { items: Vec::new(), next_page_token: None }
+            };
             let places = vec![None; page.items.len()];
             return Ok((page, places));
         };
         let cursor = Cursor::read(filter.page_token.as_deref(), self.plane.is_some())?;
-        let in_stores = pages::fetch(&stores.client, &cursor, Source::Stores, filter).await?;
+        let in_stores = stores.list(&cursor, filter, also_interrupted).await?;
         stores.warn_unreadable();
         let on_plane = match &self.plane {
-            Some(plane) => pages::fetch(plane, &cursor, Source::Plane, filter).await,
-            None => Ok(Shown::default()),
+            Some(plane) if is_for_plane => pages::fetch(plane, &cursor, Source::Plane, filter, |_| true).await,
+            _ => Ok(Shown::default()),
         };
         let on_plane = match on_plane {
             Ok(shown) => shown,
@@ -276,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_told_if_they_differ() {
+    fn places_are_shown_only_if_they_differ() {
         let places = |names: &[&str]| if_several(names.iter().map(|name| (*name).to_owned()).collect());
         assert!(places(&[]).is_empty());
         assert_eq!(places(&["run", "run"]), [None, None]);

@@ -16,7 +16,7 @@ use crate::{client, output, view};
 /// After this much time without an event, the reason for the wait is shown.
 const STALLED: Duration = Duration::from_secs(3);
 /// Shown once when the control plane stops answering.
-pub(crate) const AWAY: &str = "the control plane does not answer; trying on";
+pub(crate) const AWAY: &str = "the control plane does not answer; retrying";
 /// How long an interrupted command waits for its run to end.
 const CANCEL_GRACE: Duration = Duration::from_secs(15);
 
@@ -85,7 +85,7 @@ pub(crate) async fn follow(
                     return Ok(Followed::Interrupted);
                 }
                 progress.clear();
-                output::note("cancelling the run; once more to leave at once");
+                output::note("cancelling the run; press Ctrl-C again to exit immediately");
                 match run.cancel("interrupted").await {
                     Ok(_) => {}
                     // The run has just ended by itself: its last event is on the way.
@@ -108,7 +108,7 @@ fn left(error: CommandError, run: &RunHandle) -> CommandError {
     if error.exit != Exit::Unreachable {
         return error;
     }
-    error.hint(format!("run {0} goes on when the control plane is back: `gleitzeit watch {0}`", run.id()))
+    error.hint(format!("run {0} continues when the control plane is back: `gleitzeit watch {0}`", run.id()))
 }
 
 /// What blocks the first task that waits for something other than a task; `None` also if that cannot be found out now.

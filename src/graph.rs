@@ -59,7 +59,6 @@ pub(crate) fn mermaid(workflow: &Workflow, marks: &Marks<'_>) -> String {
     text
 }
 
-/// A drawing for Graphviz.
 pub(crate) fn dot(workflow: &Workflow, marks: &Marks<'_>) -> String {
     let mut text = format!("digraph {:?} {{\n    rankdir=LR;\n    node [shape=box, style=rounded];\n", workflow.name);
     for (at, task) in workflow.tasks.iter().enumerate() {

@@ -35,8 +35,8 @@ pub(crate) fn own_port(url: &str) -> Option<u16> {
 /// Where the address came from, if the command line does not show it.
 pub(crate) fn origin(argument: Option<&str>) -> Option<String> {
     match named(argument) {
-        None => Some(format!("{DEFAULT_URL} was assumed, since none was named")),
-        Some(url) if of_environment().as_deref() == Some(url) => Some(format!("the address is that of {VARIABLE}")),
+        None => Some(format!("{DEFAULT_URL} is the default, since no address was given")),
+        Some(url) if of_environment().as_deref() == Some(url) => Some(format!("the address is from {VARIABLE}")),
         Some(_) => None,
     }
 }
@@ -63,10 +63,10 @@ mod tests {
     }
 
     #[test]
-    fn a_default_address_is_said_to_be_one() {
+    fn a_default_address_is_marked_as_such() {
         for (argument, expected) in [
-            (None, Some("http://localhost:8000 was assumed, since none was named")),
-            (Some(""), Some("http://localhost:8000 was assumed, since none was named")),
+            (None, Some("http://localhost:8000 is the default, since no address was given")),
+            (Some(""), Some("http://localhost:8000 is the default, since no address was given")),
             (Some("http://elsewhere:1"), None),
         ] {
             assert_eq!(origin(argument).as_deref(), expected);

@@ -33,7 +33,7 @@ pub(crate) struct Shown(HashMap<String, String>);
 
 impl Shown {
     /// Shortens the ids of a page, if stdout is for people. `is_gapless` says that the page contains every run between
-    /// its first and its last, `goes_on` that there are more after the last. `names_one` tells whether only one run has
+    /// its first and its last, `goes_on` that there are more after the last. `names_one` returns whether only one run has
     /// a prefix.
     pub(crate) async fn of_page(
         names_one: impl AsyncFn(&str) -> bool,
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_keeps_its_millisecond_and_what_tells_it_from_the_others() {
+    fn a_short_id_keeps_its_millisecond_and_enough_digits_to_be_unique() {
         let ids = [
             "01a20df0-52a3-7538-8952-f202349466ba",
             "01a20df0-52a2-7538-8952-f202349466bb",

@@ -49,7 +49,7 @@ pub(crate) fn inputs(
 
 fn refused(name: &str, why: &str) -> CommandError {
     CommandError::usage(format!("`--input {name}`: {why}"))
-        .hint(format!("a value in quotes of its own is text: --input '{name}=\"…\"'"))
+        .hint(format!("to pass text, put the value into its own quotes: --input '{name}=\"…\"'"))
 }
 
 /// Parses `name=value` pairs as text.

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_very_deeply_takes_no_room_for_its_blanks() {
+    fn deep_nesting_is_not_indented() {
         let levels = 100_000;
         let text = format!("{}[1,2]{}", "[".repeat(levels), "]".repeat(levels));
         let pretty = indented(&text);

@@ -91,12 +91,14 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit, CommandError> {
-    trust::settle(cli.global.ca.clone())?;
+    if cli.command.may_connect() {
+        trust::settle(cli.global.ca.clone())?;
+    }
     // This must happen before there are threads; a failure is reported once there is a log.
     let concealed = if cli.command.keeps_secrets() { platform::conceal() } else { Ok(()) };
     let telemetry = Telemetry::install(&cli.global, &cli.command)?;
     if let Err(error) = concealed {
-        tracing::warn!(%error, "other processes of this user can read the memory of this one, and its token");
+        tracing::warn!(%error, "other processes of this user can read the memory of this process, including its token");
     }
     let result = commands::run(cli.command, &telemetry);
     telemetry.finish();
@@ -138,7 +140,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
     })
 }
 
-/// The requested format, as far as it can be told from arguments that could not be parsed.
+/// The requested format, as far as it can be found in arguments that could not be parsed.
 fn wanted_format(arguments: &[String]) -> Format {
     let mut wanted = Format::Table;
     for (index, argument) in arguments.iter().enumerate() {
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_found_among_arguments_that_make_no_sense() {
+    fn the_format_is_found_among_invalid_arguments() {
         for (line, expected) in [
             ("gz list --nope -o json", Format::Json),
             ("gz list -ojson --nope", Format::Json),

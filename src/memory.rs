@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_returned_when_a_process_has_grown_and_grows_no_more() {
+    fn memory_is_returned_once_a_process_has_stopped_growing() {
         assert_eq!(settled(&[40, 300, 800, 802]), [3], "not while a run grows");
         assert_eq!(settled(&[40, 300, 200]), [2], "what shrinks does not grow");
         assert_eq!(settled(&[40, 60, 90, 90, 100]), [0_usize; 0], "not for little");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_still_in_use_is_not_asked_for_again() {
+    fn memory_in_use_is_not_requested_again() {
         let mut level = Level::default();
         assert!(!level.is_settled(40 * MB) && !level.is_settled(800 * MB) && level.is_settled(800 * MB));
         level.has_returned(Some(780 * MB));
@@ -88,7 +88,7 @@ mod tests {
 
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[test]
-    fn what_lies_free_between_pieces_in_use_is_given_back() {
+    fn free_memory_between_used_blocks_is_returned() {
         const PIECE: usize = 1000;
         let resident = || platform::resident().expect("Linux says it");
         let before = resident();

@@ -202,7 +202,7 @@ chat/say of chat/v1, timeout 10 min
     }
 
     #[test]
-    fn a_schema_that_refers_to_itself_comes_to_an_end() {
+    fn a_recursive_schema_is_described_to_a_limited_depth() {
         let schema = json!({"$ref": "#", "type": "array", "items": {"$ref": "#"}});
         assert_eq!(type_of(&schema, &schema, DEPTH), "list of list of list of list of …");
         let odd = json!({"type": 5, "properties": [], "required": "a"});

@@ -44,7 +44,7 @@ const KEYS: Duration = Duration::from_millis(100);
 /// If there is no terminal, or the control plane cannot be reached at all.
 pub(crate) async fn show(reach: &ClientArgs) -> CommandResult {
     if !std::io::stdout().is_terminal() {
-        return Err(CommandError::usage("`monitor` fills a terminal, and this is none")
+        return Err(CommandError::usage("`monitor` needs a terminal")
             .hint("use `gleitzeit status`, `list` and `components`, with -o json for programs"));
     }
     let client = client::connect_or_start(reach, || Ok(())).await?;
@@ -127,7 +127,7 @@ impl Monitor<'_> {
             Action::Refresh => self.reader.look(self.client, model.wanted()),
             Action::Do(act) => {
                 if !self.reader.act(self.client, act) {
-                    model.show_note(Ok("what was asked for before is not done yet".to_owned()));
+                    model.show_note(Ok("the previous request is not finished yet".to_owned()));
                 }
             }
         }

@@ -123,7 +123,7 @@ pub(crate) fn is_quiet() -> bool {
     is_set(QUIET)
 }
 
-/// The choice of colour, as far as it can be told from arguments that could not be parsed.
+/// The choice of colour, as far as it can be found in arguments that could not be parsed.
 pub(crate) fn wanted_colour(arguments: &[String]) -> ColorWhen {
     let mut wanted = ColorWhen::Auto;
     for (index, argument) in arguments.iter().enumerate() {
@@ -156,7 +156,7 @@ mod tests {
     const FILE: Environment = Environment { stdout_is_terminal: false, stderr_is_terminal: false, ..TERMINAL };
 
     #[test]
-    fn the_option_goes_before_no_color_that_before_force_and_that_before_what_the_stream_is() {
+    fn colour_follows_the_option_then_no_color_then_force_then_the_stream() {
         let (no_color, force, dumb) = (
             Environment { no_color: true, ..TERMINAL },
             Environment { force: true, ..FILE },
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_gets_whole_ids_and_exact_times_whatever_is_asked_for() {
+    fn a_file_always_gets_whole_ids_and_exact_times() {
         let of = |choices: Choices, around| bits(&choices, &around) & (RELATIVE_TIMES | SHORT_IDS);
         let (plain, utc, full) = (
             Choices::default(),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wish_for_colour_is_found_among_arguments_that_make_no_sense() {
+    fn the_colour_option_is_found_among_invalid_arguments() {
         for (line, expected) in [
             ("gz list --nope --color always", ColorWhen::Always),
             ("gz --color=never lst", ColorWhen::Never),

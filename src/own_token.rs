@@ -72,15 +72,15 @@ pub(crate) fn publish(own: &mut Option<OwnToken>, address: SocketAddr) -> Result
 /// or else a new one. Returns the token and the open file.
 fn hold(port: u16, wanted: Option<&str>) -> Result<(String, File), CommandError> {
     let Some(file) = TokenFile::of_port(port, gleitzeit_link::variable) else {
-        let error = CommandError::usage("there is no place for the control plane's token: HOME is not set");
-        return Err(error.hint("set HOME or XDG_STATE_HOME, give a token in GLEITZEIT_TOKEN, or say `--no-auth`"));
+        let error = CommandError::usage("there is no folder for the control plane's token: HOME is not set");
+        return Err(error.hint("set HOME or XDG_STATE_HOME, give a token in GLEITZEIT_TOKEN, or give `--no-auth`"));
     };
     let path = file.path();
     let instead = "name another with XDG_STATE_HOME, or give a token in GLEITZEIT_TOKEN or with --token-file";
     place::make_folder(path.parent().unwrap_or(Path::new("/")), instead)?;
     open(path).and_then(|file| token_in(file, wanted)).map_err(|error| {
         let message = format!("cannot use the control plane's token in `{}`: {error}", path.display());
-        let instead = "give a token in GLEITZEIT_TOKEN or with --token-file, or say `--no-auth`";
+        let instead = "give a token in GLEITZEIT_TOKEN or with --token-file, or give `--no-auth`";
         match Denied::of(path.parent().unwrap_or(Path::new("/"))) {
             Some(denied) => CommandError::internal(format!("{message}; {denied}")).hint(denied.remedy(instead)),
             None => CommandError::internal(message).hint(format!("remove it if it is not needed, {instead}")),

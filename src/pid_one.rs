@@ -34,7 +34,7 @@ pub(crate) fn run_as_init() -> Option<ExitCode> {
         Err(error) => {
             // The program works without a child, except that orphaned processes are not reaped.
             crate::output::note(&format!(
-                "as the first process of its container this does not wait for others: {error}"
+                "this is the first process of its container but cannot reap other processes: {error}"
             ));
             None
         }
@@ -77,7 +77,7 @@ fn start() -> io::Result<Pid> {
     if rustix::termios::isatty(io::stdin())
         && let Err(error) = rustix::termios::tcsetpgrp(io::stdin(), pid)
     {
-        crate::output::note(&format!("the terminal is not handed to the program: {error}"));
+        crate::output::note(&format!("cannot hand the terminal to the program: {error}"));
     }
     Ok(pid)
 }

@@ -127,9 +127,9 @@ pub(crate) fn store(url: Option<&str>) -> Result<StoreConfig, CommandError> {
             Ok(StoreConfig::Sqlite(PathBuf::from(path)))
         }
         Some((kind @ ("postgres" | "postgresql" | "redis"), _)) => {
-            Err(CommandError::usage(format!("stores of the kind `{kind}:` are not supported yet")).hint(remedy))
+            Err(CommandError::usage(format!("stores of type `{kind}:` are not supported yet")).hint(remedy))
         }
-        _ => Err(CommandError::usage(format!("`{url}` is no store")).hint(remedy)),
+        _ => Err(CommandError::usage(format!("`{url}` is not a store")).hint(remedy)),
     }
 }
 

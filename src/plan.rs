@@ -192,13 +192,12 @@ impl<'a> Plan<'a> {
 
     /// The plan as text for people.
     pub(crate) fn text(&self) -> String {
-        let plural = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
         let mut text = format!(
             "{} ({}): {} in {}; nothing was sent or run\n",
             text::first_line(self.name, 60),
             self.file,
-            plural(self.tasks.len(), "task"),
-            plural(self.steps, "step")
+            text::counted(self.tasks.len(), "task"),
+            text::counted(self.steps, "step")
         );
         if let Some(inputs) = self.inputs.as_object().filter(|inputs| !inputs.is_empty()) {
             let inputs = inputs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ");
@@ -287,6 +286,6 @@ fn why_not(server: &Server) -> String {
     if server.status != PresenceStatus::Connected {
         return format!("{} is {}", server.name, states::presence(server.status));
     }
-    let reason = server.health_reason.as_deref().unwrap_or("it does not say why");
+    let reason = server.health_reason.as_deref().unwrap_or("it gives no reason");
     format!("{} is {}: {}", server.name, states::health(server.health), text::first_line(reason, 200))
 }

@@ -92,7 +92,7 @@ impl<E: Send + 'static> Part<E> {
 
     async fn ended(&mut self, read: fn(E) -> CommandError) -> CommandError {
         match self.wait(read).await {
-            Ok(()) => CommandError::internal("a part of this process has ended by itself"),
+            Ok(()) => CommandError::internal("a component of this process has ended unexpectedly"),
             Err(error) => error,
         }
     }
@@ -107,7 +107,7 @@ impl<E: Send + 'static> Part<E> {
         self.ended = true;
         match result {
             Ok(ended) => ended.map_err(read),
-            Err(error) => Err(CommandError::internal(format!("a part of this process broke off: {error}"))),
+            Err(error) => Err(CommandError::internal(format!("a component of this process failed: {error}"))),
         }
     }
 }

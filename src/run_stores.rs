@@ -64,7 +64,7 @@ impl OwnFolder {
             (true, false) => {
                 let store = self.store();
                 output::note(&format!(
-                    "the run has not ended: `gleitzeit start --store sqlite:{}` goes on with it",
+                    "the run has not ended: `gleitzeit start --store sqlite:{}` continues it",
                     store.display()
                 ));
             }
@@ -111,7 +111,7 @@ pub(crate) fn tidy(retention: Retention) {
     let (Retention(Some(age)), Some(folder)) = (retention, folder()) else { return };
     let removed = unserved_stores::prune(&folder, Keep { age: Some(age), count: Some(MOST) }, SHARE);
     for (folder, error) in removed.failed {
-        tracing::debug!(folder = %folder.display(), error = chain(&*error), "an old run could not be removed");
+        tracing::debug!(folder = %folder.display(), error = chain(&*error), "cannot remove an old run");
     }
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn prune(age: Duration) -> (u64, usize) {
     let Some(folder) = folder() else { return (0, 0) };
     let Removed { stores, failed } = unserved_stores::prune(&folder, Keep { age: Some(age), count: None }, Effort::ALL);
     for (folder, error) in &failed {
-        output::note(&format!("`{}` could not be removed: {}", folder.display(), chain(&**error)));
+        output::note(&format!("cannot remove `{}`: {}", folder.display(), chain(&**error)));
     }
     (stores, failed.len())
 }

@@ -63,7 +63,7 @@ where
         every.tick().await;
         match timeout(limit / 3, is_alive()).await {
             Ok(true) => say(vec![NotifyState::Watchdog]).await,
-            _ => tracing::warn!("no progress is made; systemd will end this process if that goes on"),
+            _ => tracing::warn!("no progress is made; systemd will end this process if this continues"),
         }
     }
 }
@@ -87,14 +87,14 @@ where
             alive_at = Instant::now();
         }
     }
-    tracing::warn!("the end takes long, and nothing moves; systemd will end this process");
+    tracing::warn!("the shutdown makes no progress; systemd will end this process");
 }
 
 /// Sends states to systemd; errors are of no interest to anybody else. The call may block.
 async fn say(states: Vec<NotifyState<'static>>) {
     let told = tokio::task::spawn_blocking(move || sd_notify::notify(&states)).await;
     if let Ok(Err(error)) = told {
-        tracing::warn!(%error, "systemd cannot be told how it is with this service");
+        tracing::warn!(%error, "cannot notify systemd of the state of this service");
     }
 }
 

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_goes_before_the_file_and_the_file_before_what_is_built_in() {
+    fn flags_take_precedence_over_the_file_and_the_file_over_defaults() {
         let config = "slots: 8\nport: 9000\nqueues: [a, b]\ndrain_timeout: 5s\n";
         let Chosen::Start(start) = parse(config, &["gleitzeit", "start", "--port", "9001"]).expect("valid") else {
             panic!("`start` was asked for");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_command_has_is_refused_with_the_nearest_name() {
+    fn unknown_options_are_refused_with_the_nearest_name() {
         for (config, expected) in [
             ("slotz: 8", "did you mean `slots`?"),
             ("port: {a: 1}", "must be a text"),

@@ -167,13 +167,13 @@ pub(crate) fn control_plane(
     registry: Arc<Registry>,
 ) -> Result<Config, CommandError> {
     if args.no_auth {
-        output::note("nobody is asked for a token: whoever reaches the port can run code as the user of the workers");
+        output::note("no token is required: anyone who can reach the port can run code as the user of the workers");
     }
     if std::env::var_os("GLEITZEIT_REDIS_URL").is_some_and(|url| !url.is_empty()) {
         return Err(CommandError::usage(
             "GLEITZEIT_REDIS_URL is set, but several control planes are not supported yet",
         )
-        .hint("unset it; one control plane needs nothing beside its store"));
+        .hint("unset it; a single control plane needs nothing besides its store"));
     }
     Ok(Config {
         host: args.host,
@@ -219,7 +219,7 @@ fn raise_open_files() -> Option<u64> {
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => maximum,
         Err(error) => {
-            tracing::debug!(%error, "the limit of open files stays as it is");
+            tracing::debug!(%error, "cannot raise the limit of open files");
             current
         }
     }
@@ -237,7 +237,7 @@ fn connections_within(wanted: u32, files: Option<u64>) -> usize {
         tracing::warn!(
             wanted,
             most,
-            "the limit of open files (`ulimit -n`) leaves room for fewer connections than `--max-connections` says"
+            "the limit of open files (`ulimit -n`) allows fewer connections than `--max-connections`"
         );
     }
     usize::try_from(most.min(u64::from(wanted))).unwrap_or(usize::MAX)
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_more_connections_than_files_for_them() {
+    fn connections_are_limited_by_open_files() {
         for (wanted, files, expected) in
             [(10_000, None, 10_000), (10_000, Some(20_000), 10_000), (10_000, Some(1_024), 896), (100, Some(20), 10)]
         {
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_listens_everywhere_is_reached_on_this_machine() {
+    fn a_wildcard_address_is_reached_through_loopback() {
         for (address, url) in [
             ("0.0.0.0:80", "http://127.0.0.1:80"),
             ("[::]:80", "http://[::1]:80"),

@@ -2,7 +2,7 @@
 //!
 //! Stderr has a queue and a thread that empties it, so writing there never waits. Text that does not fit is dropped and
 //! counted, and the log says how much once it flows again. Stdout must be complete, so a writer waits for the reader,
-//! but no longer than until the process is told to end.
+//! but no longer than until the process is asked to end.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ const PIPE_BUF: usize = 4_096;
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 static STDERR: Sink = Sink::new();
-/// The process was told to end.
+/// The process was asked to end.
 static ENDING: AtomicBool = AtomicBool::new(false);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
@@ -82,7 +82,7 @@ impl Sink {
         loop {
             let (text, dropped) = self.next();
             if dropped > 0 {
-                tracing::warn!(lines = dropped, "lines of the log were dropped because nobody read them");
+                tracing::warn!(lines = dropped, "log lines were dropped because they were not read");
             }
             for piece in text.chunks(PIPE_BUF) {
                 // A failure to write to stderr cannot be reported.
@@ -146,7 +146,7 @@ impl io::Write for Stderr {
     }
 }
 
-/// How many texts were dropped because nobody read stderr.
+/// How many texts were dropped because stderr was not read.
 pub(crate) fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
@@ -156,7 +156,7 @@ pub(crate) fn flush() {
     STDERR.flush();
 }
 
-/// Notes that the process was told to end: from now on, writers to stdout do not wait much longer for the reader.
+/// Notes that the process was asked to end: from now on, writers to stdout do not wait much longer for the reader.
 pub(crate) fn end() {
     ENDING.store(true, Ordering::Relaxed);
 }
@@ -251,13 +251,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_turns_text_around_is_shown() {
+    fn bidirectional_controls_are_made_visible() {
         assert!(matches!(visible("plain ä 漢"), Cow::Borrowed(_)));
         assert_eq!(visible("a\u{202e}b\u{2066}\u{200f}"), "a<U+202E>b<U+2066><U+200F>");
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_whole_and_told_when_there_is_room() {
+    fn records_that_do_not_fit_are_dropped_whole_and_reported_later() {
         // The writer thread is not started: nobody reads.
         let sink = Sink::new();
         sink.thread.call_once(|| {});
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_takes_nothing_is_waited_for_once() {
+    fn a_stalled_reader_is_waited_for_only_once() {
         let sink = Sink::new();
         sink.thread.call_once(|| {});
         let sink = Box::leak(Box::new(sink));

@@ -2,10 +2,13 @@
 
 use gleitzeit_sdk::{ErrorCode, Failure, HealthState, PresenceStatus, RunStatus, TaskStatus};
 
-/// Where a run stands, with what its status alone does not say.
+/// The word for a run that has not ended and that no process works on. Its status is `running`.
+pub(crate) const INTERRUPTED: &str = "interrupted";
+
+/// The state of a run in one word; it distinguishes running runs that are interrupted or set aside.
 pub(crate) fn standing(status: RunStatus, error: Option<&Failure>) -> &'static str {
     match error.filter(|_| status == RunStatus::Running) {
-        Some(error) if error.known() == Some(ErrorCode::WorkflowInterrupted) => "interrupted",
+        Some(error) if error.known() == Some(ErrorCode::WorkflowInterrupted) => INTERRUPTED,
         Some(_) => "set aside",
         None => run_status(status),
     }

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_left_out_for_columns_that_matter_more() {
+    fn less_important_columns_are_left_out_first() {
         let rows = [row(&["fetch", "1", "util/echo", "a reason that is rather long"])];
         let table = Table::new(&["task", "attempt", "method", "about"], &rows).optional(&["method", "attempt"]);
         let head = |table: &Table<'_>| table.lines(Some(42), Paint::OFF).lines().next().map(str::to_owned);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_column_gives_way_when_the_others_have() {
+    fn the_first_column_is_narrowed_last() {
         let long = "a".repeat(60);
         let rows = [row(&[&long, "waiting", "1"])];
         let lines = Table::new(&["task", "status", "attempt"], &rows).lines(Some(60), Paint::OFF);

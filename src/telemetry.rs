@@ -90,7 +90,7 @@ impl Telemetry {
             std::thread::spawn(move || {
                 if end.recv_timeout(MOMENT) == Err(mpsc::RecvTimeoutError::Timeout) {
                     output::note(&format!(
-                        "waiting for at most {at_most:?} until spans and metrics are handed over: what listens at \
+                        "waiting for at most {at_most:?} for the export of spans and metrics: the receiver at \
                          OTEL_EXPORTER_OTLP_ENDPOINT is slow or does not answer"
                     ));
                 }
@@ -119,7 +119,7 @@ impl Telemetry {
             match said.recv_timeout(left()) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "some spans or metrics are not exported"),
-                Err(_) => tracing::warn!("some spans or metrics are not exported: the receiver does not take them"),
+                Err(_) => tracing::warn!("some spans or metrics are not exported: the receiver does not accept them"),
             }
         }
         if let Some(otlp) = self.otlp {

@@ -19,7 +19,7 @@ pub(crate) fn settle(ca: Option<PathBuf>) -> Result<(), CommandError> {
     let (_, trust) = SETTLED.get_or_init(|| with(ca));
     trust.check().map_err(|error| {
         CommandError::usage(error.to_string())
-            .hint("name a file with the root certificate, or leave --ca and GLEITZEIT_CA out")
+            .hint("name a file with the root certificate, or omit --ca and GLEITZEIT_CA")
     })
 }
 

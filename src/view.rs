@@ -200,8 +200,8 @@ pub(crate) fn event(event: &RunEvent) -> Option<String> {
         }
         "task_attempt_stopped" => format!("task {task} attempt {attempt} stopped: {}", text_at(&payload, "reason")),
         "task_retry_scheduled" => match payload.get("delay_ms").and_then(Value::as_u64) {
-            Some(delay) => format!("task {task} is tried again in {}", duration(Duration::from_millis(delay))),
-            None => format!("task {task} is tried again"),
+            Some(delay) => format!("task {task} is retried in {}", duration(Duration::from_millis(delay))),
+            None => format!("task {task} is retried"),
         },
         "task_failed" => format!("task {task} failed: {}", message_at(&payload)),
         "task_skipped" => format!("task {task} skipped"),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_told_in_words() {
+    fn events_are_described_in_words() {
         let event = |kind: &str, attempt, payload: Value| {
             let told = RunEvent {
                 seq: 1,
@@ -304,7 +304,7 @@ mod tests {
             (event("task_completed", 1, json!({"ran_ms": 12})), Some("task a completed (12 ms)")),
             (event("task_completed", 0, json!({"carried": true})), Some("task a keeps its result")),
             (event("task_attempt_failed", 2, failed), Some("task a attempt 2 failed (1 min 1 s): no")),
-            (event("task_retry_scheduled", 1, json!({"delay_ms": 1500})), Some("task a is tried again in 1.5 s")),
+            (event("task_retry_scheduled", 1, json!({"delay_ms": 1500})), Some("task a is retried in 1.5 s")),
             (
                 event("task_attempt_stopped", 1, json!({"reason": "engine_lost"})),
                 Some("task a attempt 1 stopped: engine lost"),
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_is_counted_in_whole_seconds() {
+    fn running_time_is_counted_in_whole_seconds() {
         let at = |ms| Some(Timestamp(ms));
         for (from, to, expected) in [
             (at(1_000), at(1_340), Some("340 ms")),

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_near_are_told_by_their_distance_and_others_by_their_date() {
+    fn near_times_are_relative_and_others_are_dates() {
         let now = Timestamp::parse("2026-11-28T10:03:04.500Z").expect("a time");
         for (at, expected) in [
             ("2026-11-28T10:03:04.100Z", "now"),

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_says_so_and_its_colour_ends() {
+    fn cut_text_ends_with_an_ellipsis_and_resets_its_colour() {
         for (text, columns, expected) in [
             ("abc", 3, "abc"),
             ("abcd", 3, "ab…"),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_folded_loses_nothing() {
+    fn folding_loses_no_text() {
         for (text, columns, expected) in [
             ("", 3, &[""][..]),
             ("abc", 3, &["abc"]),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_break_between_words_and_not_within_what_is_to_be_copied() {
+    fn lines_break_between_words_and_not_within_quoted_text() {
         assert_eq!(wrap("a few words", 20, 2), "a few words");
         assert_eq!(wrap("a few words\n  and more of them", 11, 2), "a few words\n  and more\n    of them");
         assert_eq!(

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_none_are_refused_with_their_place_and_nobody_is_waited_for() {
+    fn files_that_are_not_regular_are_refused_with_their_place_and_without_waiting() {
         let folder = tempfile::tempdir().expect("a folder");
         let (source, path) = (source(folder.path()), folder.path().join("data.txt"));
         let workflow = source.check_shape().workflow.expect("only the methods are unknown here");

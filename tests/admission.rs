@@ -69,7 +69,7 @@ async fn a_token_is_required_on_mesh_and_grpc() {
 }
 
 #[tokio::test]
-async fn without_a_token_everybody_on_this_machine_is_admitted() {
+async fn without_a_token_every_local_client_is_admitted() {
     let plane = Plane::start(Config::default()).await;
     assert!(matches!(join(&plane, None).await, LinkEvent::Connected { .. }));
     status(&plane, None).await.expect("admitted");
@@ -77,7 +77,7 @@ async fn without_a_token_everybody_on_this_machine_is_admitted() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_none_of_ours_is_refused() {
+async fn an_unknown_host_name_is_refused() {
     let plane = Plane::start(Config { allow_hosts: vec!["hub.example".to_owned()], ..Config::default() }).await;
     for (host, expected) in [
         ("rebound.example", "HTTP/1.1 403 Forbidden"),
@@ -92,7 +92,7 @@ async fn a_name_that_is_none_of_ours_is_refused() {
 }
 
 #[tokio::test]
-async fn a_websocket_whose_upgrade_a_proxy_took_away_is_refused() {
+async fn a_websocket_without_its_upgrade_header_is_refused() {
     let plane = Plane::start(Config::default()).await;
     let socket = "/socket.io/?EIO=4&transport=websocket";
     let key = "Connection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

@@ -32,7 +32,7 @@ async fn client(plane: &Plane) -> WorkflowServiceClient<Channel> {
     WorkflowServiceClient::new(endpoint.connect().await.expect("it listens"))
 }
 
-/// A typed workflow with so many labels that an unordered map would hardly keep their order twice.
+/// A typed workflow with so many labels that an unordered map is unlikely to keep their order twice.
 fn submission(request_id: &str) -> SubmitWorkflowRequest {
     let labels = (0..12).map(|n| (format!("label{n}"), n.to_string()));
     let task = Task { id: "a".to_owned(), method: "util/echo".to_owned(), ..Task::default() };
@@ -46,7 +46,7 @@ fn submission(request_id: &str) -> SubmitWorkflowRequest {
 }
 
 #[tokio::test]
-async fn a_typed_submission_that_is_repeated_is_the_same_run() {
+async fn a_repeated_typed_submission_gives_the_same_run() {
     let plane = Plane::start(Config::default()).await;
     let mut client = client(&plane).await;
     let mut runs = Vec::new();
@@ -62,7 +62,7 @@ async fn a_typed_submission_that_is_repeated_is_the_same_run() {
 }
 
 #[tokio::test]
-async fn a_stream_with_nothing_to_say_says_that_it_lives() {
+async fn an_idle_stream_sends_keepalives() {
     let plane = Plane::start(Config { keepalive_every: Duration::from_millis(50), ..Config::default() }).await;
     let mut client = client(&plane).await;
     // No agent works on it.
@@ -105,7 +105,7 @@ async fn flood(plane: &Plane, max_retries: u32) -> Vec<gleitzeit_sdk::Result<gle
 
 /// The control plane holds only what fits; the clients retry by themselves, and then all are accepted.
 #[tokio::test]
-async fn a_flood_of_submissions_is_told_to_come_again() {
+async fn a_flood_of_submissions_is_asked_to_retry_later() {
     let plane = Plane::start(Config { max_submitting_bytes: 256 * 1024, ..Config::default() }).await;
     let refused: Vec<_> = flood(&plane, 0).await.into_iter().filter_map(Result::err).collect();
     assert!(!refused.is_empty(), "there was room for all");
@@ -170,7 +170,7 @@ async fn a_filter_with_too_many_values_is_refused_and_names_the_limit() {
 
 /// A service that follows each of its runs needs one connection for all of them.
 #[tokio::test]
-async fn one_connection_carries_all_watches_that_a_caller_may_have_and_calls_beside_them() {
+async fn one_connection_carries_the_maximum_of_watches_and_further_calls() {
     let plane = Plane::start(Config::default()).await;
     let mut client = client(&plane).await;
     let run_id = client.submit_workflow(submission("watched")).await.expect("a run").into_inner().run_id;
@@ -238,7 +238,7 @@ fn sized(bytes: usize) -> SubmitWorkflowRequest {
 
 /// A request over any limit gets the same kind of answer.
 #[tokio::test]
-async fn what_is_too_large_is_told_so_at_every_size_compressed_or_not() {
+async fn a_request_that_is_too_large_is_refused_with_a_reason_compressed_or_not() {
     const KIB: usize = 1024;
     let config = Config { max_workflow_bytes: 64 * KIB, ..Config::default() };
     let plane = Plane::start(config).await;
@@ -295,7 +295,7 @@ async fn described(client: &mut ServerReflectionClient<Channel>, question: Messa
 
 /// Works as tools do that print an error's details: by the name in `type_url`, then every file that it imports.
 #[tokio::test]
-async fn every_message_that_errors_carry_is_described_with_all_it_needs() {
+async fn the_descriptors_of_error_details_are_complete() {
     let plane = Plane::start(Config::default()).await;
     let endpoint = Endpoint::from_shared(format!("http://{}", plane.address)).expect("an address");
     let mut client = ServerReflectionClient::new(endpoint.connect().await.expect("it listens"));

@@ -63,7 +63,7 @@ fn gz_is_the_same_program() {
 }
 
 #[test]
-fn gz_becomes_the_program_in_its_own_folder_also_through_links_and_says_so_where_there_is_none() {
+fn gz_runs_the_program_in_its_folder_even_through_links_and_reports_if_it_is_missing() {
     let folders = [(); 2].map(|()| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder"));
     let gz = folders[0].path().join("gz");
     // A copy that another test's process inherits while it is written could not be executed.

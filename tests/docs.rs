@@ -111,7 +111,7 @@ fn every_json_block_is_json() {
 }
 
 #[test]
-fn every_linked_file_is_there() {
+fn every_linked_file_exists() {
     for document in documents() {
         let text = fs::read_to_string(&document).expect("readable");
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -150,9 +150,10 @@ fn declares(text: &str, name: &str) -> bool {
     }) || text.contains(&format!("\" {name} {{"))
 }
 
-/// What contributors are told to open is there: each path of this repository, and in `file.rs: name` what the file declares.
+/// The documents for contributors name only what exists: each path of this repository, and in `file.rs: name` a name that
+/// the file declares.
 #[test]
-fn every_file_and_function_that_contributors_are_told_of_is_there() {
+fn every_file_and_function_in_the_documents_for_contributors_exists() {
     let designs = fs::read_dir(root().join("docs/design")).expect("the folder is there");
     let mut documents: Vec<PathBuf> = designs.map(|entry| entry.expect("readable").path()).collect();
     documents.push(root().join("CONTRIBUTING.md"));

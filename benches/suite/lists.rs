@@ -113,7 +113,7 @@ pub(crate) async fn watchers(size: Size, report: &mut Report) -> anyhow::Result<
                 events += message.events.len();
                 has_ended |= message.run.is_some();
             }
-            ensure!(has_ended, "a watcher did not hear the end");
+            ensure!(has_ended, "a watcher did not receive the last event");
             anyhow::Ok((events, Instant::now()))
         });
     }
@@ -141,7 +141,7 @@ pub(crate) async fn watchers(size: Size, report: &mut Report) -> anyhow::Result<
             while let Some(message) = stream.message().await? {
                 ended |= message.run.is_some();
             }
-            ensure!(ended, "a watcher did not hear the end");
+            ensure!(ended, "a watcher did not receive the last event");
             Ok(())
         });
     }

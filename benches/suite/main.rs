@@ -126,7 +126,7 @@ impl Asked {
                 }
                 other => {
                     let known = "--quick, --json, --only NAMES, --hub-url URL, --large-tasks N";
-                    anyhow::bail!("`{other}` is not known: {known}")
+                    anyhow::bail!("unknown argument `{other}`; use {known}")
                 }
             }
         }
@@ -147,11 +147,11 @@ fn names(list: &str) -> anyhow::Result<Vec<String>> {
     let names: Vec<String> = list.split(',').map(str::to_owned).collect();
     let is_known = |name: &&String| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
     if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
-        anyhow::bail!("`{unknown}` is not known: {}", NAMES.join(", "));
+        anyhow::bail!("unknown group `{unknown}`; use {}", NAMES.join(", "));
     }
     let measured = |name: &String| ON_PLANE.iter().any(|it| it.eq_ignore_ascii_case(name));
     if names.iter().any(|name| name == "separate") && !names.iter().any(measured) {
-        anyhow::bail!("`separate` says where, and not what is measured: name some of {} too", ON_PLANE.join(", "));
+        anyhow::bail!("`separate` needs groups to measure: add some of {}", ON_PLANE.join(", "));
     }
     Ok(names)
 }
@@ -170,6 +170,17 @@ async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
         let plane = Plane::at(url.clone()).await?;
         return on_plane(asked, &plane, floors, report).await;
     }
+    on_planes(asked, floors, report).await?;
+    starts_and_lists(asked, floors, report).await?;
+    limits(asked, report).await?;
+    if asked.wants("peers") {
+        peers(size, report).await?;
+    }
+    Ok(())
+}
+
+/// Measures the groups of `ON_PLANE` on a control plane in one process with its agent, and on processes of their own.
+async fn on_planes(asked: &Asked, floors: Option<&Floors>, report: &mut Report) -> anyhow::Result<()> {
     if asked.wants_any(&ON_PLANE) {
         report.group("control plane and agent in one process (`gleitzeit start`), the client in another");
         let plane = Plane::start().await?;
@@ -182,6 +193,11 @@ async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
         on_plane(asked, &plane, floors, report).await?;
         plane.stop().await?;
     }
+    Ok(())
+}
+
+async fn starts_and_lists(asked: &Asked, floors: Option<&Floors>, report: &mut Report) -> anyhow::Result<()> {
+    let size = asked.size;
     if asked.wants_any(&["W5", "W8", "W9"]) {
         report.group("starting, listing, watching");
     }
@@ -195,6 +211,12 @@ async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
     if asked.wants("W9") {
         start::recovery(size, report).await?;
     }
+    Ok(())
+}
+
+/// Measures the worst inputs, the largest sizes, and small runs beside a large one.
+async fn limits(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
+    let size = asked.size;
     if asked.wants("worst") {
         report.group("the worst that small inputs can do");
         let plane = Plane::start().await?;
@@ -209,12 +231,14 @@ async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
         report.group("small runs beside a large one (`gleitzeit start`)");
         fairness::measure(size, report).await?;
     }
-    if asked.wants("peers") {
-        let mut measured = std::mem::take(report);
-        // The peers run as processes, and waiting for them blocks.
-        *report =
-            tokio::task::spawn_blocking(move || peers::measure(size.quick, &mut measured).map(|()| measured)).await??;
-    }
+    Ok(())
+}
+
+/// Measures other engines. They run as processes, and waiting for them blocks.
+async fn peers(size: Size, report: &mut Report) -> anyhow::Result<()> {
+    let mut measured = std::mem::take(report);
+    *report =
+        tokio::task::spawn_blocking(move || peers::measure(size.quick, &mut measured).map(|()| measured)).await??;
     Ok(())
 }
 

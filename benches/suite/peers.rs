@@ -90,7 +90,7 @@ fn driven(script: &Path, size: [usize; 5], variable: &str, value: &str) -> anyho
     let mut command = Command::new(python());
     command.arg(script).args(size.map(|it| it.to_string())).env(variable, value);
     let output = Owned::start(command, true)?.output(PATIENCE)?;
-    serde_json::from_str(output.trim()).with_context(|| format!("the driver said `{}`", output.trim()))
+    serde_json::from_str(output.trim()).with_context(|| format!("the driver printed `{}`", output.trim()))
 }
 
 fn celery(size: [usize; 5]) -> anyhow::Result<Found> {

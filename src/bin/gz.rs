@@ -21,7 +21,7 @@ fn main() -> ExitCode {
             let error = Command::new(&program).arg0(name).args(arguments).exec();
             format!("cannot start `{}`: {error}", program.display())
         }
-        Err(error) => format!("cannot find out where it stands itself: {error}"),
+        Err(error) => format!("cannot determine its own location: {error}"),
     };
     // If nobody reads stderr, the exit code still reports the failure.
     let _ = writeln!(

@@ -9,7 +9,7 @@ use clap::{ArgAction, ArgMatches, Args, ValueEnum};
 
 use crate::output_settings::{Choices, ColorWhen};
 
-/// What they are headed with.
+/// The heading of these options in help texts.
 const HEADING: &str = "Global options";
 
 /// Options that every command takes.
@@ -18,8 +18,8 @@ const HEADING: &str = "Global options";
 pub(crate) struct Global {
     /// Colour the output: auto, always, never
     ///
-    /// With `auto`, NO_COLOR turns colours off, else CLICOLOR_FORCE turns them on, else a terminal that can show them has
-    /// them: stdout and stderr each by itself. JSON and YAML have none.
+    /// With `auto`, NO_COLOR turns colours off, else CLICOLOR_FORCE turns them on, else they are on for a terminal that
+    /// supports them, separately for stdout and stderr. JSON and YAML have none.
     #[arg(
         long,
         global = true,
@@ -30,9 +30,9 @@ pub(crate) struct Global {
     )]
     pub(crate) color: ColorWhen,
 
-    /// Show times in UTC (ISO 8601), not how long ago they were
+    /// Show times in UTC (ISO 8601) instead of relative ones
     ///
-    /// Only a terminal gets relative times; files, pipes and documents have ISO 8601 anyway.
+    /// Only terminals get relative times; files, pipes and documents always have ISO 8601.
     #[arg(long, global = true)]
     pub(crate) utc: bool,
 
@@ -40,23 +40,23 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) full: bool,
 
-    /// Say only results and errors: no notes, no progress, no summary
+    /// Print only results and errors: no notes, no progress, no summary
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 
     /// Log more on stderr: -v info, -vv debug, -vvv trace
     ///
-    /// `--log-level` goes before it; it goes before GLEITZEIT_LOG_LEVEL.
+    /// `--log-level` takes precedence over it, and it takes precedence over GLEITZEIT_LOG_LEVEL.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 
     /// What to log: error, warn, info, debug, trace, or a filter
     ///
-    /// A filter such as `gleitzeit=debug,warn` is of the form of Rust's `tracing`. The log goes to stderr.
+    /// A filter such as `gleitzeit=debug,warn` has the syntax of Rust's `tracing`. The log goes to stderr.
     #[arg(long, global = true, env = "GLEITZEIT_LOG_LEVEL", value_name = "LEVEL", hide_env_values = true)]
     pub(crate) log_level: Option<String>,
 
-    /// How the log looks: text for people, json for programs
+    /// The format of the log: text for people, json for programs
     #[arg(
         long,
         global = true,
@@ -71,15 +71,15 @@ pub(crate) struct Global {
 
     /// A file (PEM) with the root of a private authority, for https
     ///
-    /// It is trusted beside the bundled roots and the machine's own (or those of SSL_CERT_FILE and SSL_CERT_DIR) by all that
-    /// the command reaches: the control plane, services that providers call, receivers of telemetry.
+    /// It is trusted in addition to the bundled roots and those of the machine (or of SSL_CERT_FILE and SSL_CERT_DIR), for all
+    /// connections of the command: to the control plane, to services that providers call, to receivers of telemetry.
     #[arg(long, global = true, env = "GLEITZEIT_CA", value_name = "FILE", hide_env_values = true,
         value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) ca: Option<PathBuf>,
 
     /// A YAML file with options, named like the flags
     ///
-    /// A flag goes before the environment, the environment before the file, the file before the defaults.
+    /// Flags take precedence over the environment, the environment over the file, and the file over the defaults.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
@@ -120,7 +120,7 @@ impl From<&Global> for Choices {
     }
 }
 
-/// How the log looks.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// A line of text for each event
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_says_as_much_as_is_asked_for_and_the_level_goes_first() {
+    fn the_log_level_takes_precedence_over_quiet_and_verbose() {
         for (line, expected) in [
             ("gz list", "warn"),
             ("gz list -v", "info"),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_of_the_configuration_is_a_default_that_flags_go_before() {
+    fn flags_take_precedence_over_the_log_level_of_the_configuration() {
         let command = Cli::command().mut_arg("log_level", |it| it.default_value("trace"));
         let matches = command.try_get_matches_from(["gz", "list", "-v"]).expect("valid");
         let mut global = Cli::from_arg_matches(&matches).expect("the grammar's own").global;

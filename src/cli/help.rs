@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn every_help_fits_80_columns_and_long_help_says_no_less() {
+    fn every_help_fits_80_columns_and_long_help_contains_all_of_the_short_one() {
         for (name, mut command) in all() {
             let (short, long) = (command.render_help().to_string(), command.render_long_help().to_string());
             for line in short.lines().chain(long.lines()) {
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn options_of_every_command_stand_last_under_a_heading_of_their_own() {
+    fn global_options_come_last_under_their_own_heading() {
         let globals =
             ["--color", "--utc", "--full", "--quiet", "--verbose", "--log-level", "--ca", "--config", "--help"];
         for (name, mut command) in all() {

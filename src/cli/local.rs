@@ -43,7 +43,7 @@ pub(crate) struct GraphArgs {
 /// How a workflow is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GraphForm {
-    /// With letters, for this terminal
+    /// As text, for this terminal
     #[default]
     Terminal,
     /// For pages that draw Mermaid
@@ -57,14 +57,14 @@ pub(crate) enum GraphForm {
 pub(crate) struct InitArgs {
     /// The name of the workflow; the file is NAME.yaml in this folder
     pub(crate) name: String,
-    /// What it shows
+    /// What the workflow demonstrates
     #[arg(long = "type", value_name = "TYPE", default_value = "python")]
     pub(crate) kind: InitKind,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
-/// What a new workflow shows.
+/// What a new workflow demonstrates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum InitKind {
     /// Python tasks that use each other's results
@@ -79,7 +79,7 @@ pub(crate) enum InitKind {
 /// `gleitzeit doctor`
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// The control plane to look at
+    /// The control plane to check
     #[arg(long, env = "GLEITZEIT_HUB_URL", value_name = "URL")]
     pub(crate) hub_url: Option<String>,
     #[command(flatten)]
@@ -94,7 +94,7 @@ pub(crate) struct DoctorArgs {
 /// `gleitzeit healthcheck`
 #[derive(Debug, Args)]
 pub(crate) struct HealthcheckArgs {
-    /// The control plane to ask (default: http://localhost:8000)
+    /// The control plane to check (default: http://localhost:8000)
     #[arg(long, alias = "url", env = "GLEITZEIT_HUB_URL", value_name = "URL")]
     pub(crate) hub_url: Option<String>,
     #[command(flatten)]
@@ -111,19 +111,19 @@ pub(crate) struct ManArgs {
 /// `gleitzeit completions`
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// For which shell
+    /// The shell
     pub(crate) shell: clap_complete::Shell,
-    /// Complete the arguments of this program alone (default: of both)
+    /// Complete the arguments of only this program (default: both)
     #[arg(long = "name", value_name = "PROGRAM")]
     pub(crate) program: Option<Program>,
 }
 
-/// What this program is called.
+/// The names of this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Program {
-    /// Its name
+    /// The full name
     Gleitzeit,
-    /// The short one
+    /// The short name
     Gz,
 }
 
@@ -139,15 +139,15 @@ pub(crate) struct MonitorArgs {
 pub(crate) struct LogsArgs {
     /// A run id, a unique prefix of one, or `last`
     pub(crate) run: String,
-    /// One of its tasks; none: all
+    /// A task of the run (default: all)
     pub(crate) task: Option<String>,
-    /// Go on with what its tasks print, line by line, to the run's end
+    /// Follow the output of the tasks, line by line, until the run ends
     #[arg(long, short)]
     pub(crate) follow: bool,
-    /// Only the last lines of each stream of what was printed so far
+    /// Only the last N existing lines of each stream
     #[arg(long, value_name = "N")]
     pub(crate) tail: Option<usize>,
-    /// Only what is newer, such as 10m, 2h, 1d: lines of running tasks, and all of tasks that ended since
+    /// Only newer output, such as 10m, 2h, 1d: lines of running tasks, and all lines of tasks that ended since
     #[arg(long, value_name = "AGE", value_parser = age)]
     pub(crate) since: Option<Duration>,
     #[command(flatten)]

@@ -31,7 +31,7 @@ pub(crate) struct SubmitArgs {
     /// Check everything and print the plan: steps, tasks, and the providers that would serve them; nothing is sent
     #[arg(long, conflicts_with_all = ["wait", "follow"])]
     pub(crate) dry_run: bool,
-    /// The same id with the same body gives the same run, however often it is sent; for one file
+    /// Makes the submission idempotent: the same id with the same body gives the same run; for one file
     #[arg(long, value_name = "ID")]
     pub(crate) request_id: Option<String>,
     #[command(flatten)]
@@ -62,7 +62,9 @@ fn is_input(word: &str) -> bool {
 /// `gleitzeit list`
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Only runs in these states: running, completed, failed, cancelled
+    /// Only runs in these states: running, completed, failed, cancelled, interrupted
+    ///
+    /// A run is interrupted if it has not ended and no process works on it; `running` includes such runs.
     #[arg(long, value_name = "STATES", value_delimiter = ',')]
     pub(crate) status: Vec<String>,
     /// Only runs of workflows with this name
@@ -77,7 +79,7 @@ pub(crate) struct ListArgs {
     /// Only runs submitted before this time: as for --since
     #[arg(long, value_name = "AGE|TIME", value_parser = point)]
     pub(crate) until: Option<Point>,
-    /// How many
+    /// The maximum number of runs
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
     /// Continue after the previous page: its `next_page_token`
@@ -110,7 +112,7 @@ pub(crate) struct CancelArgs {
     /// Do not ask for confirmation
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Why; shown with the run
+    /// The reason; shown with the run
     #[arg(long, default_value = "cancelled from the command line")]
     pub(crate) reason: String,
     /// Also end a run that was set aside because its entries cannot be replayed

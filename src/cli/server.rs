@@ -17,13 +17,13 @@ const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 /// The default number of attempts that an engine holds; it only coordinates them, so this can be high.
 const DEFAULT_SLOTS: u32 = 256;
 
-/// What a control plane is set to.
+/// The settings of a control plane.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct HubArgs {
     /// The port for gRPC, mesh and health; 0 lets the system choose
     #[arg(long, default_value_t = DEFAULT_PORT, value_name = "PORT")]
     pub(crate) port: u16,
-    /// The address to listen on; beyond this machine it must be given a token
+    /// The address to listen on; other addresses than loopback require a token
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     pub(crate) host: IpAddr,
     /// Where the journal is kept: sqlite:PATH, or memory: (default: a file in the user's data folder)
@@ -31,7 +31,7 @@ pub(crate) struct HubArgs {
     pub(crate) store: Option<String>,
     #[command(flatten)]
     pub(crate) token: TokenArgs,
-    /// Require no token: anybody who can reach the port can run code as the user of the workers
+    /// Require no token: anyone who can reach the port can run code as the user of the workers
     #[arg(long, alias = "insecure", conflicts_with_all = ["token", "token_file"])]
     pub(crate) no_auth: bool,
     /// A host name that clients may use, besides its address and localhost (repeatable)
@@ -43,16 +43,16 @@ pub(crate) struct HubArgs {
     /// Environment variables that workflows may read as ${env.NAME}; they are recorded, so never secrets
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) allow_env: Vec<String>,
-    /// How long finished runs, and protocols that nobody uses, are kept: 30d, 12h, or off for ever
+    /// How long finished runs and unused protocols are kept: 30d, 12h, or off to keep them forever
     #[arg(long, default_value = "30d", value_name = "AGE", value_parser = retention)]
     pub(crate) retention: Retention,
-    /// The most connections at a time, of clients and components together; others are refused
+    /// The maximum number of open connections of clients and components; further ones are refused
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..))]
     pub(crate) max_connections: u32,
-    /// The most connections at a time from one address, all of this machine's as one (default: half of --max-connections)
+    /// The maximum number of open connections from one address; this machine counts as one (default: half of --max-connections)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..))]
     pub(crate) max_connections_per_address: Option<u32>,
-    /// The most bytes of entries that a start replays of one unfinished run; one with more waits until this is raised
+    /// The maximum size of the entries of an unfinished run that a start replays; larger runs are set aside
     #[arg(long, default_value_t = 2 * 1024 * 1024 * 1024, value_name = "BYTES")]
     pub(crate) max_replay_bytes: usize,
     #[command(flatten)]
@@ -68,10 +68,10 @@ pub(crate) const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 86_400);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retention(pub(crate) Option<Duration>);
 
-/// How soon the control plane takes somebody for lost.
+/// How long the control plane waits for components.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct PatienceArgs {
-    /// How often components are asked for a heartbeat; one that has not answered by the next is silent
+    /// The interval of heartbeats; a component that misses one is silent
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = patience)]
     pub(crate) heartbeat_interval: Duration,
     /// After how long a silent queue or resolver is replaced
@@ -97,7 +97,7 @@ pub(crate) struct LimitArgs {
     /// The largest workflow with its inputs and files, in bytes
     #[arg(long, default_value_t = gleitzeit_workflow::spec::Limits::DEFAULT.bytes, value_name = "BYTES")]
     pub(crate) max_workflow_bytes: usize,
-    /// The most tasks of a workflow
+    /// The maximum number of tasks of a workflow
     #[arg(long, default_value_t = gleitzeit_workflow::spec::Limits::DEFAULT.tasks, value_name = "N")]
     pub(crate) max_tasks: usize,
     /// The largest parameter set or result, in bytes: at most 8388608
@@ -105,7 +105,7 @@ pub(crate) struct LimitArgs {
     pub(crate) max_payload_bytes: usize,
 }
 
-/// What a worker is set to.
+/// The settings of a worker.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WorkerArgs {
     /// How many attempts the engine holds at once
@@ -120,10 +120,10 @@ pub(crate) struct WorkerArgs {
     /// A folder of provider files besides the built-in ones
     #[arg(long = "providers", env = "GLEITZEIT_PROVIDERS_DIR", value_name = "DIR")]
     pub(crate) providers_dir: Option<PathBuf>,
-    /// How long work may go on after a stop was requested: seconds, or text such as 500ms, 2m; 0: not at all
+    /// How long running work may continue after a stop was requested: seconds, or text such as 500ms, 2m; 0: not at all
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = grace)]
     pub(crate) drain_timeout: Duration,
-    /// How long work goes on without the control plane before it is stopped
+    /// How long work continues without the control plane before it is stopped
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = patience)]
     pub(crate) alone_limit: Duration,
 }
@@ -143,10 +143,10 @@ pub(crate) struct AgentArgs {
     /// The roles, comma-separated: queue, resolver (deps), engine (exec), provider, all
     #[arg(long = "role", value_name = "ROLES", value_delimiter = ',', default_value = "all")]
     pub(crate) roles: Vec<String>,
-    /// What it is called in lists (default: the machine's name)
+    /// The worker's name in lists (default: the machine's name)
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// The largest parameter set or result, in bytes, as the control plane has it
+    /// The largest parameter set or result, in bytes; must be the control plane's value
     #[arg(long, default_value_t = MAX_PAYLOAD_BYTES, value_name = "BYTES")]
     pub(crate) max_payload_bytes: usize,
     #[command(flatten)]
@@ -163,10 +163,10 @@ pub(crate) struct ComponentsArgs {
     /// With roles: run a worker with them, as `agent --role`
     #[arg(value_name = "ROLES", value_delimiter = ',')]
     pub(crate) roles: Vec<String>,
-    /// With roles: what the worker is called in lists (default: the machine's name)
+    /// With roles: the worker's name in lists (default: the machine's name)
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// The largest parameter set or result, in bytes, as the control plane has it
+    /// The largest parameter set or result, in bytes; must be the control plane's value
     #[arg(long, default_value_t = MAX_PAYLOAD_BYTES, value_name = "BYTES")]
     pub(crate) max_payload_bytes: usize,
     #[command(flatten)]
@@ -202,10 +202,10 @@ pub(crate) struct StopArgs {
     /// The port of the control plane to stop (default: that of GLEITZEIT_HUB_URL if it is of this machine, else 8000)
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
-    /// How long it may take: seconds, or text such as 500ms, 2m
+    /// How long the stop may take: seconds, or text such as 500ms, 2m
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Duration,
-    /// End it at once: running work is cut off, and continues when it is started again
+    /// Stop immediately: running work is interrupted, and continues after the next start
     #[arg(long)]
     pub(crate) force: bool,
 }

@@ -3,7 +3,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _};
-use gleitzeit_workflow::suggest::closest;
+use gleitzeit_workflow::suggest::{closest, did_you_mean};
 
 use super::Cli;
 use crate::error::CommandError;
@@ -91,14 +91,16 @@ fn hint(root: &Command, error: &clap::Error, arguments: &[String]) -> String {
         ErrorKind::UnknownArgument => {
             wrong(ContextKind::InvalidArg).and_then(|word| meant_option(root, &reached, &written(word, arguments)))
         }
-        ErrorKind::InvalidValue => wrong(ContextKind::SuggestedValue).map(|value| format!("did you mean `{value}`?")),
+        ErrorKind::InvalidValue => {
+            wrong(ContextKind::InvalidValue).and_then(|word| meant_value(error.get(ContextKind::ValidValue)?, word))
+        }
         _ => None,
     };
     let is_before = error.kind() == ErrorKind::InvalidSubcommand && !reached.command.has_subcommands();
     meant.unwrap_or_else(|| match reached.command.has_subcommands() {
         false if is_before => format!("did you mean `{}`?", reached.name),
         true => format!("`{} --help` lists the commands", reached.name),
-        false => format!("`{} --help` says what it takes", reached.name),
+        false => format!("see `{} --help`", reached.name),
     })
 }
 
@@ -200,7 +202,7 @@ fn meant_option(root: &Command, reached: &Reached<'_>, word: &str) -> Option<Str
     let (name, command) = (&reached.name, reached.command);
     // An option in front of the command belongs to no command.
     if has(command, word) {
-        return Some(format!("an option stands behind its command: `{name} {word}`"));
+        return Some(format!("options come after the command: `{name} {word}`"));
     }
     let own: Vec<&str> = command.get_arguments().filter(|arg| !arg.is_hide_set()).flat_map(longs).collect();
     let is_one_letter = word.len() == 2;
@@ -233,6 +235,15 @@ fn meant_option(root: &Command, reached: &Reached<'_>, word: &str) -> Option<Str
     let near = closest(bare, elsewhere.flat_map(longs))?;
     let option = format!("--{near}");
     Some(format!("did you mean `{option}`? It is an option of {}", listed(&having(&option))))
+}
+
+/// The value that was probably meant, or else all values that the option takes.
+fn meant_value(values: &ContextValue, word: &str) -> Option<String> {
+    let ContextValue::Strings(values) = values else { return None };
+    if values.is_empty() {
+        return None;
+    }
+    Some(did_you_mean(word, values).unwrap_or_else(|| format!("use one of {}", values.join(", "))))
 }
 
 /// Whether a command has a visible option of this name, `--long` or `-s`.
@@ -279,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_misspelt_is_answered_with_what_was_meant() {
+    fn hints_suggest_what_was_probably_meant() {
         for (line, expected) in [
             // Commands.
             ("gz lst", "did you mean `gleitzeit list`?"),
@@ -312,20 +323,22 @@ mod tests {
             ("gz run f.yaml --wait", "`--wait` is an option of `gleitzeit submit`"),
             ("gz list --older-then 7d", "did you mean `--older-than`? It is an option of `gleitzeit prune`"),
             ("gz status -i a=1", "`-i` is an option of `gleitzeit run` and `gleitzeit submit`"),
-            ("gz --limit 5 list", "an option stands behind its command: `gleitzeit list --limit`"),
-            ("gz --json list", "an option stands behind its command: `gleitzeit list --json`"),
-            ("gz -o json list", "an option stands behind its command: `gleitzeit list -o`"),
+            ("gz --limit 5 list", "options come after the command: `gleitzeit list --limit`"),
+            ("gz --json list", "options come after the command: `gleitzeit list --json`"),
+            ("gz -o json list", "options come after the command: `gleitzeit list -o`"),
             // Values.
             ("gz list -o jsn", "did you mean `json`?"),
             ("gz list --color alwys", "did you mean `always`?"),
             ("gz init x --type pyton", "did you mean `python`?"),
             ("gz completions bsh", "did you mean `bash`?"),
+            ("gz completions tcsh", "use one of bash, elvish, fish, powershell, zsh"),
+            ("gz list --color purple", "use one of auto, always, never"),
             // Nothing similar exists.
-            ("gz list --xyzzy", "`gleitzeit list --help` says what it takes"),
-            ("gz list -z", "`gleitzeit list --help` says what it takes"),
-            ("gz list surplus", "`gleitzeit list --help` says what it takes"),
-            ("gz cancel", "`gleitzeit cancel --help` says what it takes"),
-            ("gz list --limit 0", "`gleitzeit list --help` says what it takes"),
+            ("gz list --xyzzy", "`gleitzeit list --help`"),
+            ("gz list -z", "`gleitzeit list --help`"),
+            ("gz list surplus", "`gleitzeit list --help`"),
+            ("gz cancel", "`gleitzeit cancel --help`"),
+            ("gz list --limit 0", "`gleitzeit list --help`"),
         ] {
             let error = refused(line);
             assert_eq!(error.hint.as_deref(), Some(expected), "{line}: {error}");
@@ -333,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_to_pass_an_option_as_a_value() {
+    fn no_hint_suggests_passing_an_option_as_a_value() {
         let options = ["--nope", "--wait", "--tail", "-x", "-json", "--json=", "--limt=3", "---", "--", "-5"];
         for (name, _) in leaves(&Cli::command()) {
             for option in options {
@@ -348,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_says_what_is_wrong_and_how_the_command_is_called() {
+    fn the_message_contains_the_mistake_and_the_usage() {
         let error = refused("gz store check --nope");
         assert_eq!(error.message, "unexpected argument '--nope' found\n\nUsage: gz store check [OPTIONS]");
     }

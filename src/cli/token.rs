@@ -34,10 +34,10 @@ impl fmt::Debug for TokenArgs {
     }
 }
 
-/// How it is written.
+/// The options as clap reads them.
 #[derive(Args)]
 struct Written {
-    /// The control plane's token (default, on this machine: the one that it makes for its user)
+    /// The control plane's token (default, on this machine: the one that it generates for its user)
     #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// A file with the token, read again when it changes
@@ -61,10 +61,13 @@ impl FromArgMatches for TokenArgs {
             let of_origin = (stands("token", token.is_some()), stands("token_file", token_file.is_some()));
             match of_origin {
                 (true, true) if origin == ValueSource::CommandLine => {
-                    let message = "`--token` and `--token-file` say the same; give one of them\n";
+                    let message = "`--token` and `--token-file` exclude each other; give one of them\n";
                     return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
                 }
-                (true, _) => return Ok(token.take().map_or(Self::None, Self::Token)),
+                (true, _) => {
+                    let name = if origin == ValueSource::EnvVariable { "GLEITZEIT_TOKEN" } else { "`--token`" };
+                    return token.take().map_or(Ok(Self::None), |token| checked(token, name).map(Self::Token));
+                }
                 (false, true) => return Ok(token_file.take().map_or(Self::None, Self::File)),
                 (false, false) => {}
             }
@@ -76,6 +79,23 @@ impl FromArgMatches for TokenArgs {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// The longest token, in bytes, as for a token in a file.
+const MAX_TOKEN_BYTES: usize = 4_096;
+
+/// Checks a token in the same way as [`gleitzeit_link::read_token`] checks one in a file.
+fn checked(token: String, name: &str) -> Result<String, clap::Error> {
+    let problem = if token.is_empty() {
+        "is empty".to_owned()
+    } else if token.len() > MAX_TOKEN_BYTES {
+        format!("is longer than {MAX_TOKEN_BYTES} bytes, the limit of a token")
+    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "contains spaces or other characters that a token cannot have".to_owned()
+    } else {
+        return Ok(token);
+    };
+    Err(clap::Error::raw(ErrorKind::ValueValidation, format!("{name} {problem}\n")))
 }
 
 impl Args for TokenArgs {
@@ -136,6 +156,22 @@ mod tests {
         assert_eq!(read(&["--token-file", "f"]).expect("read"), TokenArgs::File("f".into()));
         let refused = read(&["--token", "t", "--token-file", "f"]).expect_err("both");
         assert!(refused.to_string().contains("`--token` and `--token-file`"), "{refused}");
+    }
+
+    #[test]
+    fn an_invalid_token_is_refused_without_showing_it() {
+        let long = "x".repeat(MAX_TOKEN_BYTES + 1);
+        for (wrong, why) in [
+            ("se cret", "contains spaces"),
+            ("secret\n", "contains spaces"),
+            ("sécret", "contains spaces"),
+            ("", "is empty"),
+            (long.as_str(), "is longer than 4096 bytes"),
+        ] {
+            let refused = read(&["--token", wrong]).expect_err(wrong).to_string();
+            assert!(refused.contains(&format!("`--token` {why}")), "{refused}");
+            assert!(!refused.contains("cret"), "{refused}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) fn restore(args: &RestoreArgs) -> CommandResult {
     let (copied, old) = journal::restore(&args.file, &store, args.replace).map_err(failed)?;
     let document = document(&store, copied, old);
     output::document(args.output.format(), &document, |it| {
-        let kept = it.replaced.as_ref().map(|old| format!("what was there before is kept as {old}\n"));
+        let kept = it.replaced.as_ref().map(|old| format!("the previous store is kept as {old}\n"));
         format!("{} holds {} runs and {} entries\n{}", it.file, it.runs, it.entries, kept.unwrap_or_default())
     })?;
     Ok(Exit::Success)
@@ -36,7 +36,7 @@ pub(crate) fn restore(args: &RestoreArgs) -> CommandResult {
 pub(super) fn file(url: Option<&str>) -> Result<PathBuf, CommandError> {
     match place::store(url)? {
         StoreConfig::Sqlite(path) => Ok(path),
-        StoreConfig::Memory => Err(CommandError::usage("a store in memory has nothing to copy")),
+        StoreConfig::Memory => Err(CommandError::usage("a store in memory cannot be copied")),
     }
 }
 
@@ -58,7 +58,7 @@ pub(super) fn failed(error: StoreError) -> CommandError {
         StoreError::InUse(_) => CommandError::new(Exit::Failed, ErrorCode::ConfigurationError, text)
             .hint("stop its control plane first: `gleitzeit stop`"),
         StoreError::Lists { .. } => CommandError::new(Exit::Failed, ErrorCode::PersistenceIntegrityError, text)
-            .hint("what was stored is whole; only what is made of it is not"),
+            .hint("the entries are intact; only the lists derived from them are damaged"),
         error if error.is_damage() => {
             CommandError::new(Exit::Failed, ErrorCode::PersistenceIntegrityError, text).hint("use another backup")
         }

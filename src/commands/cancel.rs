@@ -51,15 +51,15 @@ fn text(run: &Run) -> String {
     let id = paint.text(Tone::Id, &run.run_id);
     let mut text = match run.status {
         RunStatus::Cancelled => format!("{id} is {}\n", paint.run(run.status)),
-        _ => format!("{id} ends as soon as what runs has stopped\n"),
+        _ => format!("{id} ends as soon as its running tasks have stopped\n"),
     };
     type Kind = (&'static str, fn(&Task) -> bool);
     let kinds: [Kind; 6] = [
         ("completed before", |task| task.status == TaskStatus::Completed),
         ("failed before", |task| task.status == TaskStatus::Failed),
         ("skipped before", |task| task.status == TaskStatus::Skipped),
-        ("stopped while it was worked on", |task| task.status == TaskStatus::Cancelled && task.attempt > 0),
-        ("never begun", |task| task.status == TaskStatus::Cancelled && task.attempt == 0),
+        ("stopped while running", |task| task.status == TaskStatus::Cancelled && task.attempt > 0),
+        ("never started", |task| task.status == TaskStatus::Cancelled && task.attempt == 0),
         ("being stopped", |task| matches!(task.status, TaskStatus::Dispatched | TaskStatus::Running)),
     ];
     for (what, is_of) in kinds {

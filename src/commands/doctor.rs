@@ -136,7 +136,7 @@ async fn control_plane(args: &DoctorArgs) -> Vec<Check> {
 /// Nothing answers at the default address: checks whether a control plane could be started there.
 fn port(error: &CommandError) -> Check {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, DEFAULT_PORT)) {
-        Ok(_) => Check::new("control plane", Finding::Ok, format!("none runs; port {DEFAULT_PORT} is free"))
+        Ok(_) => Check::new("control plane", Finding::Ok, format!("none is running; port {DEFAULT_PORT} is free"))
             .remedy("`gleitzeit start --background` starts one; `gleitzeit run FILE` needs none"),
         Err(bind) => {
             let why = if error.code == ErrorCode::ConnectionRefused { bind.to_string() } else { error.message.clone() };
@@ -164,7 +164,7 @@ async fn components(client: &Client, version: &str) -> Check {
     match others.is_empty() {
         true => Check::new("components", Finding::Ok, format!("{} are connected", components.len())),
         false => Check::new("components", Finding::Warning, format!("of another version: {}", others.join(", ")))
-            .remedy("bring workers and control plane to the same version"),
+            .remedy("install the same version of workers and control plane"),
     }
 }
 
@@ -174,7 +174,7 @@ fn store(url: Option<&str>) -> Check {
     let path = match place::store(url) {
         Ok(StoreConfig::Sqlite(path)) => path,
         Ok(StoreConfig::Memory) => {
-            return Check::new("store", Finding::Warning, "in memory: nothing outlives the process");
+            return Check::new("store", Finding::Warning, "in memory: nothing is kept when the process ends");
         }
         Err(error) => return failed(error.message, error.hint.unwrap_or_default()),
     };
@@ -211,7 +211,7 @@ async fn providers(settings: &Settings) -> Vec<Check> {
                     }
                     // What the machine does not offer the provider, or what blocks it.
                     _ => {
-                        let why = health.reason.unwrap_or_else(|| "it does not say why".to_owned());
+                        let why = health.reason.unwrap_or_else(|| "it gives no reason".to_owned());
                         Check::new(&name, Finding::Warning, why)
                     }
                 }

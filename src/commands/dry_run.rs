@@ -34,7 +34,7 @@ async fn connect(reach: &ClientArgs) -> Result<Option<Client>, CommandError> {
         Ok(client) => Ok(Some(client)),
         Err(error) if error.exit == Exit::Unreachable && hub_url::named(reach.hub_url.as_deref()).is_none() => {
             output::note(&format!(
-                "no control plane answers at {DEFAULT_URL}: checked here, and which providers would serve is not known"
+                "no control plane answers at {DEFAULT_URL}: checked locally, without knowing which providers would serve"
             ));
             Ok(None)
         }

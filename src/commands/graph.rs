@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_goes_before_a_run_and_what_can_be_no_run_is_a_file() {
+    fn a_file_takes_precedence_over_a_run_and_text_that_is_no_run_id_is_a_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("cafe");
         assert_eq!(run_in(&file), None, "a path");

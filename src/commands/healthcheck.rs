@@ -17,9 +17,9 @@ pub(crate) fn run(args: HealthcheckArgs) -> CommandResult {
         match ask_ready(url, &trust::roots()).await.map_err(CommandError::usage)? {
             Found::Http { status: 200, .. } => {}
             Found::Http { status: 503, .. } => {
-                let message = format!("the control plane at {url} cannot be used now: it starts, or ends");
+                let message = format!("the control plane at {url} is not ready: it is starting or stopping");
                 return Err(CommandError::new(Exit::Failed, ErrorCode::SystemNotInitialized, message)
-                    .hint("wait; its log says what it does"));
+                    .hint("wait; its log shows the progress"));
             }
             found => {
                 let cause = Cause::new(url, &found, Speech::Grpc, "");

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &InitArgs) -> CommandResult {
     let written = made.and_then(|mut made| made.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => {
-            CommandError::usage(format!("`{file}` is there already")).hint("give another name, or move it away")
+            CommandError::usage(format!("`{file}` already exists")).hint("choose another name, or move the file")
         }
         _ => CommandError::usage(format!("cannot write `{file}`: {error}")),
     })?;

@@ -29,8 +29,14 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
     // No run is missing between those on a page.
     let is_gapless = args.status.is_empty() && args.name.is_none() && args.labels.is_empty();
     let is_everything = is_gapless && args.page_token.is_none() && since.is_none() && until.is_none();
+    let also_interrupted = args.status.iter().any(|word| word == states::INTERRUPTED);
+    if also_interrupted && args.watch {
+        let error = CommandError::usage("`--watch` shows the runs of a control plane, and none of them is interrupted");
+        return Err(error.hint("leave `interrupted` out of --status, or list without --watch"));
+    }
+    let plain = args.status.iter().filter(|word| *word != states::INTERRUPTED);
     let filter = RunFilter {
-        statuses: args.status.iter().map(|word| status(word)).collect::<Result<_, _>>()?,
+        statuses: plain.map(|word| status(word)).collect::<Result<_, _>>()?,
         name: args.name,
         labels: inputs::labels(&args.labels)?,
         submitted_after: since,
@@ -44,7 +50,7 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
     }
     block_on(OnSignal::Drop, |_| async move {
         let mut sources = Sources::open(&args.client).await?;
-        let (page, places) = sources.list(&filter).await?;
+        let (page, places) = sources.list(&filter, also_interrupted).await?;
         let ids = match args.output.format() {
             Format::Table => shown_ids(&page, is_gapless, async |short| sources.names_one(short).await).await,
             Format::Json | Format::Yaml => ids::Shown::default(),
@@ -62,10 +68,10 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
         };
         output::document(args.output.format(), &list, |_| table(&rows))?;
         if let (Some(token), Format::Table) = (&list.next_page_token, args.output.format()) {
-            output::note(&format!("there are more: `{again} --page-token {token}`"));
+            output::note(&format!("there are more runs: `{again} --page-token {token}`"));
         }
         if list.items.is_empty() && args.output.format() == Format::Table && is_everything {
-            output::note("there are no runs yet: `gleitzeit run FILE` makes one, and so does `gleitzeit submit FILE`");
+            output::note("there are no runs yet: make one with `gleitzeit run FILE` or `gleitzeit submit FILE`");
         }
         Ok(Exit::Success)
     })
@@ -124,9 +130,9 @@ fn same_filter(args: &ListArgs, since: Option<Timestamp>, until: Option<Timestam
 }
 
 fn status(word: &str) -> Result<RunStatus, CommandError> {
-    let words = states::RUN_STATUSES.map(states::run_status);
+    let words = states::RUN_STATUSES.map(states::run_status).join(", ");
     states::RUN_STATUSES.into_iter().find(|status| states::run_status(*status) == word).ok_or_else(|| {
-        let error = CommandError::usage(format!("`{word}` is no status of a run"));
-        error.hint(format!("use {}", words.join(", ")))
+        let error = CommandError::usage(format!("`{word}` is not a run status"));
+        error.hint(format!("use {words}, {}", states::INTERRUPTED))
     })
 }

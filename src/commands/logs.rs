@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_recorded_before_it_was_checked_is_shown_as_it_is() {
+    fn unchecked_results_of_old_runs_are_shown_unchanged() {
         for (result, shown) in [
             (r#"{"title":"\ud83c","output":"said"}"#, "printed:\n  said"),
             (r#"{"result":"\ud83c","output":"said"}"#, r"ud83c"),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_running_task_there_is_what_it_said_and_of_all_the_last_lines() {
+    fn running_tasks_show_their_output_and_tail_limits_the_lines_of_all() {
         let piece = |ms, payload: Value| RunEvent {
             seq: 0,
             time: Some(Timestamp(ms)),

@@ -147,7 +147,7 @@ fn report(file: &FileDocument) {
         output::note(&format!("{name} {}: {}", change.field, change.message));
     }
     for left in &file.left {
-        output::note(&format!("{name} {}: left to you: {}", left.field, left.message));
+        output::note(&format!("{name} {}: to be migrated by hand: {}", left.field, left.message));
     }
     output::notes(&file.notes);
     file.errors.iter().for_each(output::problem);

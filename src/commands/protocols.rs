@@ -21,7 +21,9 @@ pub(crate) fn run(args: ProtocolsArgs) -> CommandResult {
             Err(error)
                 if error.exit == Exit::Unreachable && hub_url::named(args.client.hub_url.as_deref()).is_none() =>
             {
-                output::note(&format!("no control plane answers at {DEFAULT_URL}: shown is what is known without one"));
+                output::note(&format!(
+                    "no control plane answers at {DEFAULT_URL}: only locally known protocols are shown"
+                ));
                 let registry = setup::registry(&args.definitions)?;
                 return print(&args, registry.iter().cloned().map(ProtocolItem::from).collect());
             }
@@ -45,7 +47,7 @@ fn print(args: &ProtocolsArgs, items: Vec<ProtocolItem>) -> CommandResult {
     let known: Vec<String> = items.iter().flat_map(ProtocolItem::names).collect();
     let items: Vec<ProtocolItem> = items.into_iter().filter_map(|item| item.named(name)).collect();
     if items.is_empty() {
-        let message = format!("no protocol or method is called `{name}`");
+        let message = format!("there is no protocol or method `{name}`");
         let hint = did_you_mean(name, known.iter().map(String::as_str));
         let hint = hint.unwrap_or_else(|| "`gleitzeit protocols` lists all".to_owned());
         return Err(CommandError::new(Exit::Failed, ErrorCode::MethodNotFound, message).hint(hint));

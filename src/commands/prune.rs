@@ -1,5 +1,5 @@
 //! `gleitzeit prune`: removes finished runs now, on the control plane and in the stores of `gleitzeit run`, and
-//! protocols that nobody uses.
+//! unused protocols.
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ pub(crate) fn run(args: PruneArgs) -> CommandResult {
         output::document(args.output.format(), &document, |it| {
             let protocols = match it.protocols {
                 0 => String::new(),
-                1 => ", and 1 protocol that nobody uses".to_owned(),
-                many => format!(", and {many} protocols that nobody uses"),
+                1 => ", and 1 unused protocol".to_owned(),
+                many => format!(", and {many} unused protocols"),
             };
             format!("removed {} runs with {} entries{protocols}\n{said}", it.runs, it.entries)
         })?;
@@ -54,7 +54,7 @@ async fn on_plane(args: &PruneArgs) -> Result<sdk::Pruned, CommandError> {
         Ok(client) => Ok(client.prune(args.older_than).await?),
         Err(error) if hub_url::named(args.client.hub_url.as_deref()).is_none() && client::nobody_listens(&error) => {
             output::note(&format!(
-                "no control plane answers at {}: only the stores of `gleitzeit run` were looked at",
+                "no control plane answers at {}: only the stores of `gleitzeit run` were pruned",
                 gleitzeit_sdk::DEFAULT_URL
             ));
             Ok(sdk::Pruned::default())

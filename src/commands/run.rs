@@ -84,7 +84,7 @@ fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult
             };
             telemetry.ending();
             if let Err(error) = plane.stop().await {
-                tracing::warn!(%error, "the end was not orderly");
+                tracing::warn!(%error, "the shutdown was not orderly");
             }
             result
         }

@@ -7,6 +7,7 @@ use crate::document::{RunDocument, StatusDocument};
 use crate::error::{CommandResult, Exit};
 use crate::find_runs::{self, Found};
 use crate::signals::{OnSignal, block_on};
+use crate::text::counted;
 use crate::{client, output, view};
 
 pub(crate) fn run(args: StatusArgs) -> CommandResult {
@@ -45,10 +46,14 @@ async fn of_control_plane(client: &Client, format: Format) -> CommandResult {
             ),
             (
                 "connected",
-                format!(
-                    "{} queue, {} resolver, {} engine, {} provider",
-                    parts.queue, parts.resolver, parts.engine, parts.provider
-                ),
+                [
+                    (parts.queue, "queue"),
+                    (parts.resolver, "resolver"),
+                    (parts.engine, "engine"),
+                    (parts.provider, "provider"),
+                ]
+                .map(|(count, role)| counted(count, role))
+                .join(", "),
             ),
         ])
     })?;

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_port_is_the_one_given_or_that_of_the_environment_if_it_is_of_this_machine() {
+    fn the_port_is_the_given_one_or_that_of_a_local_address_in_the_environment() {
         assert_eq!(port(Some(9), Some("http://localhost:7")), (9, None));
         assert_eq!(port(None, Some("http://localhost:7")), (7, None));
         assert_eq!(port(None, None), (DEFAULT_PORT, None));

@@ -46,11 +46,11 @@ fn document(file: &Path, checked: Checked, kept: Option<PathBuf>) -> StoreCheck 
 fn text(it: &StoreCheck) -> String {
     let mut text = String::new();
     if let Some(old) = &it.replaced {
-        let _ = writeln!(text, "the lists were made again; what was there before is kept as {old}");
+        let _ = writeln!(text, "the lists were rebuilt; the previous store is kept as {old}");
     }
     let _ = write!(text, "{} holds {} runs and {} entries", it.file, it.runs, it.entries);
     if it.whole {
-        text.push_str(", and nothing is wrong with them\n");
+        text.push_str(", without damage\n");
         return text;
     }
     text.push('\n');
@@ -64,12 +64,12 @@ fn text(it: &StoreCheck) -> String {
                 let _ = writeln!(text, "run {id} has ended and cannot be shown: {}", wrong.why);
             }
             (None, _) => {
-                let _ = writeln!(text, "the store is not whole: {}", wrong.why);
+                let _ = writeln!(text, "the store is damaged: {}", wrong.why);
             }
         }
     }
     if it.lists_damaged {
-        text.push_str("if the entries are whole, `gleitzeit store check --repair` makes the lists again from them\n");
+        text.push_str("if the entries are intact, `gleitzeit store check --repair` rebuilds the lists from them\n");
     }
     text
 }

@@ -60,7 +60,7 @@ fn one(source: &Source, given: &InputArgs, args: SubmitArgs) -> CommandResult {
         let progress = Progress::new(&prepared.name, prepared.task_count, format);
         let followed = follow(&run, progress, &stop, OnInterrupt::Leave).await?;
         if followed == Followed::Interrupted {
-            output::note(&format!("the run goes on: `gleitzeit watch {0}`, or `gleitzeit cancel {0}`", run.id()));
+            output::note(&format!("the run continues: `gleitzeit watch {0}`, or `gleitzeit cancel {0}`", run.id()));
         }
         finish(&run, format, Some(&prepared.last_tasks), followed).await
     })

@@ -73,9 +73,9 @@ impl Cursor {
     /// If it is not a token of such a list, or the control plane that it continues with is not there.
     pub(super) fn read(token: Option<&str>, has_plane: bool) -> Result<Self, CommandError> {
         let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(Self::default()) };
-        let hint = "give the `next_page_token` of the page before, with the same filters";
+        let hint = "give the `next_page_token` of the previous page, with the same filters";
         let [after, plane, stores] = token.split('.').collect::<Vec<_>>()[..] else {
-            return Err(CommandError::usage(format!("`{token}` is no page token of this list")).hint(hint));
+            return Err(CommandError::usage(format!("`{token}` is not a page token of this list")).hint(hint));
         };
         let cursor = Self {
             after: Some(after.to_owned()).filter(|after| !after.is_empty()),
@@ -83,8 +83,8 @@ impl Cursor {
             stores: Next::read(stores),
         };
         if cursor.plane != Next::Ended && !has_plane {
-            let message = "the control plane that this list goes on with does not answer any more";
-            return Err(CommandError::usage(message).hint("begin the list anew, without --page-token"));
+            let message = "the control plane of this list no longer answers";
+            return Err(CommandError::usage(message).hint("list again from the beginning, without --page-token"));
         }
         Ok(cursor)
     }
@@ -105,8 +105,14 @@ impl Cursor {
     }
 }
 
-/// Reads the next part of one list: a page's worth, fewer only at its end.
-pub(super) async fn fetch(client: &Client, cursor: &Cursor, source: Source, filter: &RunFilter) -> Answer<Shown> {
+/// Reads the next part of one list: a page's worth of the wanted runs, fewer only at its end.
+pub(super) async fn fetch(
+    client: &Client,
+    cursor: &Cursor,
+    source: Source,
+    filter: &RunFilter,
+    is_wanted: impl Fn(&RunSummary) -> bool,
+) -> Answer<Shown> {
     let mut shown = Shown { runs: Vec::new(), rest: cursor.of(source).clone() };
     while shown.runs.len() < usize::try_from(filter.page_size).unwrap_or(usize::MAX) && shown.rest != Next::Ended {
         let page_token = match &shown.rest {
@@ -116,7 +122,8 @@ pub(super) async fn fetch(client: &Client, cursor: &Cursor, source: Source, filt
         let page = client.list_runs(&RunFilter { page_token, ..filter.clone() }).await?;
         let at = std::mem::replace(&mut shown.rest, page.next_page_token.map_or(Next::Ended, Next::Token));
         let is_new = |run: &RunSummary| cursor.after.as_ref().is_none_or(|after| run.run_id < *after);
-        shown.runs.extend(page.items.into_iter().filter(is_new).map(|run| (run, at.clone())));
+        let shows = |run: &RunSummary| is_new(run) && is_wanted(run);
+        shown.runs.extend(page.items.into_iter().filter(shows).map(|run| (run, at.clone())));
     }
     Ok(shown)
 }
@@ -211,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_came_since_do_not_move_the_pages() {
+    fn new_runs_do_not_shift_the_pages() {
         let first = read(&["5", "4", "3", "2"], &Cursor::default(), Source::Plane, 3);
         let (page_one, _) = page(first, Shown::default(), 3);
         let cursor = Cursor::read(page_one.next_page_token.as_deref(), true).expect("a token of ours");
@@ -226,7 +233,7 @@ mod tests {
         assert!(Cursor::read(Some("abc"), true).is_err());
         assert!(Cursor::read(Some("a.b.c.d"), true).is_err());
         let gone = Cursor::read(Some("7.token.="), false).expect_err("no control plane");
-        assert!(gone.message.contains("does not answer any more"), "{gone}");
+        assert!(gone.message.contains("no longer answers"), "{gone}");
         assert_eq!(Cursor::read(None, false).ok(), Some(Cursor::default()));
     }
 }

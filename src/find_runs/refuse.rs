@@ -46,8 +46,8 @@ pub(crate) async fn refuse_retry(found: &Found) -> Result<(), CommandError> {
 fn running(kept: &Whereabouts, run: &Run) -> CommandError {
     let id = &run.run_id;
     refused(match (run.is_interrupted(), kept.kind) {
-        (true, _) => format!("run {id} is interrupted: nobody works on it now"),
-        (false, Kind::Run) => format!("run {id} runs in another process, which alone can end it"),
+        (true, _) => format!("run {id} is interrupted: no process works on it"),
+        (false, Kind::Run) => format!("run {id} runs in another process, and only that process can end it"),
         (false, Kind::ControlPlane) => format!("run {id} runs on a control plane at another address"),
     })
 }
@@ -68,7 +68,7 @@ fn going_on(found: &Found, kept: &Whereabouts, then: Option<&str>) -> String {
         false => ("", ""),
     };
     let start = format!("`gleitzeit start --background{port}{store}`");
-    then.map_or_else(|| format!("{start} goes on with it"), |then| format!("{start}, then `{then}{url}`"))
+    then.map_or_else(|| format!("{start} continues it"), |then| format!("{start}, then `{then}{url}`"))
 }
 
 fn standing(run: &Run) -> String {

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_there_is_explained() {
+    fn the_legend_explains_only_marks_that_are_used() {
         let states = [TaskStatus::Failed, TaskStatus::Completed, TaskStatus::Completed];
         let marks = Marks { states: &states, colour: false };
         assert_eq!(marks.legend().as_deref(), Some("✓ completed  ✗ failed"));

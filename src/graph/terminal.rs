@@ -9,6 +9,7 @@ use gleitzeit_workflow::spec::Workflow;
 
 use super::marks::{self, Marks};
 use super::{called, dependencies, steps};
+use crate::text::counted;
 
 /// With more tasks than this, a list is drawn instead.
 const MAX_BOXES: usize = 40;
@@ -17,8 +18,7 @@ const MAX_BOXES: usize = 40;
 pub(crate) fn terminal(workflow: &Workflow, columns: usize, marks: &Marks<'_>) -> String {
     let (graph, steps) = (Graph::new(workflow), steps(workflow));
     let last = steps.iter().copied().max().unwrap_or_default();
-    let plural = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
-    let mut text = format!("{}: {}, {}\n\n", workflow.name, plural(steps.len(), "task"), plural(last, "step"));
+    let mut text = format!("{}: {}, {}\n\n", workflow.name, counted(steps.len(), "task"), counted(last, "step"));
     let drawing = if steps.len() <= MAX_BOXES { draw(workflow, &graph, &steps, last, marks) } else { None };
     match drawing.filter(|drawing| drawing.width() <= columns) {
         Some(drawing) => drawing.write(marks, &mut text),
@@ -108,6 +108,15 @@ impl Canvas {
         }
     }
 
+    /// Draws a task's box; a line leaves it if the task has dependents.
+    fn task(&mut self, (row, column, width): (usize, usize, usize), label: &str, has_dependents: bool) {
+        let edge = "─".repeat(width - 2);
+        let joint = if has_dependents { '├' } else { '│' };
+        self.text(row, column, &format!("┌{edge}┐"));
+        self.text(row + 1, column, &format!("│ {label} {joint}"));
+        self.text(row + 2, column, &format!("└{edge}┘"));
+    }
+
     /// The arrowheads that a reader can reach from a place by following lines right, up or down.
     fn seen(&self, from: (usize, usize)) -> BTreeSet<(usize, usize)> {
         let (mut seen, mut heads, mut left) = (BTreeSet::new(), BTreeSet::new(), vec![from]);
@@ -160,8 +169,91 @@ fn sides(letter: char) -> usize {
 /// `None` if the drawing would be misleading.
 fn draw(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, marks: &Marks<'_>) -> Option<Drawing> {
     let labels: Vec<String> = (0..steps.len()).map(|at| label(workflow, at, marks)).collect();
-    let width = |at: usize| labels[at].chars().count() + 4;
-    // Places the tasks of each step from top to bottom, near their dependencies.
+    let layout = Layout::new(graph, steps, last, &labels);
+    let mut canvas = Canvas::new(layout.height, layout.width);
+    for from in 0..steps.len() {
+        for &to in graph.dependents(from) {
+            connect(&mut canvas, layout.right_of(from), layout.lanes[from], layout.left_of(to));
+        }
+    }
+    let is_clear = |from: usize| {
+        let dependents = graph.dependents(from);
+        layout.leads_only_to(&canvas, from, dependents) && !layout.is_any_hidden(steps, from, dependents)
+    };
+    if !(0..steps.len()).all(is_clear) {
+        return None;
+    }
+    for (at, label) in labels.iter().enumerate() {
+        canvas.task(layout.boxes[at], label, !graph.dependents(at).is_empty());
+    }
+    Some(Drawing { rows: canvas.cells, boxes: layout.boxes })
+}
+
+/// Where the box of each task is, and the lane of its lines.
+struct Layout {
+    /// The row and the column where each task's box begins, and its width.
+    boxes: Vec<(usize, usize, usize)>,
+    /// The column of each task's lane, for tasks with dependents.
+    lanes: Vec<usize>,
+    height: usize,
+    width: usize,
+}
+
+impl Layout {
+    /// Gives each step a column, and each task with dependents a lane right of its column.
+    fn new(graph: &Graph, steps: &[usize], last: usize, labels: &[String]) -> Self {
+        let columns = columns(graph, steps, last);
+        let width = |at: usize| labels[at].chars().count() + 4;
+        let mut boxes = vec![(0, 0, 0); steps.len()];
+        let mut lanes = vec![0; steps.len()];
+        let mut edge = 0;
+        for column in &columns {
+            let widest = column.iter().map(|&at| width(at)).max().unwrap_or_default();
+            for (nth, &at) in column.iter().enumerate() {
+                boxes[at] = (3 * nth, edge, width(at));
+            }
+            let with_lane: Vec<usize> = column.iter().copied().filter(|&at| !graph.dependents(at).is_empty()).collect();
+            for (nth, &at) in with_lane.iter().enumerate() {
+                lanes[at] = edge + widest + 1 + 2 * nth;
+            }
+            edge += widest + 2 * with_lane.len() + 3;
+        }
+        let height = 3 * columns.iter().map(Vec::len).max().unwrap_or_default();
+        Self { boxes, lanes, height, width: edge.max(1) }
+    }
+
+    /// The cell right of a task's box, where its line begins.
+    fn right_of(&self, at: usize) -> (usize, usize) {
+        let (row, column, width) = self.boxes[at];
+        (row + 1, column + width)
+    }
+
+    /// The first cell of the middle row of a task's box; lines to it end before this cell.
+    fn left_of(&self, at: usize) -> (usize, usize) {
+        let (row, column, _) = self.boxes[at];
+        (row + 1, column)
+    }
+
+    /// Whether a reader who follows a task's line arrives at its dependents and nowhere else.
+    fn leads_only_to(&self, canvas: &Canvas, from: usize, dependents: &[usize]) -> bool {
+        let head = |&to: &usize| {
+            let (row, column) = self.left_of(to);
+            (row, column - 1)
+        };
+        canvas.seen(self.right_of(from)) == dependents.iter().map(head).collect()
+    }
+
+    /// Whether a box of a step in between hides the line to one of the dependents.
+    fn is_any_hidden(&self, steps: &[usize], from: usize, dependents: &[usize]) -> bool {
+        let is_between = |it: usize, to: usize| steps[from] < steps[it] && steps[it] < steps[to];
+        let is_hidden =
+            |&to: &usize| (0..steps.len()).any(|it| is_between(it, to) && self.boxes[it].0 == self.boxes[to].0);
+        dependents.iter().any(is_hidden)
+    }
+}
+
+/// The tasks of each step from top to bottom, near their dependencies.
+fn columns(graph: &Graph, steps: &[usize], last: usize) -> Vec<Vec<usize>> {
     let mut rows = vec![0_usize; steps.len()];
     let mut columns: Vec<Vec<usize>> = Vec::new();
     for step in 1..=last {
@@ -176,52 +268,7 @@ fn draw(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, marks:
         }
         columns.push(column);
     }
-    // Each task with dependents gets a lane, right of its column.
-    let mut left = vec![0; steps.len()];
-    let mut lanes = vec![0; steps.len()];
-    let mut edge = 0;
-    for column in &columns {
-        let widest = column.iter().map(|&at| width(at)).max().unwrap_or_default();
-        let with_lane: Vec<usize> = column.iter().copied().filter(|&at| !graph.dependents(at).is_empty()).collect();
-        column.iter().for_each(|&at| left[at] = edge);
-        for (nth, &at) in with_lane.iter().enumerate() {
-            lanes[at] = edge + widest + 1 + 2 * nth;
-        }
-        edge += widest + 2 * with_lane.len() + 3;
-    }
-    let height = columns.iter().map(Vec::len).max().unwrap_or_default();
-    let mut canvas = Canvas::new(3 * height, edge.max(1));
-    for from in 0..steps.len() {
-        for &to in graph.dependents(from) {
-            connect(
-                &mut canvas,
-                (3 * rows[from] + 1, left[from] + width(from)),
-                lanes[from],
-                (3 * rows[to] + 1, left[to]),
-            );
-        }
-    }
-    for from in 0..steps.len() {
-        let heads = graph.dependents(from).iter().map(|&to| (3 * rows[to] + 1, left[to] - 1)).collect();
-        if canvas.seen((3 * rows[from] + 1, left[from] + width(from))) != heads {
-            return None;
-        }
-        let is_hidden = |&to: &usize| {
-            (0..steps.len()).any(|it| steps[from] < steps[it] && steps[it] < steps[to] && rows[it] == rows[to])
-        };
-        if graph.dependents(from).iter().any(is_hidden) {
-            return None;
-        }
-    }
-    for (at, label) in labels.iter().enumerate() {
-        let (row, column, inner) = (3 * rows[at], left[at], width(at) - 2);
-        canvas.text(row, column, &format!("┌{}┐", "─".repeat(inner)));
-        let joint = if graph.dependents(at).is_empty() { '│' } else { '├' };
-        canvas.text(row + 1, column, &format!("│ {label} {joint}"));
-        canvas.text(row + 2, column, &format!("└{}┘", "─".repeat(inner)));
-    }
-    let boxes = (0..steps.len()).map(|at| (3 * rows[at], left[at], width(at))).collect();
-    Some(Drawing { rows: canvas.cells, boxes })
+    columns
 }
 
 /// Draws a line from the right of one box along its lane to the left of another.
@@ -294,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_drawn_without_misleading_or_is_too_wide_is_a_list() {
+    fn a_drawing_that_would_be_ambiguous_or_too_wide_becomes_a_list() {
         let crossing: &[(&str, &[&str])] = &[("a", &[]), ("b", &[]), ("c", &["b"]), ("d", &["a"]), ("e", &["a", "b"])];
         let passing: &[(&str, &[&str])] = &[("a", &[]), ("b", &["a"]), ("c", &["a", "b"])];
         for (tasks, columns) in [(crossing, 80), (passing, 80), (passing, 5)] {

@@ -27,7 +27,7 @@ fn texts(lines: &[Line]) -> Vec<&str> {
 }
 
 #[test]
-fn lines_are_told_once_they_have_ended_and_each_stream_has_its_own() {
+fn lines_are_printed_when_complete_and_streams_do_not_mix() {
     let (mut lines, now) = (Lines::default(), Instant::now());
     assert_eq!(texts(&lines.add(out(0, "one\ntw"), now)), ["one\n"]);
     assert_eq!(texts(&lines.add(err(0, "why\n"), now)), ["why\n"]);
@@ -39,7 +39,7 @@ fn lines_are_told_once_they_have_ended_and_each_stream_has_its_own() {
 }
 
 #[test]
-fn a_line_that_does_not_end_is_told_after_a_while_or_when_it_is_long_or_its_attempt_ends() {
+fn an_unfinished_line_is_printed_after_a_while_or_when_it_is_long_or_its_attempt_ends() {
     let (mut lines, now) = (Lines::default(), Instant::now());
     assert!(lines.add(out(0, "Password: "), now).is_empty());
     assert_eq!(lines.due(), Some(now + PATIENCE));
@@ -53,7 +53,7 @@ fn a_line_that_does_not_end_is_told_after_a_while_or_when_it_is_long_or_its_atte
 }
 
 #[test]
-fn nothing_is_told_twice_and_what_is_missing_is_said() {
+fn nothing_is_printed_twice_and_gaps_are_reported() {
     let (mut lines, now) = (Lines::default(), Instant::now());
     assert_eq!(texts(&lines.add(out(100, "late\n"), now)), ["[100 bytes of the output are missing here]\n", "late\n"]);
     assert!(lines.add(out(100, "late\n"), now).is_empty());
@@ -67,7 +67,7 @@ fn nothing_is_told_twice_and_what_is_missing_is_said() {
 }
 
 #[test]
-fn the_end_of_an_attempt_tells_what_was_not_told() {
+fn the_end_of_an_attempt_prints_the_rest() {
     let now = Instant::now();
     let ended = |heard: &[TaskOutput], end: End<'_>| {
         let mut lines = Lines::default();
@@ -100,7 +100,7 @@ fn the_end_of_an_attempt_tells_what_was_not_told() {
 }
 
 #[test]
-fn an_answer_is_told_once_as_it_is_written_or_at_the_end() {
+fn an_answer_is_printed_once_either_while_it_is_written_or_at_the_end() {
     let (mut lines, now) = (Lines::default(), Instant::now());
     let answer = json!({"response": "Once upon\na time"});
     assert_eq!(texts(&lines.ended("a", 1, End::Result(&answer), now)), ["Once upon\n", "a time"]);
@@ -111,7 +111,7 @@ fn an_answer_is_told_once_as_it_is_written_or_at_the_end() {
 }
 
 #[test]
-fn an_event_tells_its_piece_or_what_is_missing_at_the_end() {
+fn an_event_prints_its_piece_or_the_missing_part_at_the_end() {
     let event = |kind: &str, payload: Value| RunEvent {
         seq: 0,
         time: Some(Timestamp(1)),
@@ -140,7 +140,7 @@ fn an_event_tells_its_piece_or_what_is_missing_at_the_end() {
 }
 
 #[test]
-fn that_not_all_is_kept_is_told_once() {
+fn truncation_is_reported_once() {
     let result = json!({"output": "abc\n\n[output cut: 4 of 9 bytes kept, see `max_output_bytes`]\n\n[output lost: a process]\n"});
     for is_noted in [true, false] {
         let (mut lines, now) = (Lines::default(), Instant::now());
@@ -157,7 +157,7 @@ fn that_not_all_is_kept_is_told_once() {
 }
 
 #[test]
-fn what_was_heard_keeps_its_time_when_its_attempt_ends() {
+fn lines_keep_their_time_when_their_attempt_ends() {
     let (mut lines, now) = (Lines::default(), Instant::now());
     assert!(lines.add(out(0, "no newline"), now).is_empty());
     let told = lines.ended("a", 1, End::Result(&json!({"output": "no newline"})), now);
@@ -184,7 +184,7 @@ fn of_each_stream_the_last_lines_are_shown() {
 }
 
 #[test]
-fn what_a_task_says_cannot_steer_the_terminal() {
+fn output_of_a_task_cannot_control_the_terminal() {
     let (mut lines, now) = (Lines::default(), Instant::now());
     let told = lines.add(out(0, "10 %\r20 %\r\x1b[2Jdone\u{202e}\r\n"), now);
     assert_eq!(told[0].shown(), "[a] \u{fffd}[2Jdone<U+202E>");

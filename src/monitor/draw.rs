@@ -171,7 +171,7 @@ fn list(model: &mut Model, place: Place, area: Rect, frame: &mut Frame<'_>) {
     let mut lines = rows_of(&list, selected.saturating_sub(first), usize::from(inner.width));
     if len == 0 {
         let is_filtered = matches!(place, Place::Runs | Place::Tasks) && !model.filter_here().is_empty();
-        let none = if is_filtered { "nothing passes the filter" } else { "nothing yet" };
+        let none = if is_filtered { "nothing matches the filter" } else { "nothing yet" };
         lines.push(Line::styled(none, paint::of(Tone::Dim)));
     }
     frame.render_widget(Paragraph::new(lines), inner);

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_control_plane_looks_for_what_it_can() {
+    fn the_control_plane_applies_the_conditions_that_it_supports() {
         let asked = Filter::new("report status=failed,can status=x team=search id=01a2 name=x").asked();
         assert_eq!(asked.statuses, [RunStatus::Failed, RunStatus::Cancelled]);
         assert_eq!(asked.run_id_prefix.as_deref(), Some("01a2"));

@@ -79,7 +79,6 @@ impl Cursor {
         self.settle(self.len, self.rows);
     }
 
-    /// Selects a row.
     pub(super) fn select(&mut self, at: usize) {
         self.selected = at;
     }
@@ -100,7 +99,6 @@ impl Cursor {
         self.top = self.top.max(least).min(most);
     }
 
-    /// Which rows are visible.
     pub(super) fn visible(&self) -> Range<usize> {
         self.top..self.len.min(self.top.saturating_add(self.rows))
     }
@@ -152,7 +150,6 @@ impl Scroll {
         self.top = if self.follows == Some(true) { last } else { self.top.min(last) };
     }
 
-    /// Which lines are visible.
     pub(super) fn visible(&self) -> Range<usize> {
         self.top..self.len.min(self.top.saturating_add(self.rows))
     }
@@ -190,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_follows_its_end_until_one_moves_up() {
+    fn a_list_follows_its_end_until_the_selection_moves_up() {
         let mut cursor = Cursor::at_end();
         cursor.settle(100, 10);
         assert_eq!((cursor.selected(), cursor.visible()), (99, 90..100));
@@ -235,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_grows_follows_its_end_until_one_moves_up() {
+    fn a_growing_text_follows_its_end_until_the_reader_scrolls_up() {
         let mut scroll = Scroll::at_end();
         scroll.settle(100, 10);
         assert_eq!((scroll.visible(), scroll.follows()), (90..100, Some(true)));

@@ -145,7 +145,7 @@ fn remark(event: &RunEvent) -> Option<String> {
             event.payload.as_ref().map(|data| text::first_line(data.get(), LINE_BYTES))
         }
         "task_completed" | "task_attempt_failed" if event.payload_omitted => {
-            Some("[what it printed is too long for this view: `gleitzeit logs` shows it]".to_owned())
+            Some("[the output is too long for this view: `gleitzeit logs` shows it]".to_owned())
         }
         "task_completed"
         | "task_attempt_failed"
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_attempt_left_is_told_once_and_a_new_one_is_told_apart() {
+    fn the_rest_of_an_attempt_is_logged_once_and_attempts_are_separated() {
         let mut log = Log::default();
         let now = Instant::now();
         log.add(&event("task_dispatched", 1, Value::Null), now);
@@ -291,14 +291,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_cannot_steer_the_terminal() {
+    fn output_cannot_control_the_terminal() {
         assert_eq!(visible("\x1b[31mred\x1b[0m and 10%\r20%\r"), "20%");
         assert_eq!(visible("\x1b[31mred\x1b[0m\tok"), "red    ok");
         assert!(!visible("\x1b]0;title\x07x\x1b[").contains('\x1b'));
     }
 
     #[test]
-    fn parameters_are_told_when_a_task_becomes_ready() {
+    fn parameters_are_logged_when_a_task_becomes_ready() {
         let ready = event("task_ready", 0, json!({"method": "m/x", "parameters": {"n": 1}}));
         assert_eq!(Parameters::from_event(&ready), Some(Parameters::Known(Payload::from(json!({"n": 1})))));
         let omitted = RunEvent { payload: None, payload_omitted: true, ..ready.clone() };

@@ -249,7 +249,7 @@ async fn detail(client: &Client, run_id: &str, wanted: &Wanted) -> Result<Detail
 async fn done(client: &Client, act: Act) -> Result<String> {
     match act {
         Act::Cancel { run_id, .. } => {
-            client.cancel(&run_id, "cancelled in the monitor").await.map(|_| "asked it to end".to_owned())
+            client.cancel(&run_id, "cancelled in the monitor").await.map(|_| "requested its cancellation".to_owned())
         }
         Act::Retry { run_id, .. } => {
             client.retry(&run_id, None, false).await.map(|new| format!("retried as {}", new.id()))

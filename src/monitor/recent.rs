@@ -52,8 +52,8 @@ fn describe(event: &RunEvent) -> String {
         let task = event.task_id.as_deref().unwrap_or_default();
         let text = match event.kind.as_str() {
             "task_ready" => format!("task {task} is ready"),
-            "task_started" => format!("task {task} is being worked on"),
-            "task_requeued" => format!("task {task} goes back to its queue"),
+            "task_started" => format!("task {task} is running"),
+            "task_requeued" => format!("task {task} returns to its queue"),
             other => format!("task {task}: {}", other.replace('_', " ")),
         };
         text::first_line(&text, 200)
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_stays_while_the_oldest_events_go() {
+    fn the_visible_events_stay_while_the_oldest_are_dropped() {
         let mut recent = Recent::default();
         let add = |recent: &mut Recent, seq| {
             recent.add(EventLine::from(&samples::event(seq, "task_ready", "a")));

@@ -92,7 +92,6 @@ impl OpenTask {
         }
     }
 
-    /// Rebuilds the blocks.
     fn rebuild(&mut self) {
         let Some(task) = &self.task else { return };
         self.blocks.clear();
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_of_a_task_is_told_with_its_parameters_and_its_result() {
+    fn a_task_is_shown_with_its_parameters_and_result() {
         let mut open = OpenTask::new("fetch".to_owned(), TaskPart::Details);
         assert_eq!(text(&open, 40), "looking …");
         let ready = RunEvent {
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_waits_for_and_why_it_failed_are_told_and_cannot_steer_the_terminal() {
+    fn blockers_and_errors_of_a_task_are_shown_and_cannot_control_the_terminal() {
         let mut open = OpenTask::new("last".to_owned(), TaskPart::Details);
         let waiting = Waiting {
             reason: "nobody serves `x/y`".to_owned(),
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_is_very_large_the_beginning_is_shown() {
+    fn only_the_beginning_of_large_values_is_shown() {
         let mut open = OpenTask::new("a".to_owned(), TaskPart::Details);
         let result = Some(Payload::from(json!({"text": "é".repeat(SHOWN_BYTES)})));
         open.see(Task { result, ..samples::task("a", TaskStatus::Completed) });
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reads_the_log_is_not_moved_while_the_oldest_lines_go() {
+    fn the_visible_lines_stay_while_the_oldest_are_dropped() {
         let mut open = OpenTask::new("a".to_owned(), TaskPart::Log);
         let say = |open: &mut OpenTask, count: usize| {
             let said = json!({"text": "0123456789abc\n".repeat(count)});

@@ -118,7 +118,7 @@ fn a_filter_is_typed_and_lists_only_what_passes() {
     assert_eq!(model.cursor.selected(), 1, "the same run stays selected");
     type_text(&mut model, "/nothing");
     let text = screen(&mut model);
-    assert!(text.contains("1 Runs (0), filter: nothing") && text.contains("nothing passes the filter"), "{text}");
+    assert!(text.contains("1 Runs (0), filter: nothing") && text.contains("nothing matches the filter"), "{text}");
     assert_eq!(press(&mut model, KeyCode::Esc), Action::Refresh);
     assert!(screen(&mut model).contains("1 Runs (3) "));
     type_text(&mut model, &format!("/{}", "long ".repeat(100)));
@@ -292,7 +292,7 @@ fn a_larger_screen_has_no_empty_rows_and_a_tiny_one_does_no_harm() {
 }
 
 #[test]
-fn where_the_control_plane_is_away_what_was_seen_stays() {
+fn data_stays_visible_while_the_control_plane_is_away() {
     let mut model = model();
     let error = || gleitzeit_sdk::Error::from(tonic::Status::unavailable("nobody is there"));
     model.see(&Wanted::default(), Err(error()));
@@ -304,7 +304,7 @@ fn where_the_control_plane_is_away_what_was_seen_stays() {
 }
 
 #[test]
-fn a_run_that_was_removed_is_closed_and_no_other_trouble_closes_it() {
+fn only_a_removed_run_is_closed_and_other_errors_leave_it_open() {
     let refusal = |reason: &str| {
         let mut details = ErrorDetails::new();
         details.set_error_info(reason, "gleitzeit", HashMap::new());
@@ -324,7 +324,7 @@ fn a_run_that_was_removed_is_closed_and_no_other_trouble_closes_it() {
 }
 
 #[test]
-fn what_others_say_cannot_steer_the_terminal() {
+fn texts_of_others_cannot_control_the_terminal() {
     let mut model = model();
     let mut seen = seen();
     seen.runs[0].name = "\u{1b}[2Jname\u{202e}".to_owned();

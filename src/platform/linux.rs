@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_ignored_is_read_from_the_status_of_the_process() {
+    fn ignored_signals_are_read_from_the_status_of_the_process() {
         let status = "Name:\tgleitzeit\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
         assert!(ignores(status, SignalKind::hangup()) && ignores(status, SignalKind::pipe()));
         assert!(!ignores(status, SignalKind::terminate()) && !ignores("", SignalKind::hangup()));
@@ -139,7 +139,7 @@ mod tests {
 
     #[cfg(target_env = "gnu")]
     #[test]
-    fn the_allocator_takes_what_it_is_told() {
+    fn the_allocator_accepts_its_settings() {
         let otherwise = ["GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"];
         let is_set = otherwise.into_iter().any(|name| std::env::var_os(name).is_some());
         assert_eq!(settle_allocator(), !is_set);

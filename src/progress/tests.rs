@@ -172,7 +172,7 @@ fn the_streams_of_a_process_do_not_mix_within_a_line() {
 }
 
 #[test]
-fn many_that_talk_share_the_room() {
+fn tasks_with_output_share_the_rows() {
     let mut bench = Bench::new(9);
     for number in 0..9 {
         let task = format!("t{number}");
@@ -185,7 +185,7 @@ fn many_that_talk_share_the_room() {
 }
 
 #[test]
-fn what_a_task_says_cannot_steer_the_terminal() {
+fn output_of_a_task_cannot_control_the_terminal() {
     let mut bench = Bench::new(1);
     bench.event(&event("task_dispatched", "a"));
     bench.says("a", "\x1b[2J\x1b]0;title\x07\u{9b}31mred\u{202e}drow\u{200b}\ttab\r\nnext");

@@ -30,7 +30,7 @@ impl Http {
     pub(super) fn new(timeout: Duration, trust: &Trust) -> Result<Self, String> {
         let config = trust.config(&[b"h2", b"http/1.1"]);
         let client = reqwest::Client::builder().use_preconfigured_tls(config).timeout(timeout).build();
-        client.map(Self).map_err(|error| format!("no HTTP client can be made: {error}"))
+        client.map(Self).map_err(|error| format!("cannot create an HTTP client: {error}"))
     }
 }
 
@@ -65,5 +65,6 @@ fn http_error(error: reqwest::Error) -> HttpError {
 /// # Errors
 /// If the address is invalid.
 pub(super) fn grpc(url: &str, timeout: Duration, trust: &Trust) -> Result<Channel, String> {
-    gleitzeit_sdk::secure_channel(url, timeout, trust).map_err(|error| format!("`{url}` is no address: {error}"))
+    gleitzeit_sdk::secure_channel(url, timeout, trust)
+        .map_err(|error| format!("`{url}` is not a valid address: {error}"))
 }

@@ -23,7 +23,7 @@ pub(super) fn filter(global: &Global, default: &str) -> Result<EnvFilter, Comman
         LogFormat::Json => ",gleitzeit::call=debug",
     };
     EnvFilter::try_new(format!("{text}{calls}")).map_err(|error| {
-        CommandError::usage(format!("`{text}` is no log level: {error}"))
+        CommandError::usage(format!("`{text}` is not a log level: {error}"))
             .hint("use error, warn, info, debug, trace, or a filter such as `gleitzeit=debug,warn`")
     })
 }

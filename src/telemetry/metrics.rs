@@ -39,13 +39,13 @@ impl Metrics {
             .scope_info_enabled(false)
             .without_target_info()
             .build()
-            .map_err(|error| CommandError::internal(format!("metrics cannot be kept: {error}")))?;
+            .map_err(|error| CommandError::internal(format!("cannot collect metrics: {error}")))?;
         let mut builder = SdkMeterProvider::builder().with_resource(otlp::resource()).with_reader(reader);
         if let Some(otlp) = otlp {
             let handle = otlp.handle();
             let _inside = handle.enter();
             let wrong = |error: &dyn std::fmt::Display| {
-                CommandError::usage(format!("metrics cannot be exported: {error}"))
+                CommandError::usage(format!("cannot export metrics: {error}"))
                     .hint("check OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL, or set OTEL_METRICS_EXPORTER=none")
             };
             let made = MetricExporter::builder();

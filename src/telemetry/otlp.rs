@@ -43,7 +43,7 @@ impl Otlp {
         let be_nice = || {
             // Without the lower priority, the export competes with all other work.
             if let Err(error) = gleitzeit_control_plane::yield_to_others() {
-                tracing::debug!(%error, "telemetry is exported at the same priority as everything else");
+                tracing::debug!(%error, "cannot lower the priority of the telemetry export");
             }
         };
         let runtime = Builder::new_multi_thread()
@@ -52,7 +52,7 @@ impl Otlp {
             .enable_all()
             .on_thread_start(be_nice)
             .build()
-            .map_err(|error| CommandError::internal(format!("cannot start the thread of telemetry: {error}")))?;
+            .map_err(|error| CommandError::internal(format!("cannot start the telemetry thread: {error}")))?;
         let read = |name: &str| std::env::var(name).ok();
         let receiver = |signal| Receiver::new(signal, read).map(Arc::new);
         Ok(Self { runtime, traces: receiver("TRACES")?, metrics: receiver("METRICS")? })

@@ -20,7 +20,7 @@ pub(super) fn observe(meter: &Meter) {
     meter
         .i64_observable_up_down_counter("process.memory.usage")
         .with_unit("By")
-        .with_description("Memory that is in use")
+        .with_description("Resident memory")
         .with_callback(|observer| {
             if let Some(bytes) = platform::resident() {
                 observer.observe(bytes, &[]);
@@ -40,7 +40,7 @@ pub(super) fn observe(meter: &Meter) {
     meter
         .f64_observable_counter("process.cpu.time")
         .with_unit("s")
-        .with_description("Time that processors worked for the process")
+        .with_description("CPU time of the process")
         .with_callback(|observer| {
             if let Some((user, system)) = platform::cpu() {
                 observer.observe(user, &[KeyValue::new("cpu.mode", "user")]);
@@ -54,7 +54,7 @@ pub(super) fn observe(meter: &Meter) {
 pub(super) fn observe_log(meter: &Meter) {
     meter
         .u64_observable_counter("gleitzeit.log.lines_dropped")
-        .with_description("Lines of the log that were dropped because nobody read them")
+        .with_description("Log lines that were dropped because they were not read")
         .with_callback(|observer| observer.observe(crate::sink::dropped(), &[]))
         .build();
 }

@@ -253,71 +253,99 @@ fn question(speech: Speech, address: &Address) -> Vec<u8> {
 
 /// What is wrong with the server that was found; `None` if it may well be a receiver.
 fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
-    let Address { authority, path, .. } = address;
-    let lasting = |what: String, remedy: &str| Some(Advice { what, remedy: remedy.to_owned(), lasts: true });
-    let passing = |what: String| {
-        let remedy = "start a receiver there, or correct OTEL_EXPORTER_OTLP_ENDPOINT".to_owned();
-        Some(Advice { what, remedy, lasts: false })
-    };
-    match found {
-        Found::NoHost(why) => lasting(
+    let Address { authority, .. } = address;
+    Some(match found {
+        Found::NoHost(why) => Advice::lasting(
             format!("no address is known for the host `{}` ({why})", address.host),
             "correct OTEL_EXPORTER_OTLP_ENDPOINT",
         ),
-        Found::Refused => passing(format!("nothing listens at {authority}")),
-        Found::Unreachable(why) => passing(format!("{authority} cannot be reached ({why})")),
-        Found::NoAnswer => passing(format!("{authority} does not answer")),
-        Found::Untrusted { what, remedy } => lasting(what.clone(), remedy),
+        Found::Refused => Advice::passing(format!("nothing listens at {authority}")),
+        Found::Unreachable(why) => Advice::passing(format!("{authority} cannot be reached ({why})")),
+        Found::NoAnswer => Advice::passing(format!("{authority} does not answer")),
+        Found::Untrusted { what, remedy } => Advice::lasting(what.clone(), remedy),
         Found::NotTls => {
-            lasting(format!("{authority} speaks without TLS"), "write OTEL_EXPORTER_OTLP_ENDPOINT with `http://`")
+            Advice::lasting(format!("{authority} does not use TLS"), "write OTEL_EXPORTER_OTLP_ENDPOINT with `http://`")
         }
-        Found::UnknownHost => lasting(
+        Found::UnknownHost => Advice::lasting(
             format!("the server at {authority} serves no host of that name over TLS"),
             "write OTEL_EXPORTER_OTLP_ENDPOINT with a name that it serves",
         ),
-        Found::WantsCertificate => lasting(
+        Found::WantsCertificate => Advice::lasting(
             format!("the server at {authority} requires a client certificate, and none can be given"),
-            "let it ask for none",
+            "configure the server to require none",
         ),
-        Found::NoHandshake(why) => passing(format!("the TLS handshake with {authority} fails ({why})")),
-        Found::Tls => {
-            lasting(format!("{authority} is a port for TLS"), "write OTEL_EXPORTER_OTLP_ENDPOINT with `https://`")
-        }
-        Found::Silent => passing(format!("{authority} accepts connections and says nothing")),
-        Found::Other(start) => lasting(
-            format!("what listens at {authority} is no receiver of OTLP: it says `{start}`"),
+        Found::NoHandshake(why) => Advice::passing(format!("the TLS handshake with {authority} fails ({why})")),
+        Found::Tls => Advice::lasting(
+            format!("{authority} is a port for TLS"),
+            "write OTEL_EXPORTER_OTLP_ENDPOINT with `https://`",
+        ),
+        Found::Silent => Advice::passing(format!("{authority} accepts connections but sends nothing")),
+        Found::Other(start) => Advice::lasting(
+            format!("the server at {authority} is not an OTLP receiver: it sends `{start}`"),
             "correct OTEL_EXPORTER_OTLP_ENDPOINT",
         ),
-        Found::ControlPlane { .. } | Found::Refusal(..) => lasting(
-            format!("a control plane of Gleitzeit listens at {authority}, which receives no telemetry"),
+        Found::ControlPlane { .. } | Found::Refusal(..) => Advice::lasting(
+            format!("a Gleitzeit control plane listens at {authority}, and it does not receive telemetry"),
             "set OTEL_EXPORTER_OTLP_ENDPOINT to a collector",
         ),
+        Found::Http2 => return on_http2(speech, address),
+        Found::Closed => on_closing(speech, address),
+        Found::Http { status, .. } => return on_http1(speech, address, *status),
+    })
+}
+
+/// Advice on a server that speaks only HTTP/2.
+fn on_http2(speech: Speech, address: &Address) -> Option<Advice> {
+    match speech {
         // HTTP/2 is offered as well when spans are sent.
-        Found::Http2 if address.is_tls => None,
-        Found::Http2 | Found::Closed => match speech {
-            Speech::Http if *found == Found::Http2 || address.port == 4317 => lasting(
-                format!("{authority} speaks gRPC only, and HTTP is sent"),
-                "set OTEL_EXPORTER_OTLP_PROTOCOL=grpc, or use the receiver's port for HTTP (4318)",
-            ),
-            Speech::Http => passing(format!("{authority} closes connections without a word")),
-            Speech::Grpc if *found == Found::Http2 => None,
-            Speech::Grpc => passing(format!("{authority} closes connections without a word")),
-        },
-        Found::Http { status, .. } => match (speech, status) {
-            // Over TLS both protocols are offered HTTP/1 here; the gRPC client negotiates for itself.
-            (Speech::Grpc, _) if address.is_tls => None,
-            (Speech::Grpc, _) => lasting(
-                format!("{authority} speaks HTTP/1 only, and gRPC is sent"),
-                "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or use the receiver's port for gRPC (4317)",
-            ),
-            (Speech::Http, 404 | 405 | 501) => lasting(
-                format!("the HTTP server at {authority} receives nothing at {path} (status {status})"),
-                "set OTEL_EXPORTER_OTLP_ENDPOINT to a collector's port for HTTP (4318)",
-            ),
-            (Speech::Http, 502..=504) => passing(format!("the proxy at {authority} answers {status}")),
-            // Other statuses are about the test request, which was not a real export.
-            (Speech::Http, _) => None,
-        },
+        Speech::Http if address.is_tls => None,
+        Speech::Http => Some(Advice::grpc_only(address)),
+        Speech::Grpc => None,
+    }
+}
+
+/// Advice on a server that closes the connection without an answer.
+fn on_closing(speech: Speech, address: &Address) -> Advice {
+    if speech == Speech::Http && address.port == 4317 {
+        return Advice::grpc_only(address);
+    }
+    Advice::passing(format!("{} closes connections without an answer", address.authority))
+}
+
+/// Advice on a server that answers over HTTP/1.
+fn on_http1(speech: Speech, Address { authority, path, is_tls, .. }: &Address, status: u16) -> Option<Advice> {
+    match (speech, status) {
+        // Over TLS both protocols are offered HTTP/1 here; the gRPC client negotiates for itself.
+        (Speech::Grpc, _) if *is_tls => None,
+        (Speech::Grpc, _) => Some(Advice::lasting(
+            format!("{authority} accepts only HTTP/1, but gRPC is sent"),
+            "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or use the receiver's port for gRPC (4317)",
+        )),
+        (Speech::Http, 404 | 405 | 501) => Some(Advice::lasting(
+            format!("the HTTP server at {authority} does not accept exports at {path} (status {status})"),
+            "set OTEL_EXPORTER_OTLP_ENDPOINT to a collector's port for HTTP (4318)",
+        )),
+        (Speech::Http, 502..=504) => Some(Advice::passing(format!("the proxy at {authority} answers {status}"))),
+        // Other statuses are about the test request, which was not a real export.
+        (Speech::Http, _) => None,
+    }
+}
+
+impl Advice {
+    fn lasting(what: String, remedy: &str) -> Self {
+        Self { what, remedy: remedy.to_owned(), lasts: true }
+    }
+
+    fn passing(what: String) -> Self {
+        let remedy = "start a receiver there, or correct OTEL_EXPORTER_OTLP_ENDPOINT".to_owned();
+        Self { what, remedy, lasts: false }
+    }
+
+    fn grpc_only(address: &Address) -> Self {
+        Self::lasting(
+            format!("{} accepts only gRPC, but HTTP is sent", address.authority),
+            "set OTEL_EXPORTER_OTLP_PROTOCOL=grpc, or use the receiver's port for HTTP (4318)",
+        )
     }
 }
 
@@ -376,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_told_of_where_the_library_goes_through_one() {
+    fn a_proxy_is_named_where_the_library_uses_one() {
         const TO: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
         let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
         for (variables, expected) in [
@@ -400,22 +428,22 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_there_instead_of_a_receiver_is_told_with_what_to_do() {
+    fn a_listener_that_is_no_receiver_is_named_with_a_remedy() {
         let http = |status| Found::Http { status, server: String::new() };
         let control_plane = Found::ControlPlane { proxy: String::new(), lacks: None };
         let (plain, tls) = ("http://c:4317/v1/traces", "https://c:4318");
         for (speech, url, found, told) in [
-            (Speech::Http, plain, Found::Http2, Some(("speaks gRPC only", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", true))),
-            (Speech::Http, plain, Found::Closed, Some(("speaks gRPC only", "4318", true))),
-            (Speech::Http, "http://c:1", Found::Closed, Some(("without a word", "correct", false))),
+            (Speech::Http, plain, Found::Http2, Some(("accepts only gRPC", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", true))),
+            (Speech::Http, plain, Found::Closed, Some(("accepts only gRPC", "4318", true))),
+            (Speech::Http, "http://c:1", Found::Closed, Some(("without an answer", "correct", false))),
             (Speech::Grpc, plain, Found::Http2, None),
-            (Speech::Grpc, plain, http(400), Some(("speaks HTTP/1 only", "http/protobuf", true))),
-            (Speech::Http, plain, http(404), Some(("receives nothing at /v1/traces", "4318", true))),
+            (Speech::Grpc, plain, http(400), Some(("accepts only HTTP/1", "http/protobuf", true))),
+            (Speech::Http, plain, http(404), Some(("does not accept exports at /v1/traces", "4318", true))),
             (Speech::Http, plain, http(200), None),
             (Speech::Http, plain, http(401), None),
             (Speech::Http, plain, http(503), Some(("answers 503", "start", false))),
             (Speech::Http, plain, Found::Tls, Some(("a port for TLS", "`https://`", true))),
-            (Speech::Http, tls, Found::NotTls, Some(("without TLS", "`http://`", true))),
+            (Speech::Http, tls, Found::NotTls, Some(("does not use TLS", "`http://`", true))),
             (
                 Speech::Http,
                 tls,
@@ -431,7 +459,7 @@ mod tests {
             (Speech::Grpc, tls, http(400), None),
             (Speech::Http, tls, Found::Refused, Some(("nothing listens at c:4318", "start a receiver", false))),
             (Speech::Http, plain, control_plane, Some(("a control plane", "a collector", true))),
-            (Speech::Grpc, plain, Found::Other("SSH".to_owned()), Some(("it says `SSH`", "correct", true))),
+            (Speech::Grpc, plain, Found::Other("SSH".to_owned()), Some(("it sends `SSH`", "correct", true))),
             (Speech::Grpc, plain, Found::NoHost("no".to_owned()), Some(("for the host `c` (no)", "correct", true))),
         ] {
             let address = Address::of(url).expect("an address");

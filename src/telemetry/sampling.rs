@@ -38,10 +38,8 @@ impl Sampling {
                 })?
             }
             _ => {
-                return Err(CommandError::usage(format!(
-                    "OTEL_TRACES_SAMPLER is `{sampler}`, which is not known here"
-                ))
-                .hint("use always_on, always_off, traceidratio, or one of them after `parentbased_`"));
+                return Err(CommandError::usage(format!("OTEL_TRACES_SAMPLER is `{sampler}`, which is not supported"))
+                    .hint("use always_on, always_off, traceidratio, or one of them after `parentbased_`"));
             }
         };
         Ok(Self { follows_caller, ratio })

@@ -18,10 +18,12 @@ struct History {
     executions: BTreeMap<String, Vec<Execution>>,
 }
 
-/// A task whose first attempt was lost and that then completed.
-fn good() -> History {
-    let at = |ms: i64| Timestamp(1_700_000_000_000 + ms);
-    let event = |seq: u64, kind: &str, attempt: u32, ms: i64| RunEvent {
+fn at(ms: i64) -> Timestamp {
+    Timestamp(1_700_000_000_000 + ms)
+}
+
+fn event(seq: u64, kind: &str, attempt: u32, ms: i64) -> RunEvent {
+    RunEvent {
         seq,
         time: Some(at(ms)),
         kind: kind.to_owned(),
@@ -29,7 +31,15 @@ fn good() -> History {
         attempt,
         payload: None,
         payload_omitted: false,
-    };
+    }
+}
+
+fn execution(from: i64, to: Option<i64>) -> Execution {
+    Execution { begin_ms: at(from).as_millis(), end_ms: to.map(|to| at(to).as_millis()) }
+}
+
+/// A task whose first attempt was lost and that then completed.
+fn good() -> History {
     let events = vec![
         event(1, "workflow_submitted", 0, 0),
         event(2, "task_ready", 0, 1),
@@ -40,6 +50,23 @@ fn good() -> History {
         event(7, "task_completed", 2, 21_000),
         event(8, "workflow_completed", 0, 21_000),
     ];
+    let results = BTreeMap::from([("a".to_owned(), json!({"result": 1}))]);
+    let executions = vec![execution(10, None), execution(20_100, Some(20_900))];
+    History {
+        plan: Plan {
+            shape: "test",
+            workflow: json!(null),
+            expected: Expected::Completed(results),
+            marked: vec!["a".to_owned()],
+        },
+        watched: (1..=8).collect(),
+        run: completed_run(),
+        events,
+        executions: BTreeMap::from([("a".to_owned(), executions)]),
+    }
+}
+
+fn completed_run() -> Run {
     let task = Task {
         id: "a".to_owned(),
         status: TaskStatus::Completed,
@@ -56,7 +83,7 @@ fn good() -> History {
         dependencies: Vec::new(),
         provider: None,
     };
-    let run = Run {
+    Run {
         run_id: "r".to_owned(),
         correlation_id: String::new(),
         name: "r".to_owned(),
@@ -71,23 +98,6 @@ fn good() -> History {
         labels: BTreeMap::new(),
         retry_of: None,
         seq: 8,
-    };
-    let ran = |from: i64, to: Option<i64>| Execution {
-        begin_ms: at(from).as_millis(),
-        end_ms: to.map(|to| at(to).as_millis()),
-    };
-    let results = BTreeMap::from([("a".to_owned(), json!({"result": 1}))]);
-    History {
-        plan: Plan {
-            shape: "test",
-            workflow: json!(null),
-            expected: Expected::Completed(results),
-            marked: vec!["a".to_owned()],
-        },
-        watched: (1..=8).collect(),
-        run,
-        events,
-        executions: BTreeMap::from([("a".to_owned(), vec![ran(10, None), ran(20_100, Some(20_900))])]),
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) async fn connect(url: &str) -> Client {
     }
 }
 
-/// Submits until it is told to end; returns everything that was acknowledged, with what its watchers saw.
+/// Submits until `end` is set; returns everything that was acknowledged, with what its watchers saw.
 pub(crate) async fn submit(url: String, ledger: PathBuf, seed: u64, end: Arc<AtomicBool>) -> Vec<Accepted> {
     let mut rng = StdRng::seed_from_u64(seed);
     let client = connect(&url).await;

@@ -27,9 +27,10 @@ use rand::rngs::StdRng;
 
 use checker::{Case, Counts};
 use clients::{Accepted, connect, read_ledger, submit, watched};
-use fleet::{Fleet, HOSTS};
+use fleet::{Fleet, HOSTS, Usage};
 use hosts::Hosts;
-use schedule::Fault;
+use schedule::{Fault, Kind};
+use support::Sandbox;
 
 /// How long the runs may take to end after the last fault.
 const CALM: Duration = Duration::from_secs(120);
@@ -90,7 +91,7 @@ fn main() -> ExitCode {
         }
     };
     if hosts.is_none() {
-        println!("without faults of networks, as GLEITZEIT_SKIP_NETNS=1 says");
+        println!("without network faults, because of GLEITZEIT_SKIP_NETNS=1");
     }
     let outcome = chaos(&asked, hosts);
     println!("{}", outcome.table);
@@ -109,6 +110,29 @@ struct Outcome {
     wrong: Vec<String>,
 }
 
+/// What one chaos test observed.
+struct Observed {
+    accepted: Vec<Accepted>,
+    verdict: Verdict,
+    faults: BTreeMap<(Kind, &'static str), u64>,
+    /// From the last fault until every process ran again.
+    healed: Duration,
+    /// From then until every run had ended.
+    settled: Duration,
+    /// The resources of each process, at the start and when all is done.
+    before: BTreeMap<String, Usage>,
+    after: BTreeMap<String, Usage>,
+}
+
+/// What the checker says of all accepted runs.
+#[derive(Default)]
+struct Verdict {
+    counts: Counts,
+    statuses: BTreeMap<String, usize>,
+    stuck: usize,
+    wrong: Vec<String>,
+}
+
 fn chaos(asked: &Asked, hosts: Option<Hosts>) -> Outcome {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
@@ -121,86 +145,110 @@ fn chaos(asked: &Asked, hosts: Option<Hosts>) -> Outcome {
 
     let before = break_everything(&mut fleet, asked);
     end.store(true, Ordering::Relaxed);
+    let healed = heal_everything(&mut fleet);
+    let calm = Instant::now();
+    let (accepted, histories) = runtime.block_on(async {
+        let mut accepted = Vec::new();
+        for submitter in submitters {
+            accepted.extend(submitter.await.expect("it does not panic"));
+        }
+        let histories = read(&connect(&url).await, &accepted).await;
+        (accepted, histories)
+    });
+    let settled = calm.elapsed();
+    let after = fleet.usage();
+    let verdict = Verdict::of(&accepted, &histories, &read_ledger(&ledger));
+    let faults = std::mem::take(&mut fleet.faults);
+    let (complaints, sandbox) = fleet.finish();
+
+    let mut observed = Observed { accepted, verdict, faults, healed, settled, before, after };
+    let wrong = &mut observed.verdict.wrong;
+    wrong.extend(complaints);
+    if asked.keep || !wrong.is_empty() {
+        wrong.extend(keep(&sandbox));
+    }
+    let leaking = observed.after.iter().filter(|(_, usage)| usage.is_too_much());
+    wrong.extend(leaking.map(|(name, usage)| format!("{name} holds {usage:?} when all is done")));
+    Outcome { table: observed.table(asked), wrong: observed.verdict.wrong }
+}
+
+/// Ends all faults; returns how long it takes until every process runs again.
+fn heal_everything(fleet: &mut Fleet) -> Duration {
     let healing = Instant::now();
     while !fleet.is_well() {
         fleet.heal(true);
         std::thread::sleep(Duration::from_millis(20));
     }
-    let calm = Instant::now();
+    healing.elapsed()
+}
 
-    let (accepted, histories) = runtime.block_on(async {
-        let client = connect(&url).await;
-        let mut accepted = Vec::new();
-        for submitter in submitters {
-            accepted.extend(submitter.await.expect("it does not panic"));
-        }
-        let histories = read(&client, &accepted).await;
-        (accepted, histories)
-    });
-    let settled = calm.elapsed();
-    let after = fleet.usage();
-    let executions = checker::executions(&read_ledger(&ledger));
-    let (mut counts, mut wrong, none) = (Counts::default(), Vec::new(), BTreeMap::new());
-    let mut statuses: BTreeMap<String, usize> = BTreeMap::new();
-    for (accepted, history) in accepted.iter().zip(&histories) {
-        wrong.extend(accepted.complaints.iter().cloned());
-        match history {
-            Ok((run, events)) => {
-                *statuses.entry(format!("{:?}", run.status).to_lowercase()).or_default() += 1;
-                let executions = executions.get(&run.run_id).unwrap_or(&none);
-                let (plan, cancelled) = (&accepted.plan, accepted.cancelled);
-                let watched = accepted.watched.as_deref();
-                wrong.extend(Case { plan, cancelled, watched, run, events, executions }.check(&mut counts));
+/// Copies journal and logs to where they stay; returns a line that names the copy.
+fn keep(sandbox: &Sandbox) -> Option<String> {
+    let kept = std::env::temp_dir().join(format!("gleitzeit-chaos-{}", std::process::id()));
+    let copied = std::process::Command::new("cp").arg("-a").args([sandbox.path(), &kept]).status();
+    copied.is_ok().then(|| format!("(journal and logs are kept in {})", kept.display()))
+}
+
+impl Verdict {
+    fn of(accepted: &[Accepted], histories: &[History], ledger: &str) -> Self {
+        let (executions, none) = (checker::executions(ledger), BTreeMap::new());
+        let mut verdict = Self::default();
+        for (accepted, history) in accepted.iter().zip(histories) {
+            verdict.wrong.extend(accepted.complaints.iter().cloned());
+            match history {
+                Ok((run, events)) => {
+                    *verdict.statuses.entry(format!("{:?}", run.status).to_lowercase()).or_default() += 1;
+                    let executions = executions.get(&run.run_id).unwrap_or(&none);
+                    let (plan, cancelled) = (&accepted.plan, accepted.cancelled);
+                    let watched = accepted.watched.as_deref();
+                    let case = Case { plan, cancelled, watched, run, events, executions };
+                    verdict.wrong.extend(case.check(&mut verdict.counts));
+                }
+                Err(message) => {
+                    verdict.stuck += 1;
+                    verdict.wrong.push(format!("{} {}: {message}", accepted.plan.shape, accepted.run_id));
+                }
             }
-            Err(message) => wrong.push(format!("{} {}: {message}", accepted.plan.shape, accepted.run_id)),
         }
+        verdict
     }
-    let faults = std::mem::take(&mut fleet.faults);
-    let stuck = histories.iter().filter(|history| history.is_err()).count();
-    let (complaints, sandbox) = fleet.finish();
-    wrong.extend(complaints);
-    if asked.keep || !wrong.is_empty() {
-        let kept = std::env::temp_dir().join(format!("gleitzeit-chaos-{}", std::process::id()));
-        if std::process::Command::new("cp").arg("-a").args([sandbox.path(), &kept]).status().is_ok() {
-            wrong.push(format!("(journal and logs are kept in {})", kept.display()));
-        }
-    }
+}
 
-    let mut table = format!("chaos of {} s, seed {}\n", asked.seconds, asked.seed);
-    let mut line = |name: &str, value: String| table.push_str(&format!("  {name:<42} {value}\n"));
-    for ((kind, who), count) in &faults {
-        line(&format!("{kind}: {who}"), count.to_string());
-    }
-    line("runs accepted", accepted.len().to_string());
-    for (status, count) in &statuses {
-        line(&format!("  {status}"), count.to_string());
-    }
-    line("watched through it all", accepted.iter().filter(|it| it.watched.is_some()).count().to_string());
-    line("tasks", counts.tasks.to_string());
-    line("attempts", counts.attempts.to_string());
-    line("attempts lost and tried again", counts.lost_attempts.to_string());
-    line("lost or stuck runs", stuck.to_string());
-    line("everything running again after", format!("{:.1} s", (calm - healing).as_secs_f64()));
-    line("all runs ended after another", format!("{:.1} s", settled.as_secs_f64()));
-    for (name, usage) in &after {
-        let begun = before.get(name).copied().unwrap_or_default();
-        line(
-            &format!("{name}: files, threads, children, memory"),
-            format!(
-                "{}, {}, {}, {} KiB (first {} KiB)",
-                usage.files, usage.threads, usage.children, usage.resident_kib, begun.resident_kib
-            ),
-        );
-        if usage.is_too_much() {
-            wrong.push(format!("{name} holds {usage:?} when all is done"));
+impl Observed {
+    fn table(&self, asked: &Asked) -> String {
+        let mut table = format!("chaos of {} s, seed {}\n", asked.seconds, asked.seed);
+        let mut line = |name: &str, value: String| table.push_str(&format!("  {name:<42} {value}\n"));
+        for ((kind, who), count) in &self.faults {
+            line(&format!("{kind}: {who}"), count.to_string());
         }
+        let Verdict { counts, statuses, stuck, wrong } = &self.verdict;
+        line("runs accepted", self.accepted.len().to_string());
+        for (status, count) in statuses {
+            line(&format!("  {status}"), count.to_string());
+        }
+        let watched = self.accepted.iter().filter(|it| it.watched.is_some()).count();
+        line("watched through it all", watched.to_string());
+        line("tasks", counts.tasks.to_string());
+        line("attempts", counts.attempts.to_string());
+        line("attempts lost and tried again", counts.lost_attempts.to_string());
+        line("lost or stuck runs", stuck.to_string());
+        line("everything running again after", format!("{:.1} s", self.healed.as_secs_f64()));
+        line("all runs ended after another", format!("{:.1} s", self.settled.as_secs_f64()));
+        for (name, usage) in &self.after {
+            let Usage { files, resident_kib, threads, children } = usage;
+            let first = self.before.get(name).copied().unwrap_or_default().resident_kib;
+            line(
+                &format!("{name}: files, threads, children, memory"),
+                format!("{files}, {threads}, {children}, {resident_kib} KiB (first {first} KiB)"),
+            );
+        }
+        line("promises broken", wrong.len().to_string());
+        table
     }
-    line("promises broken", wrong.len().to_string());
-    Outcome { table, wrong }
 }
 
 /// Injects one fault after another for the requested time; returns the resources of each process at the start.
-fn break_everything(fleet: &mut Fleet, asked: &Asked) -> BTreeMap<String, fleet::Usage> {
+fn break_everything(fleet: &mut Fleet, asked: &Asked) -> BTreeMap<String, Usage> {
     let mut rng = StdRng::seed_from_u64(asked.seed);
     let over = Instant::now() + Duration::from_secs(asked.seconds);
     let mut fault = Fault::draw(&mut rng);

@@ -27,9 +27,29 @@ pub(crate) enum Expected {
     Failed(&'static str),
 }
 
+impl Plan {
+    fn new(shape: &'static str, tasks: Vec<Value>, expected: Expected) -> Self {
+        Self { shape, workflow: json!({"name": shape, "tasks": tasks}), expected, marked: Vec::new() }
+    }
+
+    fn marked(self, marked: Vec<String>) -> Self {
+        Self { marked, ..self }
+    }
+}
+
 /// Losses do not use up attempts, so a few attempts are enough for tasks that do not fail by themselves.
 fn task(id: &str, method: &str, parameters: Value) -> Value {
     json!({"id": id, "method": method, "parameters": parameters})
+}
+
+fn task_after(before: &str, id: &str, parameters: Value) -> Value {
+    let mut task = task(id, "util/echo", parameters);
+    task["dependencies"] = json!([before]);
+    task
+}
+
+fn completed<const N: usize>(results: [(&str, Value); N]) -> Expected {
+    Expected::Completed(results.into_iter().map(|(task, result)| (task.to_owned(), result)).collect())
 }
 
 /// Code that writes to the ledger file when it begins and when it ends, takes some time in between, and returns a
@@ -51,68 +71,79 @@ fn marked(ledger: &Path, id: &str, seconds: f64, value: &str) -> Value {
     task(id, "python/execute", json!({"code": code}))
 }
 
-/// Draws one.
+/// Draws a workflow of a random shape.
 pub(crate) fn draw(rng: &mut StdRng, ledger: &Path) -> Plan {
-    let number = rng.random_range(0..1_000_000_i64);
+    let number = rng.random_range(0..1_000_000);
     let pause = rng.random_range(0.0..1.5);
-    let completed = |results: Vec<(String, Value)>| Expected::Completed(results.into_iter().collect());
-    let named = |name: &str| name.to_owned();
-    let (shape, tasks, expected, marked_tasks) = match rng.random_range(0..8) {
-        0 => {
-            let only = task("only", "util/echo", json!({"value": number}));
-            ("single", vec![only], completed(vec![(named("only"), json!({"value": number}))]), vec![])
-        }
-        1 => {
-            let length = rng.random_range(3..7);
-            let ids: Vec<String> = (0..length).map(|n| format!("link{n}")).collect();
-            let mut tasks = vec![marked(ledger, &ids[0], pause / 4.0, &number.to_string())];
-            for pair in ids.windows(2) {
-                tasks.push(marked(ledger, &pair[1], pause / 4.0, &format!("${{{}.result}} + 1", pair[0])));
-            }
-            let last = (ids[length - 1].clone(), json!({"result": number + i64::try_from(length).unwrap_or(0) - 1}));
-            ("chain", tasks, completed(vec![last]), ids)
-        }
-        2 => {
-            let width = rng.random_range(3..12);
-            let mut tasks: Vec<Value> =
-                (0..width).map(|n| task(&format!("part{n}"), "util/echo", json!({"n": n}))).collect();
-            let sum = (0..width).map(|n| format!("${{part{n}.n}}")).collect::<Vec<_>>().join(" + ");
-            tasks.push(marked(ledger, "join", pause / 4.0, &sum));
-            let total = json!({"result": width * (width - 1) / 2});
-            ("fan", tasks, completed(vec![(named("join"), total)]), vec![named("join")])
-        }
-        3 => {
-            let mut flaky = task("flaky", "util/fail", json!({"message": "not yet", "until_attempt": 3}));
-            flaky["retry"] = json!({"max_attempts": 5, "initial_delay": 0.2});
-            ("retried", vec![flaky], completed(vec![]), vec![])
-        }
-        4 => {
-            let mut doomed = task("doomed", "util/fail", json!({"message": "never"}));
-            doomed["retry"] = json!({"max_attempts": 2, "initial_delay": 0.1});
-            let mut after = task("after", "util/echo", json!({"value": 1}));
-            after["dependencies"] = json!(["doomed"]);
-            let beside = task("beside", "util/echo", json!({"value": 2}));
-            ("failing", vec![doomed, after, beside], Expected::Failed("doomed"), vec![])
-        }
-        5 => {
-            let sleep = task("sleep", "util/sleep", json!({"seconds": 1.0 + pause * 2.0}));
-            let mut after = task("after", "util/echo", json!({"value": number}));
-            after["dependencies"] = json!(["sleep"]);
-            let results = completed(vec![(named("after"), json!({"value": number}))]);
-            ("sleeping", vec![sleep, after], results, vec![])
-        }
-        6 => {
-            let describe =
-                task("describe", "stats/describe", json!({"numbers": [1, 2, 3, number], "pause": pause / 8.0}));
-            let mut after = task("after", "util/echo", json!({"mean": "${describe.mean}"}));
-            after["queue"] = json!("second");
-            ("foreign", vec![describe, after], completed(vec![]), vec![])
-        }
-        _ => {
-            let long = marked(ledger, "long", 1.0 + pause, &number.to_string());
-            ("python", vec![long], completed(vec![(named("long"), json!({"result": number}))]), vec![named("long")])
-        }
-    };
-    let workflow = json!({"name": shape, "tasks": tasks});
-    Plan { shape, workflow, expected, marked: marked_tasks }
+    match rng.random_range(0..8) {
+        0 => single(number),
+        1 => chain(ledger, rng.random_range(3..7), number, pause / 4.0),
+        2 => fan(ledger, rng.random_range(3..12), pause / 4.0),
+        3 => retried(),
+        4 => failing(),
+        5 => sleeping(number, 1.0 + pause * 2.0),
+        6 => foreign(number, pause / 8.0),
+        _ => python(ledger, number, 1.0 + pause),
+    }
+}
+
+fn single(number: i64) -> Plan {
+    let value = json!({"value": number});
+    Plan::new("single", vec![task("only", "util/echo", value.clone())], completed([("only", value)]))
+}
+
+/// Each task adds one to the result of the task before it.
+fn chain(ledger: &Path, length: usize, number: i64, seconds: f64) -> Plan {
+    let ids: Vec<String> = (0..length).map(|n| format!("link{n}")).collect();
+    let mut tasks = vec![marked(ledger, &ids[0], seconds, &number.to_string())];
+    for pair in ids.windows(2) {
+        tasks.push(marked(ledger, &pair[1], seconds, &format!("${{{}.result}} + 1", pair[0])));
+    }
+    let last = json!({"result": number + i64::try_from(length).unwrap_or(0) - 1});
+    let expected = completed([(ids[length - 1].as_str(), last)]);
+    Plan::new("chain", tasks, expected).marked(ids)
+}
+
+/// One task joins the results of the others.
+fn fan(ledger: &Path, width: i32, seconds: f64) -> Plan {
+    let mut tasks: Vec<Value> = (0..width).map(|n| task(&format!("part{n}"), "util/echo", json!({"n": n}))).collect();
+    let sum = (0..width).map(|n| format!("${{part{n}.n}}")).collect::<Vec<_>>().join(" + ");
+    tasks.push(marked(ledger, "join", seconds, &sum));
+    let total = json!({"result": width * (width - 1) / 2});
+    Plan::new("fan", tasks, completed([("join", total)])).marked(vec!["join".to_owned()])
+}
+
+/// Fails twice by itself, and then completes.
+fn retried() -> Plan {
+    let mut flaky = task("flaky", "util/fail", json!({"message": "not yet", "until_attempt": 3}));
+    flaky["retry"] = json!({"max_attempts": 5, "initial_delay": 0.2});
+    Plan::new("retried", vec![flaky], completed([]))
+}
+
+fn failing() -> Plan {
+    let mut doomed = task("doomed", "util/fail", json!({"message": "never"}));
+    doomed["retry"] = json!({"max_attempts": 2, "initial_delay": 0.1});
+    let after = task_after("doomed", "after", json!({"value": 1}));
+    let beside = task("beside", "util/echo", json!({"value": 2}));
+    Plan::new("failing", vec![doomed, after, beside], Expected::Failed("doomed"))
+}
+
+fn sleeping(number: i64, seconds: f64) -> Plan {
+    let sleep = task("sleep", "util/sleep", json!({"seconds": seconds}));
+    let value = json!({"value": number});
+    let after = task_after("sleep", "after", value.clone());
+    Plan::new("sleeping", vec![sleep, after], completed([("after", value)]))
+}
+
+/// Uses the provider in another language, and a second queue.
+fn foreign(number: i64, pause: f64) -> Plan {
+    let describe = task("describe", "stats/describe", json!({"numbers": [1, 2, 3, number], "pause": pause}));
+    let mut after = task("after", "util/echo", json!({"mean": "${describe.mean}"}));
+    after["queue"] = json!("second");
+    Plan::new("foreign", vec![describe, after], completed([]))
+}
+
+fn python(ledger: &Path, number: i64, seconds: f64) -> Plan {
+    let long = marked(ledger, "long", seconds, &number.to_string());
+    Plan::new("python", vec![long], completed([("long", json!({"result": number}))])).marked(vec!["long".to_owned()])
 }

@@ -22,7 +22,7 @@ fn many(cluster: &Cluster) -> String {
 }
 
 #[test]
-fn many_tasks_that_wait_for_one_slow_engine_are_in_nobodys_way() {
+fn many_tasks_that_wait_for_one_slow_engine_block_no_others() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     cluster.start_agent("rest", "queue,resolver,provider");
@@ -76,7 +76,7 @@ async fn watch(cluster: &Cluster, run: &str, from_seq: u64) -> tonic::Streaming<
 }
 
 #[test]
-fn watchers_that_never_read_hold_nobody_up_and_miss_nothing() {
+fn watchers_that_never_read_block_no_others_and_miss_nothing() {
     let cluster = Cluster::all_in_one(&["--max-payload-bytes", "1048576"]);
     let run = large(&cluster);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -158,7 +158,7 @@ fn cpu_ticks(pid: i32) -> u64 {
 }
 
 #[test]
-fn who_has_nothing_to_do_uses_no_cpu() {
+fn idle_processes_use_no_cpu() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     cluster.start_agent("agent", "all");

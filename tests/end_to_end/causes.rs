@@ -19,7 +19,7 @@ tasks:
 "#;
 
 #[test]
-fn each_failed_task_has_its_own_cause_and_what_failed_alike_is_told_once() {
+fn each_failed_task_has_its_own_cause_and_equal_failures_are_shown_once() {
     let cluster = Cluster::all_in_one(&[]);
     let file = cluster.sandbox.file("causes.yaml", FAILS);
     let run = cluster.submit(&file);

@@ -9,7 +9,7 @@ use crate::support::{Cluster, PATIENCE, Sandbox, example, free_port, until};
 const SLOW: &str = "name: Slow\ntasks: [{id: only, method: util/sleep, parameters: {seconds: 2}}]\n";
 
 #[test]
-fn who_waits_for_a_run_hears_of_an_outage_and_sees_the_end_after_it() {
+fn a_wait_for_a_run_reports_an_outage_and_sees_the_end_after_it() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     let file = cluster.sandbox.file("slow.yaml", SLOW);
@@ -33,7 +33,7 @@ fn who_waits_for_a_run_hears_of_an_outage_and_sees_the_end_after_it() {
 }
 
 #[test]
-fn stop_may_be_said_twice_and_what_runs_still_finishes() {
+fn stop_may_be_repeated_and_running_work_finishes() {
     let (sandbox, port) = (Sandbox::new(), free_port().to_string());
     let url = format!("http://127.0.0.1:{port}");
     let hub = ["--hub-url", url.as_str()];
@@ -54,7 +54,7 @@ fn stop_may_be_said_twice_and_what_runs_still_finishes() {
 }
 
 #[test]
-fn a_failure_is_one_document_where_one_was_asked_for() {
+fn a_failure_is_one_document_if_one_is_requested() {
     let sandbox = Sandbox::new();
     let nobody = format!("http://127.0.0.1:{}", free_port());
     let file = example("parallel.yaml");
@@ -67,7 +67,7 @@ fn a_failure_is_one_document_where_one_was_asked_for() {
 }
 
 #[test]
-fn a_file_that_a_workflow_declares_and_nobody_has_is_found_by_validate() {
+fn validate_finds_a_declared_file_that_is_missing() {
     let sandbox = Sandbox::new();
     let text = "name: F\nfiles:\n  here: here.txt\n  gone: gone.txt\ntasks:\n  - {id: a, method: util/echo, \
                 parameters: {x: \"${files.gone}${files.here}\"}}\n";

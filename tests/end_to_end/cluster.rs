@@ -223,7 +223,7 @@ fn owner(cluster: &Cluster, role: &str, field: &str, slice: &Value) -> String {
 }
 
 #[test]
-fn a_killed_hub_goes_on_where_it_was() {
+fn a_killed_hub_continues_where_it_was() {
     let mut cluster = two_of_every_role();
     let mut thousand = Thousand::submit(&cluster);
     thousand.until_the_middle();
@@ -264,7 +264,7 @@ fn agents_without_a_hub_still_end_promptly() {
 }
 
 #[test]
-fn when_all_processes_were_killed_others_take_up_what_the_store_has() {
+fn after_all_processes_are_killed_others_continue_from_the_store() {
     let mut cluster = two_of_every_role();
     let mut thousand = Thousand::submit(&cluster);
     thousand.until_the_middle();

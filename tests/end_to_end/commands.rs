@@ -80,7 +80,7 @@ fn a_run_is_named_by_its_id_its_beginning_or_last() {
 }
 
 #[test]
-fn watch_tells_each_event_once_in_order_and_goes_on_from_any() {
+fn watch_prints_each_event_once_in_order_and_continues_from_any() {
     let cluster = Cluster::all_in_one(&[]);
     let run = cluster.submit(&example("chain.yaml"));
     let journal = Journal::watch(&cluster.sandbox, &cluster.url, &run);
@@ -98,7 +98,7 @@ fn watch_tells_each_event_once_in_order_and_goes_on_from_any() {
 }
 
 #[test]
-fn who_waits_for_a_run_exits_by_its_outcome_and_who_asks_does_not() {
+fn commands_that_wait_exit_by_the_outcome_of_the_run_and_queries_do_not() {
     let cluster = Cluster::all_in_one(&[]);
     let file = cluster.sandbox.file("flaky.yaml", FLAKY);
     let missing = format!("file={}", cluster.sandbox.path().join("missing").display());
@@ -159,7 +159,7 @@ fn lists_are_filtered_and_come_in_pages() {
 }
 
 #[test]
-fn what_is_connected_and_what_can_be_called_is_listed() {
+fn components_providers_and_methods_are_listed() {
     let cluster = Cluster::all_in_one(&[]);
     let mut roles: Vec<String> = cluster.components().iter().map(|it| text(&it["role"])).collect();
     roles.sort();

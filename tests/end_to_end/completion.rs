@@ -73,7 +73,7 @@ fn bash_is_offered_runs_tasks_methods_names_labels_and_files_for_both_programs()
 }
 
 #[test]
-fn shells_that_show_it_are_told_what_a_run_is() {
+fn shells_with_descriptions_get_a_description_of_each_run() {
     let mut cluster = Cluster::all_in_one(&[]);
     let url = cluster.url.clone();
     cluster.sandbox.set("GLEITZEIT_HUB_URL", &url);
@@ -90,7 +90,7 @@ fn shells_that_show_it_are_told_what_a_run_is() {
 }
 
 #[test]
-fn nobody_is_waited_for_nothing_is_said_and_nothing_is_started() {
+fn completion_waits_for_nothing_prints_nothing_else_and_starts_nothing() {
     let mut sandbox = Sandbox::new();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let nobody = format!("http://127.0.0.1:{}", free_port());

@@ -39,7 +39,7 @@ fn all_is_well(cluster: &Cluster) {
 }
 
 #[test]
-fn connections_that_say_nothing_or_half_shut_nobody_out() {
+fn silent_and_half_open_connections_block_no_others() {
     let most = MOST.to_string();
     let cluster = Cluster::all_in_one(&["--max-connections", &most]);
     let beginnings: [&[u8]; 4] =
@@ -56,7 +56,7 @@ fn connections_that_say_nothing_or_half_shut_nobody_out() {
 }
 
 #[test]
-fn who_begins_and_does_not_go_on_is_dropped() {
+fn a_connection_that_stalls_after_its_start_is_closed() {
     let cluster = Cluster::all_in_one(&[]);
     let since = Instant::now();
     let silent: Vec<(&str, TcpStream)> = [
@@ -91,7 +91,7 @@ fn a_head_that_is_too_large_is_refused() {
 }
 
 #[test]
-fn handshakes_without_the_token_are_bounded_and_others_get_in() {
+fn handshakes_without_the_token_are_bounded_and_do_not_block_others() {
     let cluster = Cluster::all_in_one(&["--token", "secret"]);
     let begin = |headers: &[(&str, &str)]| get(&cluster.url, "/socket.io/?EIO=4&transport=polling", headers).0;
     let answers: Vec<u16> = (0..100).map(|_| begin(&[])).collect();

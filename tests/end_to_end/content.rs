@@ -55,7 +55,7 @@ fn begin(told: &[String], expected: &[&str]) {
 }
 
 #[test]
-fn mistakes_in_programs_and_addresses_are_told_with_their_places_and_nothing_is_run() {
+fn mistakes_in_programs_and_addresses_are_reported_with_their_places_and_nothing_is_run() {
     let sandbox = Sandbox::new();
     let file = sandbox.file("content.yaml", FILE);
     let refused = sandbox.gleitzeit(&["validate", &file, "-o", "json"]).exits(2).json();
@@ -73,12 +73,12 @@ fn mistakes_in_programs_and_addresses_are_told_with_their_places_and_nothing_is_
     let python = told(&refused["errors"]);
     assert!(python[0].contains(" tasks[0].parameters.code: the Python code does not compile: "), "{python:#?}");
     assert!(python[1].contains(" tasks[1].parameters.code: the Python code does not compile: "), "{python:#?}");
-    begin(&told(&refused["notes"]), &["28:133 tasks[7].parameters.body: `body` is called JSON and is none: "]);
+    begin(&told(&refused["notes"]), &["28:133 tasks[7].parameters.body: `body` is declared as JSON but is not: "]);
     assert!(!sandbox.path().join("touched").exists(), "nothing is run");
 }
 
 #[test]
-fn python_that_is_not_there_is_a_note_and_many_programs_are_one_process() {
+fn a_missing_python_is_a_note_and_many_programs_are_checked_in_one_process() {
     let sandbox = Sandbox::new();
     let tasks: Vec<Value> = (0..300)
         .map(|number| json!({"id": format!("t{number}"), "method": "python/execute", "parameters": {"code": format!("result = {number}")}}))
@@ -106,7 +106,7 @@ fn python_that_is_not_there_is_a_note_and_many_programs_are_one_process() {
 }
 
 #[test]
-fn an_input_of_another_type_than_its_default_is_refused_on_every_way() {
+fn an_input_of_another_type_than_its_default_is_refused_by_every_command() {
     let text = "name: Inputs\ninputs: {n: 3, flag: true, word: hello, any: null}\ntasks:\n- {id: a, method: util/echo, \
                 parameters: {n: \"${inputs.n}\", word: \"${inputs.word}\"}}\noutputs: {n: \"${a.n}\", word: \"${a.word}\"}\n";
     let cluster = Cluster::all_in_one(&[]);
@@ -128,7 +128,7 @@ fn an_input_of_another_type_than_its_default_is_refused_on_every_way() {
 }
 
 #[test]
-fn a_tab_that_indents_is_told_as_a_tab() {
+fn a_tab_as_indentation_is_reported_as_a_tab() {
     let sandbox = Sandbox::new();
     for (text, told) in [
         ("name: W\ntasks:\n\t- id: a\n\t  method: util/echo\n", "3:1 : invalid YAML: a tab stands in the indentation"),

@@ -20,7 +20,7 @@ fn workflow(cluster: &Cluster, tasks: &Value) -> String {
 }
 
 #[test]
-fn whoever_is_missing_is_named_and_what_to_start() {
+fn a_missing_component_is_named_with_what_to_start() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     let tasks = json!([
@@ -69,7 +69,7 @@ fn whoever_is_missing_is_named_and_what_to_start() {
 }
 
 #[test]
-fn work_is_told_where_it_is_until_when_and_who_is_in_the_way() {
+fn explain_shows_where_work_is_until_when_and_what_blocks_it() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     cluster.start_agent("rest", "queue,resolver");
@@ -126,7 +126,7 @@ fn a_call_that_waits_for_a_busy_provider_says_so_and_has_not_begun() {
 }
 
 #[test]
-fn a_delay_is_told_with_the_error_before_it() {
+fn a_delay_is_explained_with_the_error_before_it() {
     let cluster = Cluster::all_in_one(&[]);
     let fail = json!({"id": "fails", "method": "util/fail", "parameters": {"message": "out of ink"},
         "retry": {"max_attempts": 2, "initial_delay": 300}});

@@ -134,7 +134,7 @@ fn the_token_is_taken_from_the_environment() {
 }
 
 #[test]
-fn a_provider_that_is_killed_in_mid_call_and_started_again_completes_the_run() {
+fn a_provider_that_is_killed_during_a_call_and_restarted_completes_the_run() {
     // The example workflow, slowed down so that there is time to kill the provider.
     let mut text = fs::read_to_string(example("custom_provider_workflow.yaml")).expect("readable");
     for (parameter, pause) in
@@ -198,7 +198,7 @@ fn calls_go_on_while_the_control_plane_is_away() {
 
 /// Stock clients do not reconnect after the server has disconnected them.
 #[test]
-fn they_come_back_after_a_restart_and_after_they_were_given_up() {
+fn providers_reconnect_after_a_restart_and_after_they_were_declared_lost() {
     let mut cluster = cluster();
     let providers = start_both(&cluster);
     let until_registered = |times: usize| {
@@ -243,7 +243,7 @@ fn a_cancel_reaches_the_code() {
 }
 
 #[test]
-fn a_time_that_is_up_reaches_the_code_too() {
+fn a_timeout_reaches_the_code() {
     for language in Language::BOTH {
         let cluster = cluster();
         let mut provider = language.serves(&cluster);
@@ -256,7 +256,7 @@ fn a_time_that_is_up_reaches_the_code_too() {
 }
 
 #[test]
-fn who_watches_sees_the_progress() {
+fn a_watcher_sees_the_progress() {
     let cluster = cluster();
     let _providers = start_both(&cluster);
     for (language, said) in
@@ -295,7 +295,7 @@ fn patient(mut task: Value, parameters: Value) -> Value {
 }
 
 #[test]
-fn what_can_never_succeed_is_not_tried_again() {
+fn permanent_errors_are_not_retried() {
     let cluster = cluster();
     let _providers = start_both(&cluster);
     for (language, parameters, said) in [
@@ -311,7 +311,7 @@ fn what_can_never_succeed_is_not_tried_again() {
 }
 
 #[test]
-fn what_may_succeed_later_is_tried_again() {
+fn retryable_errors_are_retried() {
     let cluster = cluster();
     let _providers = start_both(&cluster);
     let missing = cluster.sandbox.path().join("missing/file.txt");

@@ -41,7 +41,7 @@ fn fails_once(cluster: &Cluster, run: &str, said: &str) {
 }
 
 #[test]
-fn what_is_no_json_ends_the_call_that_it_names_and_the_connection_stays() {
+fn invalid_json_ends_the_call_that_it_names_and_keeps_the_connection() {
     let cluster = cluster();
     let mut provider = Raw::provider(&cluster.url, "m/x");
     for number in ["NaN", "Infinity", "-Infinity"] {

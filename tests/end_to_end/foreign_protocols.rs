@@ -129,7 +129,7 @@ fn a_control_plane_serves_what_its_folder_describes() {
 }
 
 #[test]
-fn what_was_recorded_stands_when_its_file_changes() {
+fn recorded_protocols_stay_when_their_file_changes() {
     let mut cluster = Cluster::new();
     let folder = written(&cluster.sandbox, TEXT);
     cluster.start_hub_with(&["--protocols", &folder]);
@@ -151,7 +151,7 @@ fn what_was_recorded_stands_when_its_file_changes() {
 }
 
 #[test]
-fn the_example_files_say_what_the_example_providers_register() {
+fn the_example_protocol_files_equal_what_the_providers_register() {
     // With them the example workflow can be checked while nothing runs.
     let sandbox = Sandbox::new();
     let (workflow, folder) = (example("custom_provider_workflow.yaml"), example("protocols"));

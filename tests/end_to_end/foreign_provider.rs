@@ -66,7 +66,7 @@ fn until_it_serves(cluster: &Cluster) {
 }
 
 #[test]
-fn the_documented_provider_serves_its_method_to_whoever_calls() {
+fn the_documented_provider_serves_its_method_to_every_caller() {
     let cluster = cluster();
     let provider = start(&cluster, &documented());
     until_it_serves(&cluster);

@@ -39,7 +39,7 @@ fn refused(socket: &mut Socket, name: &str, said: &str) {
 }
 
 #[test]
-fn what_is_no_answer_is_refused_and_the_call_goes_on() {
+fn an_invalid_answer_is_refused_and_the_call_continues() {
     let cluster = cluster();
     let mut provider = math(&cluster);
     let run = submit(&cluster, json!({}));
@@ -91,7 +91,7 @@ fn what_is_no_answer_is_refused_and_the_call_goes_on() {
 }
 
 #[test]
-fn only_who_was_given_a_call_may_answer_it() {
+fn only_the_provider_that_was_given_a_call_may_answer_it() {
     let cluster = cluster();
     let mut provider = math(&cluster);
     let run = submit(&cluster, json!({}));

@@ -35,7 +35,7 @@ fn says(agent: &Process, expected: &str) {
 }
 
 #[test]
-fn an_engine_that_wakes_up_is_fenced_and_says_so() {
+fn an_engine_that_wakes_up_is_fenced_and_logs_it() {
     let mut cluster = with_one("engine", "queue,resolver,provider");
     let run = submit(&cluster, &json!([{"id": "long", "method": "util/sleep", "parameters": {"seconds": 5}}]));
     cluster.until_run(&run, "it is at work", |run| run["tasks"]["long"]["status"] == "running");
@@ -57,7 +57,7 @@ fn an_engine_that_wakes_up_is_fenced_and_says_so() {
 }
 
 #[test]
-fn an_owner_that_wakes_up_has_been_replaced_and_says_so() {
+fn an_owner_that_wakes_up_has_been_replaced_and_logs_it() {
     for (role, rest) in [("queue", "resolver,engine,provider"), ("resolver", "queue,engine,provider")] {
         let mut cluster = with_one(role, rest);
         completes(&cluster, &submit(&cluster, &json!([{"id": "a", "method": "util/echo"}])));
@@ -81,7 +81,7 @@ fn an_owner_that_wakes_up_has_been_replaced_and_says_so() {
 }
 
 #[test]
-fn what_others_were_given_while_a_provider_stood_still_is_not_begun_by_it() {
+fn a_provider_does_not_begin_calls_that_were_reassigned_while_it_was_frozen() {
     let mut cluster = Cluster::new();
     cluster.start_hub_with(&[&HASTY[..], &["--provider-patience", "1s"]].concat());
     cluster.start_agent("old", "provider");

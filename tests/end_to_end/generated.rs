@@ -309,7 +309,7 @@ fn a_client_in_python_is_made_by_the_commands_of_the_document_and_loses_nothing(
 
 /// The commands before those of the languages, in a new home; only the port differs.
 #[test]
-fn the_control_plane_of_the_document_is_there_for_clients() {
+fn the_documented_control_plane_serves_clients() {
     let (sandbox, port) = (Sandbox::new(), free_port().to_string());
     let commands =
         commands("A control plane to call").replace("start --background", &format!("start --background --port {port}"));

@@ -37,7 +37,7 @@ fn frames(head: &str, body: &[u8]) -> Vec<(u8, Vec<u8>)> {
 }
 
 #[test]
-fn a_page_that_is_allowed_calls_and_reads_how_it_ended_and_no_other_does() {
+fn only_an_allowed_page_may_call_and_read_the_outcome() {
     let cluster = Cluster::all_in_one(&["--allow-origin", PAGE]);
     let call = [("content-type", "application/grpc-web+proto"), ("x-grpc-web", "1"), ("origin", PAGE)];
     let (status, head, body) = ask(&cluster.url, STATUS, &call, &EMPTY);

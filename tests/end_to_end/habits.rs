@@ -74,14 +74,14 @@ fn several_files_are_checked_together_and_then_sent_in_order() {
     assert_eq!(plain.stdout.lines().filter(|line| line.len() == 36).count(), 2, "ids and nothing else: {plain}");
     for option in [&["--follow"][..], &["--request-id", "one"]] {
         let refused = cluster.client(&[&["submit", &echo, &parallel], option].concat()).exits(2);
-        assert!(refused.stderr.contains("2 files are named"), "{refused}");
+        assert!(refused.stderr.contains("2 files are given"), "{refused}");
     }
     assert!(cluster.client(&["submit", "n=5"]).exits(2).stderr.contains("no workflow is named"));
     assert!(cluster.client(&["submit", "-", "-"]).exits(2).stderr.contains("named twice"));
 }
 
 #[test]
-fn who_waits_for_several_exits_by_all_of_them() {
+fn a_wait_for_several_runs_exits_by_all_outcomes() {
     let cluster = Cluster::all_in_one(&[]);
     let echo = cluster.sandbox.file("echo.yaml", ECHO);
     let fails = cluster
@@ -100,14 +100,14 @@ fn who_waits_for_several_exits_by_all_of_them() {
     until("both run", PATIENCE, || (waiting.stderr().matches(": run ").count() == 2).then_some(()));
     waiting.signal(Signal::INT);
     let left = waiting.wait(PATIENCE).exits(130);
-    assert!(left.stderr.contains("the runs go on"), "{left}");
+    assert!(left.stderr.contains("the runs continue"), "{left}");
     assert_eq!(ids(&cluster.ask(&["list", "--status", "running"])).len(), 2);
     let followed = cluster.client(&["submit", &echo, "--follow", "-o", "json"]).exits(0);
     assert_eq!(followed.json()["status"], "completed");
 }
 
 #[test]
-fn a_plan_says_what_would_happen_and_nothing_does() {
+fn a_plan_shows_what_would_happen_and_runs_nothing() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     let workflow = "name: Plan\ntimeout: 1h\ninputs: {n: null, m: 2}\ntasks:\n  - {id: a, method: util/echo, timeout: \
@@ -177,7 +177,7 @@ fn runs_are_listed_by_when_they_were_submitted() {
     let paged = cluster.client(&["list", "--since", "1h", "--limit", "2"]).exits(0);
     let again = paged
         .stderr
-        .split("there are more: `gleitzeit ")
+        .split("there are more runs: `gleitzeit ")
         .nth(1)
         .expect("there are more")
         .trim()
@@ -192,7 +192,7 @@ fn runs_are_listed_by_when_they_were_submitted() {
 }
 
 #[test]
-fn a_watched_list_tells_each_change_once_and_ends_with_ctrl_c() {
+fn a_watched_list_prints_each_change_once_and_ends_with_ctrl_c() {
     let cluster = Cluster::all_in_one(&[]);
     let first = sleeping(&cluster, "n=1");
     let arguments = ["list", "--watch", "--status", "running", "--limit", "1", "--hub-url", &cluster.url, "-o", "json"];
@@ -261,7 +261,7 @@ fn runs_are_cancelled_together_by_name_label_or_all_of_them() {
 }
 
 #[test]
-fn who_cancels_many_on_a_terminal_is_asked() {
+fn cancelling_many_runs_on_a_terminal_asks_for_confirmation() {
     let cluster = Cluster::all_in_one(&[]);
     let runs = [sleeping(&cluster, "n=1"), sleeping(&cluster, "n=2")];
     let no = on_terminal(&cluster, "[y/N]", "\\n", &["cancel", "--all"]).wait(PATIENCE).exits(1);
@@ -299,7 +299,7 @@ fn a_run_is_drawn_with_the_states_of_its_tasks() {
 }
 
 #[test]
-fn the_address_in_the_environment_is_heeded_and_a_default_is_said() {
+fn the_address_in_the_environment_is_used_and_a_default_is_mentioned() {
     let mut cluster = Cluster::all_in_one(&[]);
     let echo = cluster.sandbox.file("echo.yaml", ECHO);
     let url = cluster.url.clone();

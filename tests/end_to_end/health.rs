@@ -97,7 +97,7 @@ fn all_unhealthy_providers_of_a_method_are_named_with_their_reasons() {
 }
 
 #[test]
-fn what_a_run_does_not_need_is_not_spoken_of() {
+fn providers_that_a_run_does_not_need_are_not_mentioned() {
     let sandbox = Sandbox::new();
     let mut command = sandbox.command(&["run", &example("quickstart.yaml")]);
     command.env("GLEITZEIT_LOG_LEVEL", "info");
@@ -108,7 +108,7 @@ fn what_a_run_does_not_need_is_not_spoken_of() {
 }
 
 #[test]
-fn what_is_unhealthy_from_the_start_is_no_warning_and_what_breaks_is() {
+fn only_a_provider_that_becomes_unhealthy_is_a_warning() {
     let (mut cluster, port) = (Cluster::new(), free_port());
     cluster.start_hub();
     let (down, up) = (ollama(&cluster.sandbox, "ollama", free_port()), ollama(&cluster.sandbox, "second", port));

@@ -62,7 +62,7 @@ fn goes_on(cluster: &Cluster, hub_log_before: &str) {
 }
 
 #[test]
-fn workers_that_stay_up_go_on_with_a_restored_backup() {
+fn running_workers_continue_with_a_restored_backup() {
     let mut cluster = cluster();
     run(&cluster);
     let store = format!("sqlite:{}", cluster.sandbox.path().join("hub.db").display());
@@ -93,7 +93,7 @@ fn workers_that_stay_up_go_on_with_a_restored_backup() {
 }
 
 #[test]
-fn workers_that_stay_up_go_on_with_a_new_store_where_the_old_one_was_removed() {
+fn running_workers_continue_with_a_new_store_after_the_old_one_was_removed() {
     let mut cluster = cluster();
     run(&cluster);
     let before = cluster.terminate_hub().stderr;
@@ -105,7 +105,7 @@ fn workers_that_stay_up_go_on_with_a_new_store_where_the_old_one_was_removed() {
 }
 
 #[test]
-fn workers_that_stay_up_go_on_with_a_journal_that_was_only_in_memory() {
+fn running_workers_continue_with_a_new_journal_in_memory() {
     let mut cluster = Cluster::new();
     cluster.sandbox.file("e.yaml", ECHO);
     cluster.start_hub_on("memory:");

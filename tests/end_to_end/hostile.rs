@@ -21,7 +21,7 @@ fn deep(levels: usize) -> Value {
 }
 
 #[test]
-fn what_makes_no_sense_is_answered_and_whoever_goes_on_is_cut_off() {
+fn invalid_events_are_answered_and_repeated_ones_close_the_connection() {
     let cluster = Cluster::all_in_one(&[]);
     let mut socket = Socket::connect(&cluster.url);
     for (event, body, expected) in [
@@ -59,7 +59,7 @@ fn what_makes_no_sense_is_answered_and_whoever_goes_on_is_cut_off() {
 }
 
 #[test]
-fn large_events_without_end_are_cut_off_and_disturb_nobody() {
+fn endless_large_events_are_cut_off_and_do_not_disturb_others() {
     let cluster = Cluster::all_in_one(&[]);
     let mut sockets: Vec<Socket> = (0..4).map(|_| Socket::connect(&cluster.url)).collect();
     let large = json!({"text": "x".repeat(256 << 10)});
@@ -87,7 +87,7 @@ fn connected(cluster: &Cluster) -> Vec<(String, String)> {
 }
 
 #[test]
-fn nobody_takes_over_the_id_of_another_and_its_owner_notices_nothing() {
+fn a_component_id_cannot_be_taken_over_and_its_owner_notices_nothing() {
     let cluster = Cluster::all_in_one(&[]);
     let registration = |role: &str, id: &str| json!({"component_type": role, "component_id": id, "slots": 4, "methods": ["stolen/it"], "max_concurrency": 4});
     // Two components from outside: one that brings its secret, and one that was given it.

@@ -72,7 +72,7 @@ impl Server {
 }
 
 #[test]
-fn the_example_asks_computes_and_sends_and_is_told_to_come_back() {
+fn the_example_fetches_computes_and_sends_despite_a_retry_after() {
     let (sandbox, server) = (Sandbox::new(), Server::start(1));
     let input = format!("server={}", server.url());
     let ended = sandbox.gleitzeit(&["run", &example("http_workflow.yaml"), "--input", &input, "-o", "json"]).exits(0);

@@ -126,7 +126,7 @@ impl Caller {
 }
 
 #[test]
-fn a_full_disk_ends_the_control_plane_with_the_remedy_and_loses_nothing() {
+fn a_full_disk_stops_the_control_plane_with_a_remedy_and_loses_nothing() {
     let sandbox = Sandbox::new();
     let Some(disk) = Mount::new(sandbox.path().join("disk"), "4m") else { return };
     let plane = Plane::new(disk.path.join("journal.db"));
@@ -212,7 +212,7 @@ fn a_damaged_store_is_refused_at_the_start_with_its_name() {
 }
 
 #[test]
-fn what_was_acknowledged_before_a_kill_at_any_moment_is_there_afterwards() {
+fn acknowledged_work_survives_a_kill_at_any_moment() {
     let sandbox = Sandbox::new();
     let plane = Plane::new(sandbox.path().join("journal.db"));
     let mut acknowledged: Vec<String> = Vec::new();
@@ -248,7 +248,7 @@ fn what_was_acknowledged_before_a_kill_at_any_moment_is_there_afterwards() {
 }
 
 #[test]
-fn a_store_that_is_taken_away_acknowledges_nothing_more_and_ends_the_control_plane() {
+fn a_store_that_is_removed_stops_the_control_plane_and_nothing_more_is_acknowledged() {
     let sandbox = Sandbox::new();
     let plane = Plane::new(sandbox.path().join("journal.db"));
     let process = plane.start(&sandbox, "hub");
@@ -273,7 +273,7 @@ fn a_store_that_is_taken_away_acknowledges_nothing_more_and_ends_the_control_pla
 
 /// The list of request ids decides which submissions are duplicates.
 #[test]
-fn damaged_lists_are_told_by_every_command_and_repaired_from_the_entries() {
+fn damaged_lists_are_reported_by_every_command_and_repaired_from_the_entries() {
     let sandbox = Sandbox::new();
     let plane = Plane::new(sandbox.path().join("journal.db"));
     let store = format!("sqlite:{}", plane.store.display());
@@ -351,7 +351,7 @@ fn a_store_that_is_mounted_alone_has_one_control_plane() {
 }
 
 #[test]
-fn pruned_runs_are_gone_and_said_to_be_and_pruning_again_changes_nothing() {
+fn pruned_runs_are_reported_as_pruned_and_pruning_again_changes_nothing() {
     let mut cluster = Cluster::all_in_one(&["--retention", "off", "--drain-timeout", "0"]);
     let file = cluster.sandbox.file("echo.yaml", ECHO);
     let slow = "name: s\ntasks: [{id: a, method: util/sleep, parameters: {seconds: 600}}]\n";
@@ -393,7 +393,7 @@ fn pruned_runs_are_gone_and_said_to_be_and_pruning_again_changes_nothing() {
 
 /// Files may grow only so far that the log has room for a run but not for the removal of many.
 #[test]
-fn pruning_without_room_is_an_error_and_the_control_plane_goes_on() {
+fn pruning_on_a_full_disk_is_an_error_and_the_control_plane_continues() {
     let sandbox = Sandbox::new();
     let plane = Plane::new(sandbox.path().join("journal.db"));
     let process = plane.start(&sandbox, "start");
@@ -431,7 +431,7 @@ fn pruning_without_room_is_an_error_and_the_control_plane_goes_on() {
 }
 
 #[test]
-fn a_retention_that_leaves_nobody_time_to_look_is_refused() {
+fn a_retention_that_is_too_short_is_refused() {
     let sandbox = Sandbox::new();
     for (age, expected) in [("10s", "at least 1m"), ("never", "30d")] {
         let ended = sandbox.gleitzeit(&["hub", "--port", "0", "--store", "memory:", "--retention", age]).exits(2);

@@ -65,7 +65,7 @@ impl Drop for Reader {
 }
 
 #[test]
-fn lines_are_seen_before_the_task_ends_by_whoever_follows_and_whoever_comes_late() {
+fn early_and_late_followers_see_lines_before_the_task_ends() {
     let cluster = Cluster::all_in_one(&[]);
     for method in ["shell/run", "python/execute"] {
         let (file, gate) = workflow(&cluster, method);
@@ -98,7 +98,7 @@ fn lines_are_seen_before_the_task_ends_by_whoever_follows_and_whoever_comes_late
 }
 
 #[test]
-fn much_output_is_told_as_far_as_it_is_kept_and_who_reads_nothing_holds_nobody_up() {
+fn large_output_is_shown_as_far_as_it_is_kept_and_slow_readers_block_no_others() {
     let cluster = Cluster::all_in_one(&[]);
     let gate = cluster.sandbox.path().join("gate");
     let run = cluster.submit(&shell(&cluster.sandbox, &format!("seq 1 1500000; {}; exit 3", wait_for(&gate))));
@@ -130,7 +130,7 @@ fn much_output_is_told_as_far_as_it_is_kept_and_who_reads_nothing_holds_nobody_u
 }
 
 #[test]
-fn what_a_killed_agent_s_task_said_stays_told_and_the_next_attempt_has_output_of_its_own() {
+fn output_of_a_killed_agent_is_kept_and_the_next_attempt_has_its_own() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     cluster.start_agent("rest", "queue,resolver,engine");
@@ -159,7 +159,7 @@ fn what_a_killed_agent_s_task_said_stays_told_and_the_next_attempt_has_output_of
 }
 
 #[test]
-fn output_goes_on_over_the_death_of_the_control_plane() {
+fn output_continues_after_the_control_plane_is_killed() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     cluster.start_agent("all", "all");
@@ -210,7 +210,7 @@ fn on_a_terminal_the_lines_stand_below_their_task_while_it_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_program_follows_output_from_its_beginning() {
+async fn a_program_can_follow_output_from_the_beginning() {
     let started = tokio::task::spawn_blocking(|| {
         let cluster = Cluster::all_in_one(&[]);
         let (file, gate) = workflow(&cluster, "shell/run");

@@ -124,7 +124,7 @@ fn an_example_whose_model_answers_nothing_fails_and_says_so() {
 }
 
 #[test]
-fn what_a_model_thought_is_in_the_result_and_in_the_error() {
+fn thoughts_of_a_model_are_in_the_result_and_in_the_error() {
     for executor in EXECUTORS {
         let (sandbox, server) = (Sandbox::new(), LlmServer::start());
         let provider = provider_of(&sandbox, executor, &server);
@@ -161,7 +161,7 @@ fn ollama_is_looked_for_where_its_own_variable_says() {
 }
 
 #[test]
-fn tasks_wait_for_a_server_that_loads_its_model_and_are_told_so() {
+fn tasks_wait_for_a_server_that_loads_its_model_and_show_the_reason() {
     for executor in EXECUTORS {
         let server = LlmServer::start();
         server.load_for(usize::MAX);
@@ -227,7 +227,7 @@ fn every_example_with_a_model_completes_with_either_kind_of_server() {
 }
 
 #[test]
-fn the_commands_of_the_documents_do_what_they_say() {
+fn the_documented_commands_work() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/LLM.md")).expect("readable");
     let (sandbox, server) = (Sandbox::new(), LlmServer::start());
     let commands = text.lines().filter_map(|line| line.split_once("gleitzeit run "));
@@ -273,7 +273,7 @@ fn ask(sandbox: &Sandbox, provider: &str, model: &str, retry: &str) -> Value {
 }
 
 #[test]
-fn a_server_that_asks_for_patience_is_asked_again_when_it_said() {
+fn a_server_with_retry_after_is_asked_again_at_that_time() {
     for executor in EXECUTORS {
         let (sandbox, server) = (Sandbox::new(), LlmServer::start());
         let provider = provider_of(&sandbox, executor, &server);
@@ -286,7 +286,7 @@ fn a_server_that_asks_for_patience_is_asked_again_when_it_said() {
 }
 
 #[test]
-fn an_unknown_model_is_asked_for_once_and_the_error_says_how_to_get_it() {
+fn an_unknown_model_is_requested_once_and_the_error_names_the_remedy() {
     let (sandbox, server) = (Sandbox::new(), LlmServer::start());
     for executor in EXECUTORS {
         let provider = provider_of(&sandbox, executor, &server);
@@ -313,7 +313,7 @@ fn an_interrupted_run_stops_the_model() {
 }
 
 #[test]
-fn whoever_watches_a_run_reads_what_the_model_writes() {
+fn watchers_of_a_run_see_the_models_text_as_it_is_written() {
     for executor in EXECUTORS {
         let server = LlmServer::start();
         let mut cluster = Cluster::new();
@@ -339,7 +339,7 @@ fn whoever_watches_a_run_reads_what_the_model_writes() {
 }
 
 #[test]
-fn the_shipped_provider_for_other_servers_is_used_once_it_is_told_where() {
+fn the_shipped_provider_for_other_servers_is_used_once_its_address_is_set() {
     let (sandbox, server) = (Sandbox::new(), LlmServer::start_with(0, Some("sk-test".to_owned())));
     let nobody = provider(&sandbox, "ollama-llm", &format!("http://localhost:{}", free_port()));
     let example = fs::read_to_string(example("simple_llm_workflow.yaml")).expect("readable");

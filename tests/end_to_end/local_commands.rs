@@ -75,7 +75,7 @@ fn a_migration_names_what_is_left_and_where_files_are() {
 }
 
 #[test]
-fn notes_are_told_and_keep_nothing_from_running() {
+fn notes_are_printed_and_do_not_prevent_a_run() {
     let cluster = Cluster::all_in_one(&[]);
     let sandbox = Sandbox::new();
     let noted =
@@ -103,7 +103,7 @@ fn notes_are_told_and_keep_nothing_from_running() {
 }
 
 #[test]
-fn a_new_workflow_is_valid_and_never_over_another() {
+fn a_new_workflow_is_valid_and_never_overwrites_a_file() {
     let sandbox = Sandbox::new();
     for kind in ["python", "llm", "mixed"] {
         sandbox.gleitzeit(&["init", kind, "--type", kind]).exits(0);
@@ -112,7 +112,7 @@ fn a_new_workflow_is_valid_and_never_over_another() {
     let run = sandbox.gleitzeit(&["run", "python.yaml", "-o", "json"]).exits(0).json();
     assert!(run["outputs"]["report"].as_str().is_some_and(|text| text.starts_with("9 words")), "{run:#}");
     let again = sandbox.gleitzeit(&["init", "python"]).exits(2);
-    assert!(again.stderr.contains("`python.yaml` is there already"), "{again}");
+    assert!(again.stderr.contains("`python.yaml` already exists"), "{again}");
     assert!(sandbox.gleitzeit(&["init", "../evil"]).exits(2).stderr.contains("cannot be a workflow's name"));
     sandbox.gleitzeit(&["init", "2026"]).exits(0);
     sandbox.gleitzeit(&["validate", "2026.yaml"]).exits(0);
@@ -154,7 +154,7 @@ fn the_doctor_names_what_is_missing_and_what_to_do() {
 }
 
 #[test]
-fn manual_pages_are_there_for_every_command() {
+fn every_command_has_a_manual_page() {
     let sandbox = Sandbox::new();
     let page = sandbox.gleitzeit(&["man"]).exits(0).stdout;
     assert!(page.contains(".TH gleitzeit 1") && page.contains("gleitzeit\\-run(1)"), "{page}");
@@ -165,7 +165,7 @@ fn manual_pages_are_there_for_every_command() {
 }
 
 #[test]
-fn logs_are_what_tasks_printed_returned_and_why_they_failed() {
+fn logs_show_output_results_and_errors_of_tasks() {
     let cluster = Cluster::all_in_one(&[]);
     let workflow = json!({"name": "Logs", "tasks": [
         {"id": "talks", "method": "python/execute", "parameters": {"code": "print('hello')\nresult = {'n': 1}"}},

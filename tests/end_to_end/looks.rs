@@ -87,7 +87,7 @@ fn no_line_is_wider_than_its_terminal() {
 }
 
 #[test]
-fn an_invalid_file_is_told_in_lines_that_fit() {
+fn problems_of_an_invalid_file_fit_the_terminal() {
     let sandbox = Sandbox::new();
     let wrong = "name: W\ntasks:\n  - {id: a, methd: util/echo}\n  - {id: b, method: util/eko, dependencies: [c]}\n";
     sandbox.file("wrong.yaml", wrong);

@@ -17,7 +17,7 @@ const PROMPTLY: Duration = Duration::from_secs(5);
 /// How long code may still run after its attempt has ended.
 const KILLED_WITHIN_MS: u64 = 1_000;
 
-/// Code that leaves a trail while it runs, until it is told how to end.
+/// Code that leaves a trail while it runs, until a file says how to end.
 struct Trail {
     file: PathBuf,
     orders: PathBuf,
@@ -133,7 +133,7 @@ fn leaves(cluster: &mut Cluster, name: &str) {
 }
 
 #[test]
-fn an_attempt_on_a_killed_engine_is_lost_and_the_task_goes_on_under_the_next_number() {
+fn an_attempt_on_a_killed_engine_is_lost_and_the_task_gets_another_attempt() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     cluster.start_agent("rest", "queue,resolver,provider");
@@ -159,7 +159,7 @@ fn an_attempt_on_a_killed_engine_is_lost_and_the_task_goes_on_under_the_next_num
 }
 
 #[test]
-fn an_attempt_on_a_killed_provider_is_lost_and_the_task_goes_on_under_the_next_number() {
+fn an_attempt_on_a_killed_provider_is_lost_and_the_task_gets_another_attempt() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     cluster.start_agent("rest", "queue,resolver,engine");
@@ -268,7 +268,7 @@ fn a_cancel_while_the_engine_is_dead_ends_the_run_once_the_engine_is_lost() {
     assert!(run["error"]["message"].as_str().expect("text").contains("changed my mind"), "{run:#}");
 }
 
-/// Two agents with all roles, and four tasks that run until they are told to end: two on each agent, or as many as
+/// Two agents with all roles, and four tasks that run until a file says so: two on each agent, or as many as
 /// there are processors.
 fn two_agents(drain_timeout: &str) -> (Cluster, Trail, Watch) {
     let mut cluster = Cluster::new();
@@ -329,7 +329,7 @@ fn an_agent_that_leaves_finishes_what_runs_if_there_is_time() {
 }
 
 #[test]
-fn how_long_the_silent_are_waited_for_can_be_said() {
+fn the_patience_for_silent_components_can_be_set() {
     let mut cluster = Cluster::new();
     cluster.start_hub_with(&["--engine-patience", "300ms", "--provider-patience", "200ms"]);
     cluster.start_agent("rest", "queue,resolver,provider");

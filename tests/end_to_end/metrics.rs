@@ -21,7 +21,7 @@ fn metrics(cluster: &Cluster) -> String {
 }
 
 #[test]
-fn what_happens_is_counted_and_what_is_there_is_told() {
+fn counters_and_gauges_are_exposed() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     cluster.start_agent("agent", "all");
@@ -96,7 +96,7 @@ fn the_dashboard_asks_for_what_there_is(text: &str) {
 }
 
 #[test]
-fn what_waits_is_told_by_queue_and_nobody_reads_it_without_the_token() {
+fn waiting_work_is_exposed_by_queue_and_only_with_the_token() {
     let mut cluster = Cluster::new();
     cluster.sandbox.set("GLEITZEIT_TOKEN", "secret");
     cluster.start_hub();

@@ -141,7 +141,7 @@ fn a_task_is_opened_and_what_it_prints_is_followed() {
 }
 
 #[test]
-fn while_the_control_plane_is_away_keys_work_and_afterwards_it_goes_on() {
+fn keys_work_while_the_control_plane_is_away_and_updates_resume_afterwards() {
     let mut cluster = Cluster::all_in_one(&[]);
     let gate = cluster.sandbox.path().join("gate");
     let command = format!("echo here; while [ ! -e {} ]; do sleep 0.05; done", gate.display());
@@ -172,8 +172,8 @@ fn while_the_control_plane_is_away_keys_work_and_afterwards_it_goes_on() {
 }
 
 #[test]
-fn without_a_terminal_it_says_what_else_there_is() {
+fn without_a_terminal_the_alternatives_are_named() {
     let cluster = Cluster::all_in_one(&[]);
     let ended = cluster.client(&["monitor"]).exits(2);
-    assert!(ended.stderr.contains("fills a terminal") && ended.stderr.contains("gleitzeit status"), "{ended}");
+    assert!(ended.stderr.contains("needs a terminal") && ended.stderr.contains("gleitzeit status"), "{ended}");
 }

@@ -70,7 +70,7 @@ fn each_task_reaches_the_server_that_it_names_and_no_other_sees_its_secret() {
 }
 
 #[test]
-fn validate_and_run_refuse_names_that_are_none_and_tasks_that_could_reach_either() {
+fn validate_and_run_refuse_unknown_provider_names_and_ambiguous_tasks() {
     let sandbox = Sandbox::new();
     let files = [provider(&sandbox, "north", "http://127.0.0.1:1"), provider(&sandbox, "south", "http://127.0.0.1:2")];
     let text = "name: W\ntasks:\n- {id: a, method: http/request, provider: nort, parameters: {url: /a}}\n- {id: b, method: \
@@ -186,7 +186,7 @@ fn a_task_waits_for_the_provider_that_it_names_and_explain_says_so() {
 }
 
 #[test]
-fn a_provider_that_is_unhealthy_fails_its_tasks_although_another_is_well() {
+fn an_unhealthy_provider_fails_its_tasks_although_another_is_healthy() {
     let (sandbox, server) = (Sandbox::new(), LlmServer::start());
     let file = |name: &str, url: &str| {
         let text = format!("name: {name}\nprotocol: llm/v1\nexecutor: openai-llm\nconnection: {{base_url: '{url}'}}\n");

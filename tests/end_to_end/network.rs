@@ -67,7 +67,7 @@ fn an_engine_behind_a_partition_loses_its_work_to_another_and_is_fenced_when_it_
 }
 
 #[test]
-fn a_queue_owner_behind_a_partition_is_replaced_and_disturbs_nobody_when_it_returns() {
+fn a_queue_owner_behind_a_partition_is_replaced_and_is_fenced_when_it_returns() {
     let (mut cluster, relay) = behind_relay("queue", "resolver,engine,provider", &HASTY);
     completes(&cluster, &chain(&cluster));
     cluster.start_agent("near", "queue");
@@ -94,7 +94,7 @@ fn a_provider_behind_a_partition_loses_its_calls_to_another() {
     completes(&cluster, &chain(&cluster));
 }
 
-/// An attempt is either heard to its end, or lost and repeated; never both.
+/// An attempt either completes and is recorded, or is lost and repeated; never both.
 fn one_way(way: Direction) {
     let (mut cluster, relay) = behind_relay("engine", "queue,resolver,provider", &HASTY);
     let run = submit(&cluster, &json!([{"id": "long", "method": "util/sleep", "parameters": {"seconds": 5}}]));
@@ -120,7 +120,7 @@ fn an_engine_that_does_not_hear_loses_its_work() {
 }
 
 #[test]
-fn a_slow_network_and_one_that_stalls_for_a_moment_cost_time_and_nothing_else() {
+fn a_slow_or_stalling_network_costs_only_time() {
     let (cluster, relay) = behind_relay("engine", "queue,resolver,provider", &[]);
     relay.set(Direction::Up, Condition::Slow(Duration::from_millis(40)));
     relay.set(Direction::Down, Condition::Slow(Duration::from_millis(40)));

@@ -62,7 +62,7 @@ fn nothing_was_started(sandbox: &Sandbox) {
 }
 
 #[test]
-fn a_run_is_looked_at_afterwards_without_a_server() {
+fn a_run_can_be_inspected_afterwards_without_a_server() {
     let sandbox = Quiet::new();
     let ended = sandbox.gleitzeit(&["run", &example("chain.yaml"), "-o", "json"]).exits(0);
     let failed = sandbox.gleitzeit(&["run", &sandbox.file("w.yaml", FAILS), "-o", "json"]).exits(1);
@@ -86,7 +86,7 @@ fn a_run_is_looked_at_afterwards_without_a_server() {
 }
 
 #[test]
-fn people_are_told_how_to_see_a_run_again() {
+fn a_run_ends_with_a_note_how_to_inspect_it_again() {
     let sandbox = Quiet::new();
     let ended = sandbox.gleitzeit(&["run", &example("chain.yaml")]).exits(0);
     assert!(ended.stderr.trim_end().ends_with("`gleitzeit logs last`"), "{ended}");
@@ -102,7 +102,7 @@ fn people_are_told_how_to_see_a_run_again() {
 }
 
 #[test]
-fn without_a_folder_for_it_a_run_leaves_nothing_and_says_so() {
+fn without_a_data_folder_a_run_leaves_nothing_and_says_so() {
     let sandbox = Quiet::new();
     let temporary = sandbox.path().join("temporary");
     fs::create_dir(&temporary).expect("made");
@@ -115,7 +115,7 @@ fn without_a_folder_for_it_a_run_leaves_nothing_and_says_so() {
 }
 
 #[test]
-fn where_there_is_nothing_it_is_said_how_to_make_a_run() {
+fn without_runs_the_commands_name_how_to_make_one() {
     let sandbox = Quiet::new();
     assert_eq!(list(&sandbox, &[]), json!({"items": [], "next_page_token": null}));
     let none = sandbox.gleitzeit(&["list"]).exits(0);
@@ -130,7 +130,7 @@ fn where_there_is_nothing_it_is_said_how_to_make_a_run() {
 }
 
 #[test]
-fn what_needs_a_control_plane_says_so_and_works_on_one() {
+fn commands_that_need_a_control_plane_say_so_and_work_on_one() {
     let sandbox = Quiet::new();
     let failed = sandbox.gleitzeit(&["run", &sandbox.file("w.yaml", FAILS), "-o", "json"]).exits(1).json();
     let id = text(&failed["run_id"]);
@@ -182,6 +182,9 @@ fn a_run_in_another_process_is_followed_and_one_that_was_killed_is_interrupted()
     let store = format!("gleitzeit start --store sqlite:{}/journal.db", sandbox.kept_stores()[0].display());
     let listed = list(&sandbox, &["--status", "running"]);
     assert_eq!(listed["items"][0]["interrupted"], true, "{listed:#}");
+    assert_eq!(list(&sandbox, &["--status", "interrupted"]), listed);
+    assert_eq!(list(&sandbox, &["--status", "completed,interrupted"]), listed);
+    sandbox.gleitzeit(&["list", "--status", "interrupted", "--watch"]).exits(2);
     let shown = sandbox.gleitzeit(&["status", "last", "-o", "json"]).exits(0).json();
     assert_eq!((&shown["status"], &shown["interrupted"]), (&json!("running"), &json!(true)));
     assert!(shown["error"]["message"].as_str().is_some_and(|it| it.contains(&store)), "{shown:#}");
@@ -204,7 +207,7 @@ fn a_run_in_another_process_is_followed_and_one_that_was_killed_is_interrupted()
 }
 
 #[test]
-fn runs_side_by_side_are_all_there_and_a_beginning_that_several_have_is_ambiguous() {
+fn concurrent_runs_are_all_listed_and_a_common_prefix_is_ambiguous() {
     let sandbox = Quiet::new();
     let file = sandbox.file("echo.yaml", ECHO);
     let started: Vec<_> = (0..4).map(|_| sandbox.start(&["run", &file, "-o", "json"])).collect();
@@ -307,7 +310,7 @@ fn runs_of_a_control_plane_that_does_not_run_are_listed_with_the_others() {
 }
 
 #[test]
-fn what_cannot_be_read_is_one_line_and_the_rest_is_listed() {
+fn unreadable_stores_are_one_line_and_the_rest_is_listed() {
     let sandbox = Quiet::new();
     let (first, second) = (run(&sandbox, 1), run(&sandbox, 2));
     let mut folders = sandbox.kept_stores();
@@ -323,7 +326,7 @@ fn what_cannot_be_read_is_one_line_and_the_rest_is_listed() {
 }
 
 #[test]
-fn what_ended_long_enough_ago_is_removed_by_later_runs_and_by_prune() {
+fn old_runs_are_removed_by_later_runs_and_by_prune() {
     let sandbox = Quiet::new();
     run(&sandbox, 1);
     let file = sandbox.file("echo.yaml", ECHO);

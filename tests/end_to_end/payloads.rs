@@ -26,7 +26,7 @@ fn generous(sandbox: &Sandbox) -> String {
 }
 
 #[test]
-fn five_megabytes_pass_where_they_are_allowed() {
+fn five_megabytes_pass_if_the_limit_allows_them() {
     let sandbox = Sandbox::new();
     let (file, provider) = (large(&sandbox, FIVE_MB), generous(&sandbox));
     let limit = ["--max-payload-bytes", "8388608"];
@@ -36,7 +36,7 @@ fn five_megabytes_pass_where_they_are_allowed() {
 }
 
 #[test]
-fn five_megabytes_are_an_error_where_they_are_not_and_nobody_loses_a_connection() {
+fn five_megabytes_over_the_limit_are_an_error_and_close_no_connection() {
     let mut cluster = Cluster::new();
     let (file, provider) = (large(&cluster.sandbox, FIVE_MB), generous(&cluster.sandbox));
     cluster.start_hub();
@@ -58,7 +58,7 @@ fn five_megabytes_are_an_error_where_they_are_not_and_nobody_loses_a_connection(
 }
 
 #[test]
-fn a_limit_that_cannot_be_kept_is_refused() {
+fn a_limit_above_the_maximum_is_refused() {
     let sandbox = Sandbox::new();
     for command in ["hub", "agent"] {
         let ended = sandbox.gleitzeit(&[command, "--max-payload-bytes", "9000000"]).exits(2);

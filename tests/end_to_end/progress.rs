@@ -83,7 +83,7 @@ fn a_watcher_hears_every_piece_in_order_and_before_the_end() {
 }
 
 #[test]
-fn on_a_terminal_text_grows_below_its_task_and_elsewhere_it_is_not_in_the_way() {
+fn text_grows_below_its_task_on_a_terminal_only() {
     let cluster = cluster();
     let mut talker = talker(&cluster);
     let file = workflow(&cluster.sandbox);
@@ -121,7 +121,7 @@ fn on_a_terminal_text_grows_below_its_task_and_elsewhere_it_is_not_in_the_way() 
 }
 
 #[test]
-fn the_text_of_a_model_is_told_while_it_writes() {
+fn the_text_of_a_model_is_streamed() {
     let (mut cluster, server) = (cluster(), LlmServer::start());
     let definition = format!(
         "name: ollama\nprotocol: llm/v1\nexecutor: ollama-llm\nconnection: {{base_url: \"{}\"}}\n",

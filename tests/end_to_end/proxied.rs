@@ -92,8 +92,8 @@ impl Proxied {
 }
 
 #[test]
-fn all_that_a_control_plane_speaks_goes_through_one_port_with_tls() {
-    if !nginx_is_here("all_that_a_control_plane_speaks_goes_through_one_port_with_tls") {
+fn all_protocols_of_a_control_plane_work_through_one_port_with_tls() {
+    if !nginx_is_here("all_protocols_of_a_control_plane_work_through_one_port_with_tls") {
         return;
     }
     let proxied = Proxied::start(|text| text);
@@ -193,8 +193,8 @@ fn a_provider_file_names_the_root_of_its_service() {
 }
 
 #[test]
-fn agents_and_watches_live_through_a_reload_and_a_restart_of_the_proxy() {
-    if !nginx_is_here("agents_and_watches_live_through_a_reload_and_a_restart_of_the_proxy") {
+fn agents_and_watches_survive_a_reload_and_a_restart_of_the_proxy() {
+    if !nginx_is_here("agents_and_watches_survive_a_reload_and_a_restart_of_the_proxy") {
         return;
     }
     let mut proxied = Proxied::start(|text| text);
@@ -227,8 +227,8 @@ fn agents_and_watches_live_through_a_reload_and_a_restart_of_the_proxy() {
 
 /// With a limit of 25 s instead of nginx's usual 60; the control plane sends a keep-alive every 20 s.
 #[test]
-fn a_watch_with_nothing_to_tell_is_not_cut_by_the_proxy() {
-    if !nginx_is_here("a_watch_with_nothing_to_tell_is_not_cut_by_the_proxy") {
+fn an_idle_watch_is_not_closed_by_the_proxy() {
+    if !nginx_is_here("an_idle_watch_is_not_closed_by_the_proxy") {
         return;
     }
     let proxied = Proxied::start(|text| {
@@ -244,8 +244,8 @@ fn a_watch_with_nothing_to_tell_is_not_cut_by_the_proxy() {
 }
 
 #[test]
-fn a_proxy_that_does_not_let_all_through_is_named_with_what_to_set() {
-    if !nginx_is_here("a_proxy_that_does_not_let_all_through_is_named_with_what_to_set") {
+fn a_proxy_that_blocks_gleitzeit_is_named_with_what_to_set() {
+    if !nginx_is_here("a_proxy_that_blocks_gleitzeit_is_named_with_what_to_set") {
         return;
     }
     let without_http2 = |text: String| text.replace(" ssl http2", " ssl");
@@ -282,8 +282,8 @@ fn a_proxy_that_does_not_let_all_through_is_named_with_what_to_set() {
 type Maker<'a> = &'a dyn Fn(&Authority) -> Certificate;
 
 #[test]
-fn a_certificate_that_is_not_trusted_is_told_with_host_issuer_and_remedy() {
-    if !nginx_is_here("a_certificate_that_is_not_trusted_is_told_with_host_issuer_and_remedy") {
+fn an_untrusted_certificate_is_reported_with_host_issuer_and_remedy() {
+    if !nginx_is_here("an_untrusted_certificate_is_reported_with_host_issuer_and_remedy") {
         return;
     }
     let over = |params: &mut CertificateParams| {
@@ -325,6 +325,7 @@ fn a_certificate_that_is_not_trusted_is_told_with_host_issuer_and_remedy() {
 
     let missing = proxied.cluster.sandbox.gleitzeit(&["list", "--ca", "/nowhere.pem"]).exits(2);
     assert!(missing.stderr.contains("`/nowhere.pem`, which --ca or GLEITZEIT_CA names, cannot be read"), "{missing}");
+    proxied.cluster.sandbox.gleitzeit(&["version", "--ca", "/nowhere.pem"]).exits(0);
     let plain = format!("http://localhost:{}", proxied.nginx.port());
     let ended = proxied.cluster.sandbox.gleitzeit(&["list", "--hub-url", &plain]).exits(3);
     assert!(ended.stderr.contains("is a port for TLS (https)") && ended.stderr.contains("write `https://`"), "{ended}");

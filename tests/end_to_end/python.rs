@@ -55,7 +55,7 @@ fn hostile_python_fails_its_own_task_only_and_leaves_nothing() {
 }
 
 #[test]
-fn what_cannot_be_carried_is_named_and_code_that_does_not_compile_is_not_tried_again() {
+fn unsupported_values_are_named_and_syntax_errors_are_not_retried() {
     let sandbox = Sandbox::new();
     let codes = [
         ("nan", "result = {'a': [1, float('nan')]}"),

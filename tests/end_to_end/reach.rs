@@ -56,7 +56,7 @@ impl End {
 }
 
 #[test]
-fn commands_are_ended_with_what_they_started() {
+fn commands_end_together_with_the_processes_that_they_started() {
     let cluster = Cluster::all_in_one(&[]);
     for end in ENDS {
         let beat = cluster.sandbox.path().join(format!("{end:?}"));
@@ -101,7 +101,7 @@ fn silent_server(runtime: &Runtime) -> (String, Receiver<()>, Receiver<u64>) {
 }
 
 #[test]
-fn requests_are_given_up() {
+fn requests_are_abandoned_at_the_deadline() {
     let runtime = Runtime::new().expect("a runtime");
     let (url, came, gone) = silent_server(&runtime);
     let cluster = Cluster::all_in_one(&[]);

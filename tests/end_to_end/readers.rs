@@ -1,4 +1,4 @@
-//! Pipes that nobody reads: writing to them does not block any work, and every process ends when it is told to.
+//! Pipes that nobody reads: writing to them does not block any work, and every process ends on a signal.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read as _, pipe};
@@ -58,7 +58,7 @@ fn works(sandbox: &Sandbox, url: &str) {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_no_work_and_says_later_what_was_dropped() {
+fn a_log_that_is_not_read_blocks_no_work_and_reports_dropped_lines_later() {
     let sandbox = Sandbox::new();
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
@@ -87,20 +87,20 @@ fn a_log_that_nobody_reads_holds_up_no_work_and_says_later_what_was_dropped() {
             && read > 0
         {
             text.extend_from_slice(&buffer[..read]);
-            if String::from_utf8_lossy(&text).contains("lines of the log were dropped") {
+            if String::from_utf8_lossy(&text).contains("log lines were dropped") {
                 break;
             }
         }
         (String::from_utf8_lossy(&text).into_owned(), log)
     });
     let (said, _unread) = reader.join().expect("it reads");
-    assert!(said.contains("because nobody read them"), "{} bytes", said.len());
+    assert!(said.contains("because they were not read"), "{} bytes", said.len());
     // The pipe is not read any more.
     assert_eq!(plane.terminate(), Some(0));
 }
 
 #[test]
-fn a_control_plane_whose_stdout_nobody_reads_serves_and_ends() {
+fn a_control_plane_whose_stdout_is_not_read_serves_and_ends() {
     let sandbox = Sandbox::new();
     for what in ["hub", "start"] {
         let port = free_port();
@@ -119,7 +119,7 @@ fn a_control_plane_whose_stdout_nobody_reads_serves_and_ends() {
 }
 
 #[test]
-fn a_command_whose_document_nobody_reads_ends_when_it_is_told_to() {
+fn a_command_whose_output_is_not_read_ends_on_a_signal() {
     let sandbox = Sandbox::new();
     let (_unread, stdout) = full();
     let (_unread_either, stderr) = full();

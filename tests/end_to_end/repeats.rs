@@ -21,7 +21,7 @@ fn lose_answers(cluster: &Cluster, relay: &Relay, count: usize) {
 }
 
 #[test]
-fn a_submission_whose_answer_is_lost_is_the_same_run_when_it_is_repeated() {
+fn a_repeated_submission_after_a_lost_answer_gives_the_same_run() {
     let cluster = Cluster::all_in_one(&[]);
     let relay = cluster.relay();
     let file = cluster.sandbox.file("echo.yaml", ECHO);

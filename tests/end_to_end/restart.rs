@@ -28,7 +28,7 @@ fn run(cluster: &Cluster) {
 }
 
 #[test]
-fn the_first_run_after_a_restart_waits_for_nobody() {
+fn the_first_run_after_a_restart_starts_without_delay() {
     let mut cluster = Cluster::new();
     cluster.sandbox.file("e.yaml", ECHO);
     for again in 0..3 {

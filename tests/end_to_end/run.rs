@@ -99,7 +99,7 @@ fn inputs_change_what_an_example_gives() {
     let refused = sandbox.gleitzeit(&["run", &example("chain.yaml"), "start=7", "start=8"]).exits(2).stderr;
     assert!(refused.contains("the input `start` is given twice"), "{refused}");
     let refused = sandbox.gleitzeit(&["run", &example("chain.yaml"), "second.yaml"]).exits(2).stderr;
-    assert!(refused.contains("expected an input, NAME=VALUE; one file at a time is taken"), "{refused}");
+    assert!(refused.contains("expected an input, NAME=VALUE; only one file is accepted"), "{refused}");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn an_input_is_json_where_it_can_be_and_text_where_the_default_is() {
 }
 
 #[test]
-fn a_missing_or_unknown_input_is_told_before_anything_runs() {
+fn a_missing_or_unknown_input_is_reported_before_anything_runs() {
     let sandbox = Sandbox::new();
     let file = sandbox.file(
         "w.yaml",
@@ -297,7 +297,7 @@ fn two_runs_of_one_file_at_once_do_not_see_each_other() {
 }
 
 #[test]
-fn a_missing_python_is_told_with_the_remedy() {
+fn a_missing_python_is_reported_with_a_remedy() {
     let sandbox = Sandbox::new();
     let mut command = sandbox.command(&["run", &example("chain.yaml")]);
     command.env("PATH", sandbox.home());
@@ -308,7 +308,7 @@ fn a_missing_python_is_told_with_the_remedy() {
 }
 
 #[test]
-fn bad_usage_exits_with_2_and_a_document_if_one_was_asked_for() {
+fn bad_usage_exits_with_2_and_a_document_if_one_is_requested() {
     let sandbox = Sandbox::new();
     for arguments in [
         &["run"][..],
@@ -332,7 +332,7 @@ fn bad_usage_exits_with_2_and_a_document_if_one_was_asked_for() {
 }
 
 #[test]
-fn an_unreachable_control_plane_exits_with_3_and_says_what_to_do() {
+fn an_unreachable_control_plane_exits_with_3_and_a_remedy() {
     let sandbox = Sandbox::new();
     let nobody = format!("http://127.0.0.1:{}", crate::support::free_port());
     let file = example("chain.yaml");

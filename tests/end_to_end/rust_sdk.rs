@@ -7,7 +7,7 @@ use std::time::Duration;
 use gleitzeit_sdk::provider::{CallError, Provider, Schemas};
 use gleitzeit_sdk::{Client, ClientConfig, RunStatus, Submission, TaskBuilder, WorkflowBuilder};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::support::{Cluster, PATIENCE, until};
 
@@ -56,20 +56,11 @@ fn the_examples_are_short_and_work() {
     drop(provider);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_plane_and_drains() {
-    let mut cluster = tokio::task::spawn_blocking(|| {
-        let mut cluster = Cluster::new();
-        cluster.start_hub();
-        cluster.start_agent("all", "all");
-        cluster
-    })
-    .await
-    .expect("started");
-    let (stop, stopped) = oneshot::channel::<()>();
-    let (dropped, mut was_dropped) = tokio::sync::mpsc::channel::<()>(4);
-    let provider = Provider::new("lab")
-        .at(&cluster.url, None)
+/// A provider whose methods fail once, panic, never end, and take a moment. `dropped` receives a message when the call
+/// that never ends is dropped.
+fn lab(url: &str, dropped: mpsc::Sender<()>) -> Provider {
+    Provider::new("lab")
+        .at(url, None)
         .address("https://lab.example.com/v1")
         .method("lab/flaky", Schemas::default(), async |_: Value, call| match call.attempt() {
             1 => Err(CallError::retryable("not yet").after(Duration::from_millis(10))),
@@ -90,77 +81,98 @@ async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_
             tokio::time::sleep(Duration::from_millis(1_500)).await;
             Ok("done")
         })
-        .drain_timeout(Duration::from_secs(30));
-    let serving = tokio::spawn(provider.serve(async { stopped.await.unwrap_or_default() }));
+        .drain_timeout(Duration::from_secs(30))
+}
+
+/// A workflow with one task, `t`, which calls a method of the provider `lab`.
+fn calling(method: &str) -> WorkflowBuilder {
+    let retry = json!({"max_attempts": 2, "initial_delay": 0.01});
+    WorkflowBuilder::new("Lab").task(TaskBuilder::new("t", method).provider("lab").with("retry", retry))
+}
+
+/// Runs what blocks beside the test.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_plane_and_drains() {
+    let mut cluster = blocking(|| {
+        let mut cluster = Cluster::new();
+        cluster.start_hub();
+        cluster.start_agent("all", "all");
+        cluster
+    })
+    .await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (dropped, mut was_dropped) = mpsc::channel(4);
+    let serving = tokio::spawn(lab(&cluster.url, dropped).serve(async { stopped.await.unwrap_or_default() }));
     let client = Client::connect(ClientConfig::new(&*cluster.url)).await.expect("connected");
-    let workflow = |method: &str| {
-        let retry = json!({"max_attempts": 2, "initial_delay": 0.01});
-        WorkflowBuilder::new("Lab").task(TaskBuilder::new("t", method).provider("lab").with("retry", retry))
-    };
-    let registered = async {
-        while !client.validate(&workflow("lab/flaky").to_string(), "").await.expect("checked").problems.is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, registered).await.expect("in time");
+    until_registered(&client).await;
     let listed = client.providers(Some("lab/flaky"), None).await.expect("a list");
     assert_eq!(listed.items[0].address.as_deref(), Some("https://lab.example.com/v1"));
 
-    assert_eq!(
-        client.submit(workflow("lab/flaky")).await.expect("taken").result::<u32>("t").await.expect("a result"),
-        2
-    );
-    let broken = client.submit(workflow("lab/panics")).await.expect("taken").wait(None).await.expect("ended");
+    let flaky = client.submit(calling("lab/flaky")).await.expect("taken");
+    assert_eq!(flaky.result::<u32>("t").await.expect("a result"), 2);
+    let broken = client.submit(calling("lab/panics")).await.expect("taken").wait(None).await.expect("ended");
     assert_eq!(broken.status, RunStatus::Failed);
     assert!(broken.error.expect("why").message.contains("ended the call without a result"));
 
-    let slow = client.submit(workflow("lab/slow")).await.expect("taken");
+    let slow = client.submit(calling("lab/slow")).await.expect("taken");
     let mut events = slow.watch().with_progress();
-    while events.next().await.expect("told").expect("it goes on").kind != "method_progress" {}
+    while events.next().await.expect("an event").expect("it goes on").kind != "method_progress" {}
     slow.cancel("enough").await.expect("asked");
     tokio::time::timeout(PATIENCE, was_dropped.recv()).await.expect("the call is dropped");
     assert_eq!(slow.wait(None).await.expect("ended").status, RunStatus::Cancelled);
 
     // A call survives the death of the control plane, and its result is recorded.
-    let short = client.submit(workflow("lab/short")).await.expect("taken");
-    let running = async {
-        while slot_of(&client).await == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, running).await.expect("in time");
-    let cluster = tokio::task::spawn_blocking(move || {
+    let short = client.submit(calling("lab/short")).await.expect("taken");
+    until_in_flight(&client).await;
+    let cluster = blocking(move || {
         cluster.kill_9_hub();
         cluster.start_hub();
         cluster
     })
-    .await
-    .expect("restarted");
+    .await;
     let run = short.wait(None).await.expect("ended");
     assert_eq!((run.status, run.tasks[0].attempt), (RunStatus::Completed, 1));
 
     // The provider finishes its open call, and then ends.
-    let last = client.submit(workflow("lab/short")).await.expect("taken");
-    tokio::time::timeout(PATIENCE, async {
-        while slot_of(&client).await == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .expect("in time");
+    let last = client.submit(calling("lab/short")).await.expect("taken");
+    until_in_flight(&client).await;
     stop.send(()).expect("it serves");
     tokio::time::timeout(PATIENCE, serving).await.expect("in time").expect("no panic").expect("served");
     assert_eq!(last.result::<String>("t").await.expect("a result"), "done");
-    tokio::task::spawn_blocking(|| drop(cluster)).await.expect("ended");
+    blocking(|| drop(cluster)).await;
+}
+
+/// Waits until the control plane knows the provider's methods.
+async fn until_registered(client: &Client) {
+    let registered = async {
+        while !client.validate(&calling("lab/flaky").to_string(), "").await.expect("checked").problems.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, registered).await.expect("in time");
+}
+
+/// Waits until the provider `lab` works on a call.
+async fn until_in_flight(client: &Client) {
+    let running = async {
+        while in_flight(client).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, running).await.expect("in time");
 }
 
 /// How many calls the provider `lab` is working on.
-async fn slot_of(client: &Client) -> u32 {
+async fn in_flight(client: &Client) -> u32 {
     let providers = client.providers(None, None).await.expect("listed").items;
     providers.iter().filter(|it| it.name == "lab").map(|it| it.in_flight).sum()
 }
 
-struct DropSignal(tokio::sync::mpsc::Sender<()>);
+struct DropSignal(mpsc::Sender<()>);
 
 impl Drop for DropSignal {
     fn drop(&mut self) {
@@ -169,8 +181,8 @@ impl Drop for DropSignal {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_that_is_recorded_is_heard_once_and_in_order_from_any_position_on() {
-    let cluster = tokio::task::spawn_blocking(|| Cluster::all_in_one(&[])).await.expect("started");
+async fn all_recorded_events_are_received_once_and_in_order_from_any_position() {
+    let cluster = blocking(|| Cluster::all_in_one(&[])).await;
     let client = Client::connect(ClientConfig::new(&*cluster.url)).await.expect("connected");
     let from_now = client.events(0).await.expect("followed");
     let echo = || WorkflowBuilder::new("Echo").task(TaskBuilder::new("t", "util/echo"));
@@ -203,11 +215,11 @@ async fn everything_that_is_recorded_is_heard_once_and_in_order_from_any_positio
     let second = client.submit(echo()).await.expect("taken");
     let rest = heard(client.events(last + 1).await.expect("followed"), second.id()).await;
     assert_eq!(rest[0].position, last + 1);
-    tokio::task::spawn_blocking(|| drop(cluster)).await.expect("ended");
+    blocking(|| drop(cluster)).await;
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_provider_or_a_file_is_said_at_once() {
+async fn problems_of_a_provider_or_a_file_are_reported_immediately() {
     let none = Provider::new("none").serve(std::future::pending()).await.expect_err("no method");
     assert!(none.to_string().contains("serves no method"), "{none}");
     let method = Provider::new("odd").method("add", Schemas::default(), async |_: Value, _| Ok(()));

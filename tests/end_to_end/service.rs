@@ -66,7 +66,7 @@ fn as_the_first_process_of_a_container_it_leaves_no_zombies_and_ends_in_order() 
 }
 
 #[test]
-fn what_the_program_ends_with_in_a_container_is_what_the_container_ends_with() {
+fn a_container_exits_with_the_exit_code_of_its_program() {
     let sandbox = Sandbox::new();
     let port = free_port().to_string();
     let mut contained = start_contained(&sandbox, &port);
@@ -92,7 +92,7 @@ fn a_health_check_says_by_its_exit_code_whether_a_control_plane_can_be_used() {
 }
 
 #[test]
-fn systemd_is_told_when_it_can_be_used_that_it_lives_and_that_it_ends() {
+fn systemd_is_notified_of_readiness_liveness_and_the_end() {
     let mut sandbox = Sandbox::new();
     let path = sandbox.path().join("notify");
     let manager = UnixDatagram::bind(&path).expect("a socket");
@@ -226,7 +226,7 @@ fn readiness_goes_first_when_a_control_plane_ends_with_its_worker() {
     plane.signal(Signal::TERM);
     until("it says that it cannot be used", PATIENCE, || {
         let asked = sandbox.gleitzeit(&["healthcheck", "--hub-url", &url]);
-        (asked.code() == 1 && asked.stderr.contains("it starts, or ends")).then_some(())
+        (asked.code() == 1 && asked.stderr.contains("is starting or stopping")).then_some(())
     });
     fs::write(&gate, "").expect("written");
     plane.wait(PATIENCE).exits(0);

@@ -22,7 +22,7 @@ fn processes_with(word: &str) -> usize {
 }
 
 #[test]
-fn whatever_a_reference_holds_is_one_argument() {
+fn any_value_of_a_reference_is_one_argument() {
     let sandbox = Sandbox::new();
     let pwned = sandbox.path().join("pwned");
     for word in ["tide", "no such words", "'; touch PWNED; '", "$(touch PWNED)", "`touch PWNED`", "-e\n\\\"$HOME"] {
@@ -96,7 +96,7 @@ fn a_value_that_no_variable_can_hold_fails_its_task_with_size_limit_and_remedy()
 }
 
 #[test]
-fn where_no_value_can_stand_is_told_before_anything_runs() {
+fn a_reference_in_an_unsupported_place_is_reported_before_anything_runs() {
     let sandbox = Sandbox::new();
     let text = "name: Refused\ninputs: {a: x}\ntasks:\n  - id: it\n    method: shell/run\n    parameters:\n      command: |\n        \
                 echo fine ${inputs.a}\n        cat <<'END'\n        ${inputs.a}\n        END\n";
@@ -128,7 +128,7 @@ fn a_failure_within_a_strict_command_fails_its_task() {
 }
 
 #[test]
-fn an_unexpected_exit_code_fails_the_run_and_says_what_the_command_said() {
+fn an_unexpected_exit_code_fails_the_run_and_shows_the_commands_output() {
     let sandbox = Sandbox::new();
     let file = workflow(&sandbox, &json!({"command": "echo before; echo 'no luck' >&2; exit 7"}));
     let run = sandbox.gleitzeit(&["run", &file, "-o", "json"]).exits(1).json();

@@ -41,7 +41,7 @@ fn capacity(served: &[(String, u64)], name: &str) -> u64 {
 }
 
 #[test]
-fn what_is_built_in_is_replaced_by_a_folder_and_that_by_named_files() {
+fn a_folder_replaces_built_in_providers_and_named_files_replace_both() {
     let sandbox = Sandbox::new();
     let second = "name: second\nprotocol: util/v1\nexecutor: builtin\nmax_concurrency: 7\n";
     let from = folder(&sandbox, "from", &[("a.yaml", &util(1)), ("b.yml", second), ("notes.txt", "no provider")]);
@@ -62,7 +62,7 @@ fn what_is_built_in_is_replaced_by_a_folder_and_that_by_named_files() {
 }
 
 #[test]
-fn a_replaced_provider_is_the_one_that_works() {
+fn a_provider_file_replaces_a_built_in_provider() {
     let sandbox = Sandbox::new();
     let named = sandbox.file("named.yaml", util(1));
     let task = |n| json!({"id": format!("t{n}"), "method": "util/sleep", "parameters": {"seconds": 0.3}});
@@ -124,7 +124,7 @@ fn a_bad_provider_file_names_its_place_and_a_remedy_and_nothing_is_started() {
 }
 
 #[test]
-fn two_files_of_a_folder_that_give_one_name_are_refused() {
+fn two_files_of_a_folder_with_the_same_name_are_refused() {
     let sandbox = Sandbox::new();
     let dir = folder(&sandbox, "twice", &[("a.yaml", &util(1)), ("b.yaml", &util(2))]);
     let mut command = sandbox.command(&["agent"]);
@@ -135,7 +135,7 @@ fn two_files_of_a_folder_that_give_one_name_are_refused() {
 }
 
 #[test]
-fn all_problems_of_all_files_are_told_at_once() {
+fn all_problems_of_all_files_are_reported_at_once() {
     let sandbox = Sandbox::new();
     let one = sandbox.file("one.yaml", "name: p\nprotocol: util/v9\nexecutor: buildin\n");
     let two = sandbox.file("two.yaml", "protocol: util/v1\nexecutor: builtin\n");

@@ -29,7 +29,7 @@ fn warm() -> Cluster {
 }
 
 #[test]
-fn a_higher_priority_goes_first_and_equals_in_the_order_of_submission() {
+fn higher_priorities_go_first_and_equal_ones_in_the_order_of_submission() {
     let cluster = Cluster::all_in_one(&["--slots", "1"]);
     let sleep = "name: Holds the slot\ntasks: [{id: hold, method: util/sleep, parameters: {seconds: 1.5}}]\n";
     let holding = cluster.submit(&cluster.sandbox.file("hold.yaml", sleep));
@@ -54,7 +54,7 @@ fn a_higher_priority_goes_first_and_equals_in_the_order_of_submission() {
 }
 
 #[test]
-fn another_attempt_comes_after_the_stated_delays() {
+fn retries_follow_the_configured_delays() {
     let cluster = Cluster::all_in_one(&[]);
     for (backoff, expected) in [("exponential", [200, 400, 500]), ("linear", [200, 400, 500]), ("fixed", [200; 3])] {
         let file = format!(
@@ -76,7 +76,7 @@ fn another_attempt_comes_after_the_stated_delays() {
 }
 
 #[test]
-fn attempts_are_as_many_as_allowed_and_the_last_error_is_told() {
+fn attempts_are_limited_and_the_last_error_is_reported() {
     let cluster = Cluster::all_in_one(&[]);
     let file = "name: Never\ntasks:\n  - id: never\n    method: util/fail\n    parameters: {message: no luck}\n    \
                 retry: {max_attempts: 3, initial_delay: 10ms}\n";
@@ -122,7 +122,7 @@ fn the_timeout_of_a_run_stops_its_code_within_a_second() {
 }
 
 #[test]
-fn a_cancel_says_what_became_of_each_task() {
+fn a_cancel_reports_the_outcome_of_each_task() {
     let cluster = Cluster::all_in_one(&["--slots", "1"]);
     let sleep = |id: &str, priority: u32, seconds: f64| json!({"id": id, "method": "util/sleep", "priority": priority, "parameters": {"seconds": seconds}});
     let workflow =
@@ -136,8 +136,7 @@ fn a_cancel_says_what_became_of_each_task() {
     assert_eq!(answer["tasks"], tasks);
     // A second cancel changes nothing.
     let again = cluster.client(&["cancel", &run]).exits(0).stdout;
-    let expected =
-        ["is cancelled", "completed before: done", "stopped while it was worked on: open", "never begun: later"];
+    let expected = ["is cancelled", "completed before: done", "stopped while running: open", "never started: later"];
     assert!(expected.iter().all(|part| again.contains(part)), "{again}");
     let completed = cluster.submit(&cluster.sandbox.file("w.yaml", "name: W\ntasks: [{id: a, method: util/echo}]\n"));
     cluster.until_ended(&completed);
@@ -163,7 +162,7 @@ fn a_cancel_stops_the_code_within_a_second() {
 const ONE_AT_A_TIME: &str = "name: util\nprotocol: util/v1\nexecutor: builtin\nmax_concurrency: 1\n";
 
 #[test]
-fn the_timeout_of_a_task_counts_no_time_in_a_line() {
+fn the_timeout_of_a_task_does_not_count_time_in_a_queue() {
     // Two in a row take longer than the timeout, each alone takes much less.
     let task =
         |n: u32| json!({"id": format!("t{n}"), "method": "util/sleep", "timeout": 3.5, "parameters": {"seconds": 2}});
@@ -186,7 +185,7 @@ fn the_timeout_of_a_task_counts_no_time_in_a_line() {
 }
 
 #[test]
-fn a_provider_with_room_that_comes_later_gets_what_waits_for_a_busy_one() {
+fn a_new_provider_gets_calls_that_wait_for_a_busy_one() {
     let mut cluster = Cluster::new();
     let provider = cluster.sandbox.file("util.yaml", ONE_AT_A_TIME);
     cluster.start_all(&["--slots", "8", "--provider", &provider]);

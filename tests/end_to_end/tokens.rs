@@ -38,7 +38,7 @@ impl Own {
 }
 
 #[test]
-fn commands_of_the_same_user_find_the_token_and_nobody_else_gets_in() {
+fn only_commands_of_the_same_user_find_the_token() {
     let own = Own::new();
     let _process = own.start("start");
     let metadata = fs::symlink_metadata(own.file()).expect("a token");
@@ -55,7 +55,7 @@ fn commands_of_the_same_user_find_the_token_and_nobody_else_gets_in() {
 }
 
 #[test]
-fn a_token_outlives_its_control_plane_and_is_shown_to_none_that_is_not_its_users() {
+fn a_token_outlives_its_control_plane_and_is_never_sent_to_another_user() {
     let own = Own::new();
     let mut process = own.start("hub");
     let agent = own.sandbox.start(&["agent", "--hub-url", &own.url]);
@@ -101,7 +101,7 @@ fn a_token_outlives_its_control_plane_and_is_shown_to_none_that_is_not_its_users
 }
 
 #[test]
-fn without_authentication_is_said_and_a_file_of_others_is_not_used() {
+fn disabled_authentication_is_reported_and_a_file_of_others_is_not_used() {
     let own = Own::new();
     let contradiction = own.sandbox.gleitzeit(&["start", "--port", &own.port, "--no-auth", "--token", "x"]).exits(2);
     assert!(contradiction.stderr.contains("--no-auth"), "{}", contradiction.stderr);
@@ -114,7 +114,7 @@ fn without_authentication_is_said_and_a_file_of_others_is_not_used() {
 
     let mut open = own.sandbox.start(&["hub", "--port", &own.port, "--store", "memory:", "--no-auth"]);
     open.said("ready at ", PATIENCE);
-    assert!(open.stderr().contains("nobody is asked for a token"), "{}", open.stderr());
+    assert!(open.stderr().contains("no token is required"), "{}", open.stderr());
     own.status(&Sandbox::new(), &[]).exits(0);
 }
 
@@ -152,7 +152,7 @@ fn code_of_a_task_finds_no_token_in_the_processes_of_its_user() {
 }
 
 #[test]
-fn a_token_in_a_file_is_taken_up_by_all_when_it_changes() {
+fn all_processes_use_a_changed_token_file() {
     let own = Own::new();
     let (asked, shown) = (own.sandbox.path().join("asked"), own.sandbox.path().join("shown"));
     let write = |token: &str| [&asked, &shown].map(|file| fs::write(file, format!("{token}\n")).expect("written"));
@@ -203,11 +203,15 @@ fn a_file_without_a_token_is_refused_before_anything_starts() {
         }
     }
     let both = sandbox.gleitzeit(&["status", "--token", "t", "--token-file", &empty]);
-    assert!(both.code() == 2 && both.stderr.contains("say the same"), "{}", both.stderr);
+    assert!(both.code() == 2 && both.stderr.contains("exclude each other"), "{}", both.stderr);
+    let mut spaced = Sandbox::new();
+    spaced.set("GLEITZEIT_TOKEN", "two words");
+    let refused = spaced.gleitzeit(&["status"]).exits(2);
+    assert!(refused.stderr.contains("GLEITZEIT_TOKEN contains spaces"), "{}", refused.stderr);
 }
 
 #[test]
-fn variables_that_are_empty_say_nothing() {
+fn empty_variables_count_as_unset() {
     let own = Own::new();
     let token = own.sandbox.file("token", "secret\n");
     let mut sandbox = Sandbox::new();

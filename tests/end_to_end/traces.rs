@@ -1,6 +1,7 @@
 //! One trace for each run, complete despite kills, at a receiver that speaks OTLP.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use gleitzeit_llm_server::LlmServer;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -8,7 +9,9 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, PATIENCE, Receiver, Sandbox, attribute, example, hex, python, shown, text, until};
+use crate::support::{
+    Cluster, PATIENCE, Process, Receiver, Sandbox, attribute, example, hex, python, shown, text, until,
+};
 
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -48,13 +51,12 @@ fn parts(spans: &[Span], of: &Span) -> Vec<String> {
     parts.iter().map(|span| span.name.clone()).collect()
 }
 
-#[test]
-fn a_trace_is_whole_although_engine_queue_owner_and_hub_were_killed() {
-    let (receiver, mut cluster) = (Receiver::start(), Cluster::new());
-    exported_to(&mut cluster.sandbox, &receiver, "grpc");
-    cluster.sandbox.set("TRACEPARENT", CALLER);
-    let patience = ["--engine-patience", "2s"];
-    cluster.start_hub_with(&patience);
+/// The options of the control plane that give up a killed engine soon.
+const IMPATIENT: [&str; 2] = ["--engine-patience", "2s"];
+
+/// Starts two agents for queues and engines, one for each other role, and a provider in another language.
+fn start_components(cluster: &mut Cluster) -> Process {
+    cluster.start_hub_with(&IMPATIENT);
     for (name, role) in [("q1", "queue"), ("q2", "queue"), ("r1", "resolver"), ("p1", "provider")] {
         cluster.start_agent(name, role);
     }
@@ -68,39 +70,54 @@ fn a_trace_is_whole_although_engine_queue_owner_and_hub_were_killed() {
         let providers = cluster.ask(&["protocols"]);
         providers.to_string().contains("tracer/show").then_some(())
     });
+    foreign
+}
 
-    let mark = cluster.sandbox.path().join("mark");
+/// A task that fails once, one that ends once the file `orders` exists, one of the foreign provider, and one after them.
+fn traced_workflow(mark: &Path, orders: &Path) -> Value {
     let flaky = format!(
         "import os\nif not os.path.exists({mark:?}):\n    open({mark:?}, 'w').close()\n    raise OSError('not yet')\nresult = 1"
     );
-    let orders = cluster.sandbox.path().join("orders");
     let wait = format!("import os, time\nwhile not os.path.exists({orders:?}):\n    time.sleep(0.01)\nresult = 2");
-    let workflow = json!({"name": "Traced", "tasks": [
+    json!({"name": "Traced", "tasks": [
         {"id": "flaky", "method": "python/execute", "parameters": {"code": flaky}, "retry": {"max_attempts": 2, "initial_delay": 0.2}},
         {"id": "long", "method": "python/execute", "parameters": {"code": wait}},
         {"id": "foreign", "method": "tracer/show", "parameters": {}},
         {"id": "last", "method": "util/echo", "dependencies": ["flaky", "long", "foreign"], "parameters": {"n": 1}},
-    ]});
-    let run = cluster.submit(&cluster.sandbox.file("traced.json", workflow.to_string()));
+    ]})
+}
+
+/// The names of the engine that holds the only task, and of the agent that owns its queue.
+fn holders(cluster: &Cluster) -> (String, String) {
+    let components = cluster.components();
+    let name_of = |what: &str, is_it: &dyn Fn(&Value) -> bool| {
+        text(&components.iter().find(|it| is_it(it)).unwrap_or_else(|| panic!("no {what}: {components:#?}"))["name"])
+    };
+    let owns_queues = |it: &Value| !it["owned_queues"].as_array().expect("a list").is_empty();
+    let engine = name_of("busy engine", &|it| it["role"] == "engine" && it["in_use"] == 1);
+    (engine, name_of("owner of the queue", &|it| it["role"] == "queue" && owns_queues(it)))
+}
+
+#[test]
+fn a_trace_is_complete_although_engine_queue_owner_and_hub_were_killed() {
+    let (receiver, mut cluster) = (Receiver::start(), Cluster::new());
+    exported_to(&mut cluster.sandbox, &receiver, "grpc");
+    cluster.sandbox.set("TRACEPARENT", CALLER);
+    let foreign = start_components(&mut cluster);
+    let [mark, orders] = ["mark", "orders"].map(|name| cluster.sandbox.path().join(name));
+    let workflow = traced_workflow(&mark, &orders).to_string();
+    let run = cluster.submit(&cluster.sandbox.file("traced.json", workflow));
     let held = cluster.until_run(&run, "only the long task goes on", |run| {
         let status = |task: &str| run["tasks"][task]["status"].clone();
         status("long") == "running" && status("flaky") == "completed" && status("foreign") == "completed"
     });
     assert_eq!(held["correlation_id"], TRACE);
-    let parent = text(&held["tasks"]["foreign"]["result"]["traceparent"]);
 
-    // The components that hold the task, one after the other.
-    let components = cluster.components();
-    let owner = components
-        .iter()
-        .find(|it| it["role"] == "queue" && !it["owned_queues"].as_array().expect("a list").is_empty());
-    let owner = text(&owner.expect("the queue has an owner")["name"]);
-    let engine = components.iter().find(|it| it["role"] == "engine" && it["in_use"] == 1).expect("it is at work");
-    let engine = text(&engine["name"]);
+    let (engine, owner) = holders(&cluster);
     cluster.kill_9_agent(&engine);
     cluster.kill_9_agent(&owner);
     cluster.kill_9_hub();
-    cluster.start_hub_with(&patience);
+    cluster.start_hub_with(&IMPATIENT);
     std::fs::write(&orders, "").expect("writable");
     let ended = cluster.until_ended(&run);
     assert_eq!(ended["status"], "completed", "{ended:#}");
@@ -116,17 +133,20 @@ fn a_trace_is_whole_although_engine_queue_owner_and_hub_were_killed() {
     }
     let long = parts(&spans, tasks["long"]);
     assert!(long.iter().any(|name| name == "attempt 2"), "{long:?}");
-    let of_foreign =
-        spans.iter().find(|span| span.parent_span_id == tasks["foreign"].span_id && span.name == "attempt 1");
-    let of_foreign = of_foreign.expect("it was attempted");
     assert_eq!(
-        parent,
-        format!("00-{TRACE}-{}-01", hex(&of_foreign.span_id)),
+        text(&held["tasks"]["foreign"]["result"]["traceparent"]),
+        format!("00-{TRACE}-{}-01", hex(&first_attempt(&spans, tasks["foreign"]).span_id)),
         "a provider gets the attempt as its parent"
     );
     let calls: Vec<&Span> = spans.iter().filter(|span| span.name == "call python/execute").collect();
     assert!(calls.len() >= 3, "two of the flaky task and at least one of the long one: {calls:#?}");
     assert_eq!(attribute(calls[0], "gleitzeit.provider"), "python_local");
+}
+
+/// The first attempt of a task.
+fn first_attempt<'a>(spans: &'a [Span], task: &Span) -> &'a Span {
+    let attempt = spans.iter().find(|span| span.parent_span_id == task.span_id && span.name == "attempt 1");
+    attempt.expect("it was attempted")
 }
 
 /// A provider that returns the trace context that it was given.
@@ -163,16 +183,44 @@ fn a_run_in_one_process_is_exported_over_http_before_it_ends() {
     let expected: Vec<&String> = run["tasks"].as_object().expect("tasks").keys().collect();
     assert_eq!(tasks.len(), expected.len());
     for task in expected {
-        let attempt = spans.iter().find(|span| span.parent_span_id == tasks[task].span_id && span.name == "attempt 1");
         assert_eq!(
-            parts(&spans, attempt.expect("it was attempted")),
+            parts(&spans, first_attempt(&spans, tasks[task])),
             [format!("call {}", attribute(tasks[task], "gleitzeit.method"))]
         );
     }
 }
 
+/// The attributes `gen_ai.request.*` of a request, by the name's last part; empty for those that it must not have.
+type Requested = [(&'static str, &'static str); 6];
+
+/// Two tasks that ask a model: with options among the parameters, and with options in `options`.
+fn asking_workflow() -> Value {
+    let options = json!({"temperature": 0.5, "max_tokens": 10, "top_p": 0.9, "seed": 3, "stop": ["x", "y"], "frequency_penalty": 1});
+    json!({"name": "Asked", "tasks": [
+        {"id": "beside", "method": "llm/chat", "parameters": {"model": "llama3.2", "prompt": "hi", "temperature": 1, "max_tokens": 9}},
+        {"id": "within", "method": "llm/complete", "parameters": {"model": "llama3.2", "prompt": "hi", "options": options}},
+    ]})
+}
+
+const BESIDE: Requested = [
+    ("temperature", "1.0"),
+    ("max_tokens", "9"),
+    ("top_p", ""),
+    ("seed", ""),
+    ("stop_sequences", ""),
+    ("frequency_penalty", ""),
+];
+const WITHIN: Requested = [
+    ("temperature", "0.5"),
+    ("max_tokens", "10"),
+    ("top_p", "0.9"),
+    ("seed", "3"),
+    ("stop_sequences", "x y"),
+    ("frequency_penalty", "1.0"),
+];
+
 #[test]
-fn a_request_to_a_model_is_told_by_the_conventions_and_the_server_gets_its_trace() {
+fn a_request_to_a_model_follows_the_conventions_and_carries_its_trace() {
     for (executor, server_name) in [("ollama-llm", "ollama"), ("openai-llm", "openai")] {
         let (receiver, mut sandbox, server) = (Receiver::start(), Sandbox::new(), LlmServer::start());
         exported_to(&mut sandbox, &receiver, "http/protobuf");
@@ -180,98 +228,78 @@ fn a_request_to_a_model_is_told_by_the_conventions_and_the_server_gets_its_trace
         let provider =
             format!("name: ollama\nprotocol: llm/v1\nexecutor: {executor}\nconnection: {{base_url: \"{url}\"}}\n");
         let provider = sandbox.file("provider.yaml", provider);
-        let options = json!({"temperature": 0.5, "max_tokens": 10, "top_p": 0.9, "seed": 3, "stop": ["x", "y"], "frequency_penalty": 1});
-        let workflow = json!({"name": "Asked", "tasks": [
-            {"id": "beside", "method": "llm/chat", "parameters": {"model": "llama3.2", "prompt": "hi", "temperature": 1, "max_tokens": 9}},
-            {"id": "within", "method": "llm/complete", "parameters": {"model": "llama3.2", "prompt": "hi", "options": options}},
-        ]});
-        let file = sandbox.file("asked.json", workflow.to_string());
+        let file = sandbox.file("asked.json", asking_workflow().to_string());
         let run = sandbox.gleitzeit(&["run", &file, "--provider", &provider, "-o", "json"]).exits(0).json();
         let trace_id = text(&run["correlation_id"]);
         let spans = receiver.trace(&trace_id);
-        let request_of = |task: &str| {
-            let mut found = spans
-                .iter()
-                .filter(|span| span.kind == SpanKind::Client as i32 && attribute(span, "gleitzeit.task.id") == task);
-            found
-                .next()
-                .filter(|_| found.next().is_none())
-                .unwrap_or_else(|| panic!("no request of {task}: {spans:#?}"))
-        };
-        let (beside, within) = (request_of("beside"), request_of("within"));
-        assert_eq!((beside.name.as_str(), within.name.as_str()), ("chat llama3.2", "text_completion llama3.2"));
-        for (span, expected) in [
-            (
-                beside,
-                [
-                    ("temperature", "1.0"),
-                    ("max_tokens", "9"),
-                    ("top_p", ""),
-                    ("seed", ""),
-                    ("stop_sequences", ""),
-                    ("frequency_penalty", ""),
-                ],
-            ),
-            (
-                within,
-                [
-                    ("temperature", "0.5"),
-                    ("max_tokens", "10"),
-                    ("top_p", "0.9"),
-                    ("seed", "3"),
-                    ("stop_sequences", "x y"),
-                    ("frequency_penalty", "1.0"),
-                ],
-            ),
-        ] {
-            for (name, value) in expected {
-                assert_eq!(attribute(span, &format!("gen_ai.request.{name}")), value, "{name} of {}", span.name);
-            }
-            for (name, value) in [
-                ("gen_ai.provider.name", server_name),
-                ("gen_ai.request.model", "llama3.2"),
-                ("gen_ai.response.model", "llama3.2"),
-                ("gen_ai.response.finish_reasons", "stop"),
-                ("gleitzeit.run.id", run["run_id"].as_str().expect("an id")),
-                ("gleitzeit.attempt", "1"),
-                ("gleitzeit.provider", "ollama"),
-                ("error.type", ""),
-            ] {
-                assert_eq!(attribute(span, name), value, "{name} of {}", span.name);
-            }
-            assert_eq!(
-                attribute(span, "gen_ai.usage.input_tokens"),
-                run["tasks"][attribute(span, "gleitzeit.task.id")]["result"]["usage"]["prompt_tokens"].to_string()
-            );
+        for (task, name, requested) in
+            [("beside", "chat llama3.2", BESIDE), ("within", "text_completion llama3.2", WITHIN)]
+        {
+            let span = model_request(&spans, task);
+            assert_eq!(span.name, name);
+            follows_the_conventions(span, requested, server_name, &run);
             // The server's own spans would be below the request's span.
             let header = format!("00-{trace_id}-{}-01", hex(&span.span_id));
-            assert!(
-                server.asked().iter().any(|asked| asked.traceparent.as_ref() == Some(&header)),
-                "{header}: {:?}",
-                server.asked()
-            );
+            let asked = server.asked();
+            assert!(asked.iter().any(|asked| asked.traceparent.as_ref() == Some(&header)), "{header}: {asked:?}");
         }
-        for span in &spans {
-            for of_logs in [
-                "correlation_id",
-                "trace_id",
-                "span_id",
-                "run_id",
-                "task_id",
-                "attempt",
-                "target",
-                "level",
-                "thread.id",
-                "code.file.path",
-            ] {
-                assert_eq!(attribute(span, of_logs), "", "{of_logs} of {}", span.name);
-            }
-        }
+        spans.iter().for_each(has_no_fields_of_logs);
+    }
+}
+
+/// The only request of a task to a model.
+#[track_caller]
+fn model_request<'a>(spans: &'a [Span], task: &str) -> &'a Span {
+    let is_it = |span: &&Span| span.kind == SpanKind::Client as i32 && attribute(span, "gleitzeit.task.id") == task;
+    let found: Vec<&Span> = spans.iter().filter(is_it).collect();
+    assert_eq!(found.len(), 1, "requests of {task}: {spans:#?}");
+    found[0]
+}
+
+/// A request to a model has the attributes of OpenTelemetry's conventions, and those of its run.
+#[track_caller]
+fn follows_the_conventions(span: &Span, requested: Requested, server_name: &str, run: &Value) {
+    for (name, value) in requested {
+        assert_eq!(attribute(span, &format!("gen_ai.request.{name}")), value, "{name} of {}", span.name);
+    }
+    for (name, value) in [
+        ("gen_ai.provider.name", server_name),
+        ("gen_ai.request.model", "llama3.2"),
+        ("gen_ai.response.model", "llama3.2"),
+        ("gen_ai.response.finish_reasons", "stop"),
+        ("gleitzeit.run.id", run["run_id"].as_str().expect("an id")),
+        ("gleitzeit.attempt", "1"),
+        ("gleitzeit.provider", "ollama"),
+        ("error.type", ""),
+    ] {
+        assert_eq!(attribute(span, name), value, "{name} of {}", span.name);
+    }
+    assert_eq!(
+        attribute(span, "gen_ai.usage.input_tokens"),
+        run["tasks"][attribute(span, "gleitzeit.task.id")]["result"]["usage"]["prompt_tokens"].to_string()
+    );
+}
+
+#[track_caller]
+fn has_no_fields_of_logs(span: &Span) {
+    for of_logs in [
+        "correlation_id",
+        "trace_id",
+        "span_id",
+        "run_id",
+        "task_id",
+        "attempt",
+        "target",
+        "level",
+        "thread.id",
+        "code.file.path",
+    ] {
+        assert_eq!(attribute(span, of_logs), "", "{of_logs} of {}", span.name);
     }
 }
 
 #[test]
-fn what_failed_says_with_which_error_and_every_sender_says_who_it_is() {
+fn failed_spans_have_their_error_and_every_sender_is_identified() {
     let (receiver, mut sandbox) = (Receiver::start(), Sandbox::new());
     exported_to(&mut sandbox, &receiver, "grpc");
     sandbox.set("OTEL_RESOURCE_ATTRIBUTES", "service.version=mine,deployment.environment.name=lab");
@@ -313,7 +341,7 @@ fn what_failed_says_with_which_error_and_every_sender_says_who_it_is() {
 }
 
 #[test]
-fn nothing_is_exported_of_a_run_whose_caller_does_not_want_it_and_a_receiver_that_is_away_harms_nobody() {
+fn unsampled_runs_are_not_exported_and_a_missing_receiver_does_no_harm() {
     let (receiver, mut sandbox) = (Receiver::start(), Sandbox::new());
     exported_to(&mut sandbox, &receiver, "grpc");
     let unsampled = CALLER.replace("-01", "-00");
@@ -329,7 +357,7 @@ fn nothing_is_exported_of_a_run_whose_caller_does_not_want_it_and_a_receiver_tha
 }
 
 #[test]
-fn a_log_for_programs_says_of_each_call_which_it_is() {
+fn the_json_log_identifies_each_call() {
     let mut cluster = Cluster::new();
     cluster.sandbox.set("GLEITZEIT_LOG_FORMAT", "json");
     cluster.sandbox.set("GLEITZEIT_LOG_LEVEL", "gleitzeit_agent=debug");

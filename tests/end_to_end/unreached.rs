@@ -42,7 +42,7 @@ fn list(sandbox: &Sandbox, url: &str, code: &str, told: &str, advice: &str) {
 }
 
 #[test]
-fn commands_say_what_is_there_instead_of_a_control_plane() {
+fn commands_name_the_listener_that_is_no_control_plane() {
     let sandbox = Sandbox::new();
     for (kind, code, told, advice) in FOREIGN_SERVERS {
         let server = ForeignServer::start(kind);
@@ -67,7 +67,7 @@ fn a_proxy_that_is_not_used_is_named() {
 }
 
 #[test]
-fn workers_say_what_is_there_instead_of_a_control_plane_and_try_on() {
+fn workers_name_the_listener_that_is_no_control_plane_and_keep_trying() {
     let sandbox = Sandbox::new();
     for (kind, code, told, advice) in FOREIGN_SERVERS {
         let server = ForeignServer::start(kind);
@@ -90,7 +90,7 @@ fn worker(sandbox: &Sandbox, url: &str, code: &str, told: &str, advice: &str) {
 }
 
 #[test]
-fn a_token_that_is_missing_and_one_that_is_wrong_are_told_apart() {
+fn a_missing_token_and_a_wrong_one_are_different_errors() {
     let mut cluster = Cluster::new();
     cluster.start_hub_with(&["--token", "right"]);
     let none: &[&str] = &[];
@@ -108,11 +108,11 @@ fn a_token_that_is_missing_and_one_that_is_wrong_are_told_apart() {
 }
 
 #[test]
-fn a_receiver_of_telemetry_that_is_spoken_to_wrongly_is_told_of_at_the_start() {
+fn a_receiver_with_the_wrong_protocol_is_reported_at_the_start() {
     for (kind, protocol, told, remedy) in [
-        (Kind::Http2, "http/protobuf", "speaks gRPC only", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"),
-        (Kind::Http, "grpc", "speaks HTTP/1 only", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
-        (Kind::Http, "http/protobuf", "receives nothing at /v1/traces (status 404)", "4318"),
+        (Kind::Http2, "http/protobuf", "accepts only gRPC", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"),
+        (Kind::Http, "grpc", "accepts only HTTP/1", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
+        (Kind::Http, "http/protobuf", "does not accept exports at /v1/traces (status 404)", "4318"),
         (Kind::Tls, "http/protobuf", "is a port for TLS", "`https://`"),
     ] {
         let (server, mut cluster) = (ForeignServer::start(kind), Cluster::new());

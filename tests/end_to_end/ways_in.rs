@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Cluster, PATIENCE, Sandbox, free_port};
 
 #[test]
-fn a_port_that_accepts_and_says_nothing_is_named_within_ten_seconds() {
+fn a_silent_port_is_reported_within_ten_seconds() {
     let sandbox = Sandbox::new();
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", silent.local_addr().expect("an address"));
@@ -42,7 +42,7 @@ fn an_address_means_the_same_to_every_command() {
 }
 
 #[test]
-fn a_temporary_folder_that_is_not_there_is_said_at_the_start() {
+fn a_missing_temporary_folder_is_reported_at_the_start() {
     let mut sandbox = Sandbox::new();
     let missing = sandbox.path().join("missing").display().to_string();
     sandbox.set("TMPDIR", &missing);
@@ -55,7 +55,7 @@ fn a_temporary_folder_that_is_not_there_is_said_at_the_start() {
 }
 
 #[test]
-fn who_starts_second_is_told_of_the_first() {
+fn a_second_start_names_the_first() {
     let sandbox = Sandbox::new();
     let port = free_port().to_string();
     let start = || sandbox.start(&["start", "--background", "--port", &port]);
@@ -67,7 +67,7 @@ fn who_starts_second_is_told_of_the_first() {
 }
 
 #[test]
-fn a_store_that_may_not_grow_further_is_a_clear_error() {
+fn a_store_that_cannot_grow_is_a_clear_error() {
     let sandbox = Sandbox::new();
     let port = free_port();
     let store = sandbox.path().join("small.db");
@@ -94,7 +94,7 @@ fn a_store_that_may_not_grow_further_is_a_clear_error() {
 }
 
 #[test]
-fn a_run_says_that_it_waits_for_a_receiver_of_telemetry_and_does_not_for_long() {
+fn a_run_reports_that_it_waits_for_a_telemetry_receiver_and_does_not_wait_long() {
     let mut sandbox = Sandbox::new();
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let file = sandbox.file("echo.yaml", "name: e\ntasks: [{id: a, method: util/echo}]\n");

@@ -50,14 +50,14 @@ fn a_history_as_it_should_be_is_good() {
 }
 
 #[test]
-fn what_is_lost_is_found() {
+fn lost_work_is_found() {
     assert_eq!(judged(|_, found| found.listed.clear()).lost.len(), 1);
     assert_eq!(judged(|_, found| drop(found.missing.insert("r".into(), "NOT_FOUND".into()))).lost.len(), 1);
     assert_eq!(judged(|_, found| found.marks.clear()).lost.len(), 1, "a result without an execution");
 }
 
 #[test]
-fn what_is_doubled_is_found() {
+fn duplicated_work_is_found() {
     let again = Listed { run_id: "s".to_owned(), name: "w".to_owned(), retry_of: None };
     assert_eq!(judged(|_, found| found.listed.push(again)).doubled.len(), 1, "a run that nobody was told of");
     let other = |history: &mut History, _: &mut Found| {
@@ -77,7 +77,7 @@ fn what_is_doubled_is_found() {
 }
 
 #[test]
-fn what_is_stuck_is_found() {
+fn stuck_work_is_found() {
     assert_eq!(judged(|_, found| drop(found.stuck.insert("r".into(), "first waits".into()))).stuck.len(), 1);
 }
 

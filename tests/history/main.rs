@@ -41,7 +41,7 @@ fn asked<T: FromStr<Err: Display>>(name: &str) -> Option<T> {
 
 #[test]
 #[expect(clippy::print_stderr, reason = "who repeats it needs the seed")]
-fn what_was_acknowledged_holds_whatever_dies() {
+fn acknowledged_work_survives_every_fault() {
     let seconds = asked("GLEITZEIT_HISTORY_SECONDS").unwrap_or(15);
     let of_clock = || SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| u64::from(since.subsec_micros()));
     let seed: u64 = asked("GLEITZEIT_HISTORY_SEED").unwrap_or_else(of_clock);
@@ -55,26 +55,11 @@ fn what_was_acknowledged_holds_whatever_dies() {
     let stop = tokio_util::sync::CancellationToken::new();
     let provider = runtime.spawn(clients::serve(url.clone(), marks.clone(), stop.clone().cancelled_owned()));
     let patient = runtime.block_on(clients::connect(&url, true));
-    until("all methods are there", PATIENCE, || {
-        let protocols = runtime.block_on(patient.protocols(None)).ok()?;
-        let served = runtime.block_on(patient.providers(Some("util/echo"), None)).ok()?;
-        let has_marks = protocols.items.iter().any(|protocol| protocol.name == "marks");
-        (has_marks && !served.items.is_empty()).then_some(())
-    });
+    until("all methods are there", PATIENCE, || runtime.block_on(has_all_methods(&patient)).then_some(()));
     let acting: Vec<_> =
         (0..CLIENTS).map(|number| runtime.spawn(clients::act(url.clone(), number, seed, shared.clone()))).collect();
 
-    let mut rng = StdRng::seed_from_u64(seed);
-    let over = Instant::now() + Duration::from_secs(seconds);
-    let mut due = Instant::now() + Duration::from_secs(1);
-    while Instant::now() < over {
-        fleet.heal(false);
-        if Instant::now() >= due {
-            fleet.hurt(&mut rng);
-            due = Instant::now() + Duration::from_millis(rng.random_range(100..1_500));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    hurt_and_heal(&mut fleet, seed, Duration::from_secs(seconds));
     shared.end.store(true, Ordering::Relaxed);
     fleet.heal(true);
 
@@ -106,6 +91,28 @@ fn what_was_acknowledged_holds_whatever_dies() {
     eprintln!("lost {}, doubled {}, stuck {}", counts[0], counts[1], counts[2]);
     assert!(verdict.is_good(), "{verdict:#?}\nagain: {again}");
     assert!(runs > 0 && !found.marks.is_empty() && !faults.is_empty(), "nothing happened, so that this shows nothing");
+}
+
+/// Whether the provider of the marks and a provider of an echo are registered.
+async fn has_all_methods(client: &Client) -> bool {
+    let Ok(protocols) = client.protocols(None).await else { return false };
+    let Ok(echoing) = client.providers(Some("util/echo"), None).await else { return false };
+    protocols.items.iter().any(|protocol| protocol.name == "marks") && !echoing.items.is_empty()
+}
+
+/// Injects one fault after another for this time.
+fn hurt_and_heal(fleet: &mut Fleet, seed: u64, time: Duration) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let over = Instant::now() + time;
+    let mut due = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < over {
+        fleet.heal(false);
+        if Instant::now() >= due {
+            fleet.hurt(&mut rng);
+            due = Instant::now() + Duration::from_millis(rng.random_range(100..1_500));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Sends every request once more, now that each is answered, including those whose outcome is unknown.

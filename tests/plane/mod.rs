@@ -24,7 +24,6 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// Starts it.
     pub(crate) async fn start(config: Config) -> Self {
         Self::start_on(Config { store: StoreConfig::Memory, ..config }).await
     }
@@ -36,7 +35,6 @@ impl Plane {
         Self { address, stop: stop.clone(), task: tokio::spawn(app.run(stop)) }
     }
 
-    /// Stops it.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         timeout(PATIENCE, self.task).await.expect("it stops in time").expect("no panic").expect("no error");

@@ -55,10 +55,10 @@ pub(super) async fn matching(client: &Client, args: &CancelArgs) -> CommandResul
 
 /// Asks for confirmation on the terminal.
 async fn is_meant(runs: &[RunSummary]) -> Result<bool, CommandError> {
-    let count = counted(runs.len());
+    let count = text::counted(runs.len(), "run");
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         let error = CommandError::usage(format!("{count} would be cancelled, and there is no terminal to ask on"));
-        return Err(error.hint("say `--yes` if that is meant; `gleitzeit list --status running` shows them"));
+        return Err(error.hint("give `--yes` to confirm; `gleitzeit list --status running` shows them"));
     }
     for run in runs.iter().take(NAMED) {
         output::note(&format!("  {}  {}", run.run_id, text::first_line(&run.name, 60)));
@@ -77,10 +77,6 @@ async fn is_meant(runs: &[RunSummary]) -> Result<bool, CommandError> {
         Err(error) => return Err(CommandError::internal(format!("cannot read the answer: {error}"))),
     };
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
-}
-
-fn counted(count: usize) -> String {
-    format!("{count} run{}", if count == 1 { "" } else { "s" })
 }
 
 /// The outcome of one run.
@@ -168,13 +164,13 @@ impl Cancelled {
 
 fn text(all: &[Cancelled]) -> String {
     if all.is_empty() {
-        return "no run that has not ended matches: nothing was cancelled\n".to_owned();
+        return "no unfinished run matches: nothing was cancelled\n".to_owned();
     }
     let (mut text, mut count, mut ended) = (String::new(), 0, 0);
     for it in all {
         let said = match (&it.outcome, it.status) {
             (Outcome::Cancelled, Some(RunStatus::Cancelled)) => "is cancelled".to_owned(),
-            (Outcome::Cancelled, _) => "ends as soon as what runs has stopped".to_owned(),
+            (Outcome::Cancelled, _) => "ends as soon as its running tasks have stopped".to_owned(),
             (Outcome::Ended, Some(status)) => format!("had ended before: it is {}", states::run_status(status)),
             (Outcome::Ended, None) => "had ended before".to_owned(),
             (Outcome::Refused(_), _) => "could not be cancelled".to_owned(),
@@ -187,7 +183,7 @@ fn text(all: &[Cancelled]) -> String {
         let _ = writeln!(text, "{} {said}", it.run_id);
     }
     let refused = all.len() - count - ended;
-    let _ = write!(text, "cancelled {count} of {}", counted(all.len()));
+    let _ = write!(text, "cancelled {count} of {}", text::counted(all.len(), "run"));
     if ended > 0 {
         let _ = write!(text, ", {ended} had ended before");
     }
@@ -207,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_counted_what_became_of_them() {
+    fn the_outcomes_are_counted() {
         let refused = Outcome::Refused(CommandError::internal("no"));
         let all = [
             it(Outcome::Cancelled, RunStatus::Cancelled),

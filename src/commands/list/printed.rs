@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_or_changed_is_told_once_and_the_oldest_first() {
+    fn new_and_changed_runs_are_printed_once_the_oldest_first() {
         use RunStatus::{Completed, Running};
         let mut printed = Printed::default();
         assert_eq!(ids(&printed.page(vec![run(2, Running), run(1, Completed)])), ["0001", "0002"]);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_others_pushed_off_the_page_is_still_told_to_its_end() {
+    fn a_run_that_left_the_page_is_followed_to_its_end() {
         use RunStatus::{Completed, Failed, Running};
         let mut printed = Printed::default();
         printed.page(vec![run(2, Running), run(1, Running)]);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_many_are_asked_for_in_turns_and_only_so_many_are_remembered() {
+    fn runs_beyond_the_page_are_read_in_turn_and_their_number_is_bounded() {
         let mut printed = Printed::default();
         for n in 0..2 * MOST {
             printed.page(vec![run(n, RunStatus::Running)]);

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_drawn_over_the_last_one_and_only_if_it_is_another() {
+    fn a_list_is_redrawn_in_place_and_only_if_it_has_changed() {
         let mut screen = Screen::default();
         assert_eq!(screen.drawing("RUN\na\nb\n", 24).as_deref(), Some("RUN\na\nb\n"));
         assert_eq!(screen.drawing("RUN\na\nb\n", 24), None);

@@ -23,15 +23,18 @@ const AT_ONCE: usize = 32;
 
 pub(super) fn run(sources: &[Source], given: &InputArgs, args: &SubmitArgs) -> CommandResult {
     if args.follow {
-        return Err(CommandError::usage(format!("`--follow` shows one run, and {} files are named", sources.len()))
-            .hint("`--wait` waits for all of them"));
+        return Err(CommandError::usage(format!(
+            "`--follow` shows a single run, but {} files are given",
+            sources.len()
+        ))
+        .hint("`--wait` waits for all of them"));
     }
     if args.request_id.is_some() {
         return Err(CommandError::usage(format!(
-            "a request id stands for one run, and {} files are named",
+            "a request id identifies a single run, but {} files are given",
             sources.len()
         ))
-        .hint("submit each with an id of its own"));
+        .hint("submit each file with its own request id"));
     }
     let on_signal = if args.wait { OnSignal::Finish } else { OnSignal::Drop };
     block_on(on_signal, |stop| async move {
@@ -150,7 +153,7 @@ async fn wait(client: &Client, sent: &[Sent<'_>], format: Format, stop: &Cancell
     let runs = tokio::select! {
         runs = ended(client, ids, told) => runs?,
         () = stop.cancelled() => {
-            output::note("the runs go on: `gleitzeit list` shows them, and `gleitzeit cancel` ends them");
+            output::note("the runs continue: `gleitzeit list` shows them, and `gleitzeit cancel` ends them");
             return Ok(Exit::Interrupted);
         }
     };

@@ -45,7 +45,6 @@ pub(super) fn len(model: &Model, place: Place) -> usize {
     len.unwrap_or_default()
 }
 
-/// The title of the list.
 pub(super) fn title(model: &Model, place: Place) -> String {
     let count = len(model, place);
     match place {

@@ -73,12 +73,15 @@ pub(crate) async fn generate(State(server): State<Server>, body: Bytes) -> Respo
     respond(&server, &body, &question, turn, |text| ("response", json!(text)))
 }
 
+/// The name and the value of the field that holds the text.
+type Put = fn(&str) -> (&'static str, Value);
+
 fn respond(
     server: &Server,
     body: &Value,
     question: &Question,
     turn: Option<OwnedMutexGuard<()>>,
-    put: impl Fn(&str) -> (&'static str, Value),
+    put: Put,
 ) -> Response {
     let model = body["model"].as_str().unwrap_or_default();
     let Some(manner) = manner(model) else { return refused("no model") };
@@ -86,77 +89,108 @@ fn respond(
         Ok(answer) => manner.reshape(answer),
         Err(why) => return refused(why),
     };
-    let tokens = pieces.len();
-    let object = |text: &str, done: bool| {
-        let (name, value) = put(text);
+    let only_loads = manner == Manner::Empty && question.texts.concat().is_empty();
+    let reason = if only_loads { "load" } else { manner.reason() };
+    let reply = Reply { model, manner, reason, prompt_tokens, tokens: pieces.len(), put };
+    if body["stream"] == json!(false) || manner == Manner::Whole {
+        return Json(reply.object(&pieces.concat(), true)).into_response();
+    }
+    speak(server, manner, reply.lines(&pieces), turn)
+}
+
+/// The reply to one request.
+struct Reply<'a> {
+    model: &'a str,
+    manner: Manner,
+    reason: &'static str,
+    prompt_tokens: usize,
+    tokens: usize,
+    put: Put,
+}
+
+impl Reply<'_> {
+    /// A line with this text; the last one also says how the answer ended.
+    fn object(&self, text: &str, done: bool) -> Value {
+        let (name, value) = (self.put)(text);
         let mut object = Map::new();
-        object.insert("model".to_owned(), json!(model));
+        object.insert("model".to_owned(), json!(self.model));
         object.insert("created_at".to_owned(), json!(WHEN));
         object.insert(name.to_owned(), value);
         object.insert("done".to_owned(), json!(done));
         if done {
-            let reason =
-                if manner == Manner::Empty && question.texts.concat().is_empty() { "load" } else { manner.reason() };
-            for (name, value) in [
-                ("done_reason", json!(reason)),
-                ("total_duration", json!(9_500_000)),
-                ("load_duration", json!(1_250_000)),
-                ("prompt_eval_count", json!(prompt_tokens)),
-                ("prompt_eval_duration", json!(2_000_000)),
-                ("eval_count", json!(tokens)),
-                ("eval_duration", json!(6_000_000)),
-            ] {
-                object.insert(name.to_owned(), value);
-            }
-            if manner == Manner::Cached {
-                // A zero is left out.
-                object.remove("prompt_eval_count");
-            }
-            if manner == Manner::Miscounted {
-                object.insert("eval_count".to_owned(), json!(-1));
-            }
+            self.end(&mut object);
         }
         Value::Object(object)
-    };
-    if body["stream"] == json!(false) || manner == Manner::Whole {
-        return Json(object(&pieces.concat(), true)).into_response();
     }
-    // Beside the text, in the message or, if there is none, in the line.
-    let with = |name: &str, value: Value| {
-        let mut line = object("", false);
+
+    fn end(&self, object: &mut Map<String, Value>) {
+        for (name, value) in [
+            ("done_reason", json!(self.reason)),
+            ("total_duration", json!(9_500_000)),
+            ("load_duration", json!(1_250_000)),
+            ("prompt_eval_count", json!(self.prompt_tokens)),
+            ("prompt_eval_duration", json!(2_000_000)),
+            ("eval_count", json!(self.tokens)),
+            ("eval_duration", json!(6_000_000)),
+        ] {
+            object.insert(name.to_owned(), value);
+        }
+        if self.manner == Manner::Cached {
+            // A zero is left out.
+            object.remove("prompt_eval_count");
+        }
+        if self.manner == Manner::Miscounted {
+            object.insert("eval_count".to_owned(), json!(-1));
+        }
+    }
+
+    /// A line with something beside the text: in the message or, if there is none, in the line.
+    fn beside(&self, name: &str, value: Value) -> String {
+        let mut line = self.object("", false);
         match line.get_mut("message") {
             Some(message) => message[name] = value,
             None => line[name] = value,
         }
         format!("{line}\n")
-    };
-    let mut said: Vec<String> = Vec::new();
-    if manner.thinks() {
-        said.extend(THOUGHTS.iter().map(|thought| with("thinking", json!(thought))));
     }
-    match manner {
-        Manner::Caller => said.push(with("tool_calls", json!([{"function": {"name": TOOL, "arguments": {}}}]))),
-        Manner::Deep => said.push(format!("{{\"x\": {}{}}}\n", "[".repeat(5_000), "]".repeat(5_000))),
-        Manner::Surrogate => {
-            let field = if put("").0 == "message" { "{\"content\": \"\\ud83d\"}" } else { "\"\\ud83d\"" };
-            said.push(format!("{{\"{}\": {field}, \"done\": false}}\n", put("").0));
+
+    /// The lines before those with the text.
+    fn preface(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.manner.thinks() {
+            lines.extend(THOUGHTS.iter().map(|thought| self.beside("thinking", json!(thought))));
         }
-        Manner::Refuser => said.push(format!("{}\n", object(REFUSAL, false))),
-        _ => {}
+        match self.manner {
+            Manner::Caller => {
+                lines.push(self.beside("tool_calls", json!([{"function": {"name": TOOL, "arguments": {}}}])));
+            }
+            Manner::Deep => lines.push(format!("{{\"x\": {}{}}}\n", "[".repeat(5_000), "]".repeat(5_000))),
+            Manner::Surrogate => {
+                let name = (self.put)("").0;
+                let field = if name == "message" { "{\"content\": \"\\ud83d\"}" } else { "\"\\ud83d\"" };
+                lines.push(format!("{{\"{name}\": {field}, \"done\": false}}\n"));
+            }
+            Manner::Refuser => lines.push(format!("{}\n", self.object(REFUSAL, false))),
+            _ => {}
+        }
+        lines
     }
-    said.extend(pieces.iter().map(|piece| format!("{}\n", object(piece, false))));
-    let lines = Lines {
-        content_type: "application/x-ndjson",
-        pieces: said,
-        last: format!("{}\n", object("", true)),
-        error: match manner {
+
+    fn lines(&self, pieces: &[String]) -> Lines {
+        let mut lines = self.preface();
+        lines.extend(pieces.iter().map(|piece| format!("{}\n", self.object(piece, false))));
+        let error = match self.manner {
             Manner::Overrun => "{\"error\":\"the input is too long\",\"status\":400}\n",
             _ => "{\"error\":\"an error was encountered while running the model\"}\n",
+        };
+        Lines {
+            content_type: "application/x-ndjson",
+            pieces: lines,
+            last: format!("{}\n", self.object("", true)),
+            error: error.to_owned(),
+            garbled: "{\"message\": oops}\n".to_owned(),
         }
-        .to_owned(),
-        garbled: "{\"message\": oops}\n".to_owned(),
-    };
-    speak(server, manner, lines, turn)
+    }
 }
 
 pub(crate) async fn embed(body: Bytes) -> Response {

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
-use crate::answer::{Question, answer, texts, vector};
+use crate::answer::{Answer, Question, answer, texts, vector};
 use crate::script::{MODELS, Manner, REFUSAL, THOUGHTS, TOOL, manner};
 use crate::stream::{Lines, speak};
 use crate::{Server, parsed, turn};
@@ -73,81 +73,113 @@ pub(crate) async fn chat(State(server): State<Server>, body: Bytes) -> Response 
     let model = body["model"].as_str().unwrap_or_default();
     let Some(manner) = manner(model) else { return refused("no model") };
     let turn = turn(&server, &body["model"]).await;
-    let answer = manner.reshape(answer);
-    let reason = if manner == Manner::Caller { "tool_calls" } else { manner.reason() };
-    let completion_tokens = if manner == Manner::Miscounted { json!(-1) } else { json!(answer.tokens()) };
-    let usage = json!({"prompt_tokens": answer.prompt_tokens, "completion_tokens": completion_tokens,
-        "total_tokens": answer.prompt_tokens + answer.tokens()});
-    if body["stream"] != json!(true) || manner == Manner::Whole {
-        let message = json!({"role": "assistant", "content": answer.text(), "refusal": null});
-        return Json(json!({"id": "chatcmpl-1", "object": "chat.completion", "created": WHEN, "model": model,
-            "choices": [{"index": 0, "message": message, "finish_reason": reason, "logprobs": null}], "usage": usage}))
-        .into_response();
-    }
     let with_usage = body["stream_options"]["include_usage"] == json!(true) && manner != Manner::Timed;
-    let event = |choices: Value, usage: &Value| {
-        let mut chunk = json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": WHEN, "model": model,
-            "choices": choices});
-        if with_usage {
-            chunk["usage"] = usage.clone();
+    let reply = Reply { model, manner, answer: manner.reshape(answer), with_usage };
+    if body["stream"] != json!(true) || manner == Manner::Whole {
+        return Json(reply.whole()).into_response();
+    }
+    speak(&server, manner, reply.lines(), turn)
+}
+
+/// The reply to one request.
+struct Reply<'a> {
+    model: &'a str,
+    manner: Manner,
+    answer: Answer,
+    /// Whether a stream reports the usage.
+    with_usage: bool,
+}
+
+impl Reply<'_> {
+    fn reason(&self) -> &'static str {
+        if self.manner == Manner::Caller { "tool_calls" } else { self.manner.reason() }
+    }
+
+    fn usage(&self) -> Value {
+        let (prompt, tokens) = (self.answer.prompt_tokens, self.answer.tokens());
+        let completion_tokens = if self.manner == Manner::Miscounted { json!(-1) } else { json!(tokens) };
+        json!({"prompt_tokens": prompt, "completion_tokens": completion_tokens, "total_tokens": prompt + tokens})
+    }
+
+    /// The reply in one piece.
+    fn whole(&self) -> Value {
+        let message = json!({"role": "assistant", "content": self.answer.text(), "refusal": null});
+        let choice = json!({"index": 0, "message": message, "finish_reason": self.reason(), "logprobs": null});
+        json!({"id": "chatcmpl-1", "object": "chat.completion", "created": WHEN, "model": self.model,
+            "choices": [choice], "usage": self.usage()})
+    }
+
+    /// One event of a stream.
+    fn event(&self, choices: Value, usage: Value) -> String {
+        let mut chunk = json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": WHEN,
+            "model": self.model, "choices": choices});
+        if self.with_usage {
+            chunk["usage"] = usage;
         }
         format!("data: {chunk}\n\n")
-    };
-    let delta = |delta: Value, reason: Value| {
-        event(json!([{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": null}]), &Value::Null)
-    };
-    let mut pieces = Vec::new();
-    if manner.thinks() {
-        pieces.extend(THOUGHTS.iter().map(|thought| delta(json!({"reasoning_content": thought}), Value::Null)));
     }
-    match manner {
-        Manner::Caller => {
-            for function in [json!({"name": TOOL, "arguments": ""}), json!({"arguments": "{}"})] {
-                let call = json!({"index": 0, "id": "call_1", "type": "function", "function": function});
-                pieces.push(delta(json!({"tool_calls": [call]}), Value::Null));
-            }
-        }
-        Manner::Refuser => pieces.push(delta(json!({"refusal": REFUSAL}), Value::Null)),
-        Manner::Deep => pieces.push(format!("data: {{\"x\": {}{}}}\n\n", "[".repeat(5_000), "]".repeat(5_000))),
-        Manner::Surrogate => {
-            pieces.push("data: {\"choices\": [{\"delta\": {\"content\": \"\\ud83d\"}}]}\n\n".to_owned());
-        }
-        _ => {}
-    }
-    pieces.extend(answer.pieces.iter().map(|text| delta(json!({"content": text}), Value::Null)));
-    let mut last = delta(json!({}), json!(reason));
-    if manner == Manner::Timed {
-        let timings = json!({"cache_n": 1, "prompt_n": answer.prompt_tokens.saturating_sub(1), "prompt_ms": 2.5,
-            "predicted_n": answer.tokens(), "predicted_ms": 6.0});
-        last.push_str(&format!("data: {}\n\n", json!({"choices": [], "model": model, "timings": timings})));
-    }
-    if with_usage {
-        last.push_str(&event(json!([]), &usage));
-    }
-    last.push_str("data: [DONE]\n\n");
-    if manner != Manner::Endless {
-        pieces.insert(0, format!(": hello\n\n{}", delta(json!({"role": "assistant", "content": ""}), Value::Null)));
-    }
-    let lines = Lines {
-        content_type: "text/event-stream",
-        pieces,
-        last,
-        error: match manner {
-            Manner::Overrun => {
-                "data: {\"error\":{\"message\":\"the input is too long\",\"type\":\"BadRequest\",\"code\":400}}
 
-"
-            }
-            _ => {
-                "data: {\"error\":{\"message\":\"the model has crashed\",\"type\":\"server_error\",\"code\":500}}
+    fn delta(&self, delta: Value, reason: Option<&str>) -> String {
+        self.event(json!([{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": null}]), Value::Null)
+    }
 
-"
-            }
+    /// The events before those with the text.
+    fn preface(&self) -> Vec<String> {
+        let mut events = Vec::new();
+        if self.manner != Manner::Endless {
+            events.push(format!(": hello\n\n{}", self.delta(json!({"role": "assistant", "content": ""}), None)));
         }
-        .to_owned(),
-        garbled: "data: {\"choices\": oops}\n\n".to_owned(),
-    };
-    speak(&server, manner, lines, turn)
+        if self.manner.thinks() {
+            events.extend(THOUGHTS.iter().map(|thought| self.delta(json!({"reasoning_content": thought}), None)));
+        }
+        match self.manner {
+            Manner::Caller => {
+                for function in [json!({"name": TOOL, "arguments": ""}), json!({"arguments": "{}"})] {
+                    let call = json!({"index": 0, "id": "call_1", "type": "function", "function": function});
+                    events.push(self.delta(json!({"tool_calls": [call]}), None));
+                }
+            }
+            Manner::Refuser => events.push(self.delta(json!({"refusal": REFUSAL}), None)),
+            Manner::Deep => events.push(format!("data: {{\"x\": {}{}}}\n\n", "[".repeat(5_000), "]".repeat(5_000))),
+            Manner::Surrogate => {
+                events.push("data: {\"choices\": [{\"delta\": {\"content\": \"\\ud83d\"}}]}\n\n".to_owned());
+            }
+            _ => {}
+        }
+        events
+    }
+
+    /// The events after those with the text.
+    fn end(&self) -> String {
+        let mut end = self.delta(json!({}), Some(self.reason()));
+        if self.manner == Manner::Timed {
+            let timings = json!({"cache_n": 1, "prompt_n": self.answer.prompt_tokens.saturating_sub(1),
+                "prompt_ms": 2.5, "predicted_n": self.answer.tokens(), "predicted_ms": 6.0});
+            let event = json!({"choices": [], "model": self.model, "timings": timings});
+            end.push_str(&format!("data: {event}\n\n"));
+        }
+        if self.with_usage {
+            end.push_str(&self.event(json!([]), self.usage()));
+        }
+        end.push_str("data: [DONE]\n\n");
+        end
+    }
+
+    fn lines(&self) -> Lines {
+        let mut pieces = self.preface();
+        pieces.extend(self.answer.pieces.iter().map(|text| self.delta(json!({"content": text}), None)));
+        let error = match self.manner {
+            Manner::Overrun => json!({"message": "the input is too long", "type": "BadRequest", "code": 400}),
+            _ => json!({"message": "the model has crashed", "type": "server_error", "code": 500}),
+        };
+        Lines {
+            content_type: "text/event-stream",
+            pieces,
+            last: self.end(),
+            error: format!("data: {}\n\n", json!({"error": error})),
+            garbled: "data: {\"choices\": oops}\n\n".to_owned(),
+        }
+    }
 }
 
 pub(crate) async fn embed(body: Bytes) -> Response {

@@ -168,75 +168,123 @@ pub(crate) fn named(model: &str) -> &str {
 
 /// The immediate refusal; `None` for models that answer. `earlier` is how often this model was asked before.
 pub(crate) fn refuse(model: &str, path: &str, body: &Value, earlier: usize) -> Option<Response> {
-    let said = |message: &str, code: &str| {
-        if path.starts_with("/v1/") {
-            axum::Json(json!({"error": {"message": message, "type": code, "param": null, "code": code}}))
+    let name = named(model);
+    match name {
+        "moved" => {
+            let there = [(header::LOCATION, "http://localhost:1/there")];
+            return Some((StatusCode::PERMANENT_REDIRECT, there).into_response());
+        }
+        "page" => {
+            let html = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+            return Some((html, "<html>hello</html>").into_response());
+        }
+        _ => {}
+    }
+    let refusal = Refusal::for_now(name, earlier)
+        .or_else(|| Refusal::of_request(name, path, body))
+        .or_else(|| Refusal::of_server(name))
+        .or_else(|| manner(model).is_none().then(|| Refusal::unknown(model, path)))?;
+    Some(refusal.response(path))
+}
+
+struct Refusal {
+    status: StatusCode,
+    message: String,
+    /// The error's code in OpenAI's API.
+    code: &'static str,
+    /// The header `Retry-After`.
+    after: Option<String>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, message: impl Into<String>, code: &'static str) -> Self {
+        Self { status, message: message.into(), code, after: None }
+    }
+
+    fn after(self, after: impl Into<String>) -> Self {
+        Self { after: Some(after.into()), ..self }
+    }
+
+    /// Models that may answer later.
+    fn for_now(name: &str, earlier: usize) -> Option<Self> {
+        let limited = || Self::new(StatusCode::TOO_MANY_REQUESTS, "slow down", "rate_limit_exceeded");
+        let loading = || Self::new(StatusCode::SERVICE_UNAVAILABLE, "Loading model", "unavailable_error");
+        Some(match name {
+            "limited" => limited().after("7"),
+            "limited-once" if earlier == 0 => limited().after("1"),
+            "limited-by-date" => limited().after(httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(120))),
+            "limited-without-delay" => limited(),
+            "loading" => loading(),
+            "loading-once" if earlier == 0 => loading(),
+            "busy" => Self::new(StatusCode::SERVICE_UNAVAILABLE, "server busy", "overloaded").after("3"),
+            _ => return None,
+        })
+    }
+
+    /// Models that refuse some requests.
+    fn of_request(name: &str, path: &str, body: &Value) -> Option<Self> {
+        let invalid = |message: String, code| Some(Self::new(StatusCode::BAD_REQUEST, message, code));
+        match name {
+            // It knows only the API's original methods.
+            "strict" => {
+                let unknown = ["truncate", "shift"].iter().find(|name| !body[**name].is_null())?;
+                invalid(format!("json: unknown field \"{unknown}\""), "invalid_request_error")
+            }
+            "narrow" if words(body) > CONTEXT && path.starts_with("/v1/") => invalid(
+                format!("request ({} tokens) exceeds the available context size ({CONTEXT} tokens)", words(body)),
+                "exceed_context_size_error",
+            ),
+            "narrow" if words(body) > CONTEXT && body["truncate"] == false => {
+                invalid("the input length exceeds the context length".to_owned(), "invalid_request_error")
+            }
+            _ => None,
+        }
+    }
+
+    /// Models that refuse every request.
+    fn of_server(name: &str) -> Option<Self> {
+        let (status, message, code) = match name {
+            "unable" => (
+                StatusCode::NOT_IMPLEMENTED,
+                "This server does not support embeddings. Start it with `--embeddings`",
+                "not_supported_error",
+            ),
+            "blind" => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "image input is not supported - hint: you may need to provide the mmproj",
+                "server_error",
+            ),
+            "batched" => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "input is too large to process. increase the physical batch size",
+                "server_error",
+            ),
+            "unpaid" => (StatusCode::TOO_MANY_REQUESTS, "you owe us", "insufficient_quota"),
+            "broken" => (StatusCode::INTERNAL_SERVER_ERROR, "llama runner terminated", "server_error"),
+            "picky" => (StatusCode::BAD_REQUEST, "does not support this", "invalid_request_error"),
+            _ => return None,
+        };
+        Some(Self::new(status, message, code))
+    }
+
+    fn unknown(model: &str, path: &str) -> Self {
+        let message = if path.starts_with("/v1/") {
+            format!("The model `{model}` does not exist")
         } else {
-            axum::Json(json!({"error": message}))
-        }
-    };
-    let later = |status: StatusCode, after: String, message: &str, code: &str| {
-        (status, [(header::RETRY_AFTER, after)], said(message, code)).into_response()
-    };
-    Some(match named(model) {
-        "limited" => later(StatusCode::TOO_MANY_REQUESTS, "7".to_owned(), "slow down", "rate_limit_exceeded"),
-        "limited-once" if earlier == 0 => {
-            later(StatusCode::TOO_MANY_REQUESTS, "1".to_owned(), "slow down", "rate_limit_exceeded")
-        }
-        "limited-by-date" => {
-            let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(120));
-            later(StatusCode::TOO_MANY_REQUESTS, date, "slow down", "rate_limit_exceeded")
-        }
-        "limited-without-delay" => {
-            (StatusCode::TOO_MANY_REQUESTS, said("slow down", "rate_limit_exceeded")).into_response()
-        }
-        "loading" => (StatusCode::SERVICE_UNAVAILABLE, said("Loading model", "unavailable_error")).into_response(),
-        "loading-once" if earlier == 0 => {
-            (StatusCode::SERVICE_UNAVAILABLE, said("Loading model", "unavailable_error")).into_response()
-        }
-        // It knows only the API's original methods.
-        "strict" => {
-            let unknown = ["truncate", "shift"].iter().find(|name| !body[**name].is_null())?;
-            let message = format!("json: unknown field \"{unknown}\"");
-            (StatusCode::BAD_REQUEST, said(&message, "invalid_request_error")).into_response()
-        }
-        "narrow" if words(body) > CONTEXT && path.starts_with("/v1/") => {
-            let message =
-                format!("request ({} tokens) exceeds the available context size ({CONTEXT} tokens)", words(body));
-            (StatusCode::BAD_REQUEST, said(&message, "exceed_context_size_error")).into_response()
-        }
-        "narrow" if words(body) > CONTEXT && body["truncate"] == false => {
-            let message = "the input length exceeds the context length";
-            (StatusCode::BAD_REQUEST, said(message, "invalid_request_error")).into_response()
-        }
-        "unable" => {
-            let message = "This server does not support embeddings. Start it with `--embeddings`";
-            (StatusCode::NOT_IMPLEMENTED, said(message, "not_supported_error")).into_response()
-        }
-        "blind" => {
-            let message = "image input is not supported - hint: you may need to provide the mmproj";
-            (StatusCode::INTERNAL_SERVER_ERROR, said(message, "server_error")).into_response()
-        }
-        "batched" => {
-            let message = "input is too large to process. increase the physical batch size";
-            (StatusCode::INTERNAL_SERVER_ERROR, said(message, "server_error")).into_response()
-        }
-        "unpaid" => (StatusCode::TOO_MANY_REQUESTS, said("you owe us", "insufficient_quota")).into_response(),
-        "busy" => later(StatusCode::SERVICE_UNAVAILABLE, "3".to_owned(), "server busy", "overloaded"),
-        "broken" => {
-            (StatusCode::INTERNAL_SERVER_ERROR, said("llama runner terminated", "server_error")).into_response()
-        }
-        "picky" => (StatusCode::BAD_REQUEST, said("does not support this", "invalid_request_error")).into_response(),
-        "moved" => (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, "http://localhost:1/there")]).into_response(),
-        "page" => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], "<html>hello</html>").into_response(),
-        _ if manner(model).is_some() => return None,
-        _ => {
-            let message = if path.starts_with("/v1/") {
-                format!("The model `{model}` does not exist")
-            } else {
-                format!("model '{model}' not found")
-            };
-            (StatusCode::NOT_FOUND, said(&message, "model_not_found")).into_response()
-        }
-    })
+            format!("model '{model}' not found")
+        };
+        Self::new(StatusCode::NOT_FOUND, message, "model_not_found")
+    }
+
+    /// The refusal in the form of the API that was asked.
+    fn response(self, path: &str) -> Response {
+        let Self { status, message, code, after } = self;
+        let body = if path.starts_with("/v1/") {
+            json!({"error": {"message": message, "type": code, "param": null, "code": code}})
+        } else {
+            json!({"error": message})
+        };
+        let after = after.map(|after| [(header::RETRY_AFTER, after)]);
+        (status, after, axum::Json(body)).into_response()
+    }
 }

@@ -58,18 +58,25 @@ impl Drop for Speaker {
 }
 
 pub(crate) fn speak(server: &Server, manner: Manner, lines: Lines, turn: Option<OwnedMutexGuard<()>>) -> Response {
-    let Lines { content_type, pieces, last, error, garbled } = lines;
+    let content_type = lines.content_type;
+    let again = lines.pieces.first().filter(|_| manner == Manner::Endless).cloned();
+    server.open.fetch_add(1, Ordering::SeqCst);
+    let speaker = Speaker { server: server.clone(), steps: steps(manner, lines), again, whole: false, _turn: turn };
+    let body = stream::unfold(speaker, |mut speaker| async move { speaker.next().await.map(|said| (said, speaker)) });
+    ([(header::CONTENT_TYPE, content_type)], Body::from_stream(body)).into_response()
+}
+
+/// How an answer is sent.
+fn steps(manner: Manner, lines: Lines) -> VecDeque<Step> {
+    let Lines { pieces, last, error, garbled, .. } = lines;
     let first_two = || pieces.iter().take(2).cloned().map(Step::Say);
-    let mut again = None;
-    let steps: VecDeque<Step> = match manner {
+    match manner {
         Manner::Slow | Manner::Queued => {
             let slowly = pieces.iter().cloned().flat_map(|piece| [Step::Say(piece), Step::Wait(PACE)]);
             slowly.chain([Step::Say(last)]).collect()
         }
-        Manner::Endless => {
-            again = pieces.first().cloned();
-            VecDeque::new()
-        }
+        // Its first line is sent again and again.
+        Manner::Endless => VecDeque::new(),
         Manner::Silent => pieces.iter().take(1).cloned().map(Step::Say).chain([Step::Stay]).collect(),
         Manner::Cut => first_two().chain([Step::Wait(PACE), Step::Break]).collect(),
         Manner::Garbled => first_two().chain([Step::Say(garbled)]).collect(),
@@ -95,31 +102,30 @@ pub(crate) fn speak(server: &Server, manner: Manner, lines: Lines, turn: Option<
         | Manner::Surrogate
         | Manner::Miscounted => pieces.iter().cloned().chain([last]).map(Step::Say).collect(),
         Manner::LongLine => (0..1_000).map(|_| Step::Say("x".repeat(10_000))).collect(),
-    };
-    server.open.fetch_add(1, Ordering::SeqCst);
-    let speaker = Speaker { server: server.clone(), steps, again, whole: false, _turn: turn };
-    let body = stream::unfold(speaker, |mut speaker| async move {
+    }
+}
+
+impl Speaker {
+    /// The next line; `None` at the end of the answer.
+    async fn next(&mut self) -> Option<std::io::Result<Bytes>> {
         loop {
-            match speaker.steps.pop_front() {
+            match self.steps.pop_front() {
                 Some(Step::Say(line)) => {
                     // The last line is given to the connection before it is known to have arrived.
-                    speaker.whole = speaker.steps.is_empty() && speaker.again.is_none();
-                    return Some((Ok::<_, std::io::Error>(Bytes::from(line)), speaker));
+                    self.whole = self.steps.is_empty() && self.again.is_none();
+                    return Some(Ok(Bytes::from(line)));
                 }
                 Some(Step::Wait(pace)) => tokio::time::sleep(pace).await,
                 Some(Step::Stay) => std::future::pending().await,
                 Some(Step::Break) => {
-                    speaker.whole = true;
-                    return Some((Err(std::io::Error::other("cut")), speaker));
+                    self.whole = true;
+                    return Some(Err(std::io::Error::other("cut")));
                 }
-                None => match &speaker.again {
-                    Some(line) => {
-                        speaker.steps.extend([Step::Wait(PACE), Step::Say(line.clone())]);
-                    }
-                    None => return None,
-                },
+                None => {
+                    let line = self.again.clone()?;
+                    self.steps.extend([Step::Wait(PACE), Step::Say(line)]);
+                }
             }
         }
-    });
-    ([(header::CONTENT_TYPE, content_type)], Body::from_stream(body)).into_response()
+    }
 }

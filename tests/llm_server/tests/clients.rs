@@ -40,7 +40,7 @@ fn interpreter() -> PathBuf {
 }
 
 #[test]
-fn the_official_clients_get_along_with_the_server() {
+fn the_official_clients_work_with_the_server() {
     // Ollama needs no key; OpenAI's client always sends one.
     let (open, locked) = (LlmServer::start(), LlmServer::start_with(0, Some("sk-test".to_owned())));
     let output = Command::new(interpreter())
