@@ -30,10 +30,6 @@ lint:
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-# Licences, banned crates and sources of the dependencies
-deny: (_tool "cargo-deny")
-    cargo deny --workspace check licenses bans sources
-
 # Proto files: buf's lint, and that nothing is gone which was promised
 proto: (_tool "buf")
     buf lint proto

@@ -47,7 +47,6 @@ pub use restore::restore;
 use claim::Claim;
 use read::SqliteReader;
 use state::State;
-use sum::Checksum;
 use watermark::Mark;
 
 /// The log is checkpointed every 16 MiB instead of every 4, because each checkpoint costs two more flushes. Incremental
