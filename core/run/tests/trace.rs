@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gleitzeit_fixtures::{Desk, submitted, task, workflow};
 use gleitzeit_run::command::{CancelWorkflow, FailTask, RequeueTask, ScheduleRetry};
-use gleitzeit_run::event::{CancelCause, StopReason, WorkflowSubmitted};
+use gleitzeit_run::event::{CancelCause, StopReason, TaskCompleted, WorkflowSubmitted};
 use gleitzeit_run::trace::{Outcome, Recorder, Span, SpanId, TraceId, traceparent};
 use gleitzeit_run::{Entry, Request};
 use gleitzeit_workflow::spec::Workflow;
@@ -237,4 +237,25 @@ fn the_size_of_a_span_is_bounded() {
             assert_eq!((text.chars().count(), text.ends_with('…')), (1_000, true), "{}", span.name);
         }
     }
+}
+
+#[test]
+fn a_carried_task_is_not_begun_by_a_dependency_that_is_carried_after_it() {
+    let mut desk = Desk::new(1);
+    let tasks = vec![task("summary", &["page"]), task("page", &[]), task("open", &[])];
+    submit(&mut desk, workflow(tasks, &[]), None);
+    let mut journal: Vec<Entry> = desk.journal.iter().filter(|entry| entry.run_id.is_some()).cloned().collect();
+    for id in ["summary", "page"] {
+        let event =
+            TaskCompleted { task_id: id.into(), attempt: 0, result: Payload::from(json!(1)), ran_ms: 0, carried: true };
+        let last = journal.last().expect("a submission").clone();
+        journal.push(Entry { position: last.position.next(), seq: last.seq.next(), event: event.into(), ..last });
+    }
+    let mut entries = journal.iter();
+    let mut recorder = entries.next().and_then(Recorder::begin).expect("a run begins");
+    let mut ended = Vec::new();
+    entries.for_each(|entry| recorder.record(entry, &mut ended));
+    assert_eq!(ended.iter().map(|span| span.name.as_str()).collect::<Vec<_>>(), ["task summary", "task page"]);
+    let open: Vec<String> = recorder.open().into_iter().map(|span| span.name).collect();
+    assert_eq!(open, ["workflow test", "task open", "resolve"]);
 }

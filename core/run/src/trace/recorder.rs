@@ -280,6 +280,8 @@ impl Recorder {
         let start = self.tasks[at].start.unwrap_or(now);
         spans.push(self.task(at, status, start, Some(now), outcome, more));
         let task = &mut self.tasks[at];
+        // A carried result may come before those that the task depends on; they must not begin it again.
+        task.start = Some(start);
         (task.asked, task.attributes, task.method) = (Vec::new(), Vec::new(), None);
     }
 
