@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, Start};
+use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, SocketId, Start};
 use gleitzeit_mesh::wire::{FromHub, Role, ToHub};
 use gleitzeit_run::{Entry, Position, Request, Seq, Verdict};
 use gleitzeit_workflow::Timestamp;
@@ -207,7 +207,7 @@ fn recorded(asked: &[Output]) -> Batch {
 
 /// Whether the hub accepts an event from a role; `None` is a socket that has not registered.
 fn is_taken(role: Option<Role>, event: ToHub) -> bool {
-    let (socket, now) = (1, Instant(0));
+    let (socket, now) = (SocketId(1), Instant(0));
     let mut hub = Hub::new(Config::default(), Start::default(), now);
     let mut out = Vec::new();
     hub.handle(now, Input::Connected { socket, is_within: false }, &mut out);
