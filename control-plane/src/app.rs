@@ -224,7 +224,7 @@ impl App {
         });
         let measured = self.measured(&admission);
         let fronts = self.fronts(&admission, measured.clone(), &stopping);
-        let traces = self.export_traces().await?;
+        let traces = export_traces(&self.config, &self.journal).await?;
 
         let Self { config, listener, journal, writer, hub, hub_handle, .. } = self;
         let mut tasks = JoinSet::new();
@@ -270,16 +270,15 @@ impl App {
         let hosts = hub::Hosts::new(self.address.ip(), &self.config.allow_hosts, self.config.token.is_some());
         Fronts::new(workflows, router, hosts)
     }
+}
 
-    /// Starts to export the traces of runs, if they go anywhere.
-    async fn export_traces(&self) -> Result<Option<Traces>, Error> {
-        let Some(sink) = self.config.traces.clone() else { return Ok(None) };
-        let stop = CancellationToken::new();
-        let cursor = Cursor::of(self.config.store.file());
-        let exporter =
-            Exporter::start(self.journal.clone(), cursor, sink, stop.clone(), self.config.stop_grace).await?;
-        Ok(Some(Traces { exporter, stop }))
-    }
+/// Starts to export the traces of runs, if they go anywhere.
+async fn export_traces(config: &Config, journal: &Journal) -> Result<Option<Traces>, Error> {
+    let Some(sink) = config.traces.clone() else { return Ok(None) };
+    let stop = CancellationToken::new();
+    let cursor = Cursor::of(config.store.file());
+    let exporter = Exporter::start(journal.clone(), cursor, sink, stop.clone(), config.stop_grace).await?;
+    Ok(Some(Traces { exporter, stop }))
 }
 
 /// The export of traces, and the token that ends it.
