@@ -224,8 +224,9 @@ impl App {
         });
         let measured = self.measured(&admission);
         let fronts = self.fronts(&admission, measured.clone(), &stopping);
+        let traces = export_traces(&self.config, &self.journal).await?;
+
         let Self { config, listener, journal, writer, hub, hub_handle, .. } = self;
-        let traces = export_traces(&config, journal.clone()).await?;
 
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.run(stopping.clone()));
@@ -273,11 +274,11 @@ impl App {
 }
 
 /// Starts to export the traces of runs, if they go anywhere.
-async fn export_traces(config: &Config, journal: Journal) -> Result<Option<Traces>, Error> {
+async fn export_traces(config: &Config, journal: &Journal) -> Result<Option<Traces>, Error> {
     let Some(sink) = config.traces.clone() else { return Ok(None) };
     let stop = CancellationToken::new();
     let cursor = Cursor::of(config.store.file());
-    let exporter = Exporter::start(journal, cursor, sink, stop.clone(), config.stop_grace).await?;
+    let exporter = Exporter::start(journal.clone(), cursor, sink, stop.clone(), config.stop_grace).await?;
     Ok(Some(Traces { exporter, stop }))
 }
 

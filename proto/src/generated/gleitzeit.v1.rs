@@ -2,88 +2,91 @@
 /// One submission of a workflow.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Run {
-    /// UUIDv7 in its hyphenated lower-case form; ids sort by time of submission.
+    /// A UUIDv7 in hyphenated lower-case form. Ids sort by time of submission.
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
-    /// 32 hex digits: the W3C trace id that everything about this run carries. A caller's own trace may hold several runs.
+    /// The W3C trace id of the run, 32 hexadecimal digits. If the caller sent its own trace context, several runs may
+    /// share it.
     #[prost(string, tag = "2")]
     pub correlation_id: ::prost::alloc::string::String,
     /// The workflow's name.
     #[prost(string, tag = "3")]
     pub name: ::prost::alloc::string::String,
-    /// Where it stands.
+    /// The status.
     #[prost(enumeration = "RunStatus", tag = "4")]
     pub status: i32,
-    /// When it was accepted.
+    /// The time at which the run was accepted.
     #[prost(message, optional, tag = "5")]
     pub submitted_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// When it became final; absent before.
+    /// The time at which the run became final; absent before.
     #[prost(message, optional, tag = "6")]
     pub finished_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// The evaluated outputs: a JSON object. Absent until the run completed, and if the workflow declares none.
+    /// The evaluated outputs, a JSON object. Absent until the run has completed, and if the workflow declares no outputs.
     #[prost(string, optional, tag = "7")]
     pub outputs_json: ::core::option::Option<::prost::alloc::string::String>,
-    /// Why it failed or was cancelled; absent if it completed, and while it runs, unless the server could not replay its
-    /// entries when it started: then it is PERSISTENCE_INTEGRITY_ERROR, nothing of the run happens, and there are no tasks here.
-    /// CancelRun with `force` ends such a run.
+    /// Why the run failed or was cancelled; absent if it completed. Absent while it is running too, with one exception: if
+    /// the server could not replay the run's entries when it started, the error is PERSISTENCE_INTEGRITY_ERROR. Such a run
+    /// makes no progress and has no tasks here; CancelRun with `force` ends it.
     #[prost(message, optional, tag = "8")]
     pub error: ::core::option::Option<Error>,
-    /// In the order of the workflow.
+    /// The tasks, in the order of the workflow.
     #[prost(message, repeated, tag = "9")]
     pub tasks: ::prost::alloc::vec::Vec<TaskRun>,
-    /// True if `tasks` holds only the first ones because the answer would be too large: read them all with ListTasks.
+    /// Whether `tasks` contains only the first tasks, because the response would be too large. ListTasks returns all of
+    /// them.
     #[prost(bool, tag = "10")]
     pub tasks_truncated: bool,
-    /// How many tasks the workflow has, whatever `tasks` holds.
+    /// The number of tasks of the workflow, whether or not `tasks` contains all of them.
     #[prost(uint32, tag = "11")]
     pub task_count: u32,
-    /// Labels of the definition, overlaid with those of the submission.
+    /// The labels of the definition, overridden by those of the submission.
     #[prost(btree_map = "string, string", tag = "12")]
     pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// The run that this one repeats; empty if it repeats none.
+    /// The id of the run that this run retries; empty if it is not a retry.
     #[prost(string, tag = "13")]
     pub retry_of: ::prost::alloc::string::String,
-    /// Place of the latest entry that this view includes: WatchRun with `from_seq = seq + 1` continues from here.
+    /// The sequence number of the latest entry that this view includes. WatchRun with `from_seq = seq + 1` continues from
+    /// here.
     #[prost(uint64, tag = "14")]
     pub seq: u64,
 }
-/// A run as it stands in a list: without tasks and outputs.
+/// A run as listed: without tasks and outputs.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunSummary {
-    /// As in `Run`.
+    /// The same as in `Run`.
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
-    /// As in `Run`.
+    /// The same as in `Run`.
     #[prost(string, tag = "2")]
     pub correlation_id: ::prost::alloc::string::String,
-    /// As in `Run`.
+    /// The same as in `Run`.
     #[prost(string, tag = "3")]
     pub name: ::prost::alloc::string::String,
-    /// As in `Run`.
+    /// The same as in `Run`.
     #[prost(enumeration = "RunStatus", tag = "4")]
     pub status: i32,
-    /// As in `Run`.
+    /// The same as in `Run`.
     #[prost(message, optional, tag = "5")]
     pub submitted_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// As in `Run`.
+    /// The same as in `Run`.
     #[prost(message, optional, tag = "6")]
     pub finished_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// As in `Run`.
+    /// The same as in `Run`.
     #[prost(message, optional, tag = "7")]
     pub error: ::core::option::Option<Error>,
-    /// As in `Run`.
+    /// The same as in `Run`.
     #[prost(uint32, tag = "8")]
     pub task_count: u32,
-    /// As in `Run`.
+    /// The same as in `Run`.
     #[prost(btree_map = "string, string", tag = "9")]
     pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// As in `Run`.
+    /// The same as in `Run`.
     #[prost(string, tag = "10")]
     pub retry_of: ::prost::alloc::string::String,
 }
@@ -93,123 +96,128 @@ pub struct TaskRun {
     /// The task's id in the workflow.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// Where it stands.
+    /// The status.
     #[prost(enumeration = "TaskStatus", tag = "2")]
     pub status: i32,
-    /// Number of the latest attempt, from 1; 0 before the first, and for a result carried over from a repeated run.
+    /// The number of the latest attempt, from 1. 0 before the first attempt, and for a result that was copied from the run
+    /// that this run retries.
     #[prost(uint32, tag = "3")]
     pub attempt: u32,
-    /// The result: any JSON value. Absent until the task completed, if results were not asked for, and if omitted.
+    /// The result, any JSON value. Absent until the task has completed, if results were not requested, and if
+    /// `result_omitted`.
     #[prost(string, optional, tag = "4")]
     pub result_json: ::core::option::Option<::prost::alloc::string::String>,
-    /// True if there is a result that was asked for but would have made the answer too large: read it with ListTasks.
+    /// Whether a requested result was left out because the response would be too large. ListTasks returns it.
     #[prost(bool, tag = "5")]
     pub result_omitted: bool,
-    /// The failure of the latest attempt while the task may still succeed; in the end why it failed or was skipped.
+    /// The failure of the latest attempt, while the task may still succeed. Once the task is final: why it failed or was
+    /// skipped.
     #[prost(message, optional, tag = "6")]
     pub error: ::core::option::Option<Error>,
-    /// What it waits for; absent if it waits for nothing: while an attempt runs, and when it is final.
+    /// What the task waits for. Absent once the task is final and, except in ExplainRun, while an attempt is running.
     #[prost(message, optional, tag = "7")]
     pub waiting: ::core::option::Option<Waiting>,
-    /// When the latest attempt began to run.
+    /// The time at which the latest attempt began to run.
     #[prost(message, optional, tag = "8")]
     pub started_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// When the task became final.
+    /// The time at which the task became final.
     #[prost(message, optional, tag = "9")]
     pub finished_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// What it calls.
+    /// The full name of the method that the task calls.
     #[prost(string, tag = "10")]
     pub method: ::prost::alloc::string::String,
-    /// The queue it waits or waited in.
+    /// The queue that the task waits or waited in.
     #[prost(string, tag = "11")]
     pub queue: ::prost::alloc::string::String,
-    /// The component id of the engine that holds or held the latest attempt; empty before the first.
+    /// The component id of the engine that holds or held the latest attempt; empty before the first attempt.
     #[prost(string, tag = "12")]
     pub engine: ::prost::alloc::string::String,
-    /// The tasks that must complete before it, in the order of the workflow; only there if ListTasks was asked for them.
+    /// The ids of the tasks that must complete first, in the order of the workflow. Only set if requested from ListTasks.
     #[prost(string, repeated, tag = "20")]
     pub dependencies: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The provider that is to serve it, if its workflow names one; else empty.
+    /// The name of the provider that must serve the task, if the workflow names one; otherwise empty.
     #[prost(string, tag = "21")]
     pub provider: ::prost::alloc::string::String,
 }
 /// Why something failed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Error {
-    /// The stable integer of the error table, or a foreign provider's own.
+    /// The stable integer from the error table, or a code of the provider's own.
     #[prost(int32, tag = "1")]
     pub code: i32,
-    /// The code's name, such as `TASK_TIMEOUT`; `ERROR` for a code outside the table.
+    /// The name of the code, such as `TASK_TIMEOUT`; `ERROR` for a code that is not in the table.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// What happened, with the names involved.
+    /// A message for people.
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
-    /// More, for programs (a traceback, the field that was wrong): any JSON value; absent if there is no more.
+    /// Details for programs, such as a traceback or the invalid field: any JSON value. Absent if there are none.
     #[prost(string, optional, tag = "4")]
     pub details_json: ::core::option::Option<::prost::alloc::string::String>,
 }
-/// The one thing that a state which is not final waits for.
+/// What an unfinished run or task waits for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Waiting {
-    /// For people: what is awaited, such as "no connected provider serves `llm/chat`".
+    /// A message for people, such as "no connected provider serves `llm/chat`".
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
-    /// Since when.
+    /// The time at which the wait began.
     #[prost(message, optional, tag = "2")]
     pub since: ::core::option::Option<::prost_types::Timestamp>,
-    /// Until when at most; absent if there is no limit.
+    /// The time at which the wait ends at the latest; absent if there is no limit.
     #[prost(message, optional, tag = "3")]
     pub until: ::core::option::Option<::prost_types::Timestamp>,
-    /// What would end the wait; empty if it ends by itself.
+    /// What a person can do to end the wait; empty if it ends without intervention.
     #[prost(string, tag = "4")]
     pub remedy: ::prost::alloc::string::String,
 }
 /// Something that happened in a run.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunEvent {
-    /// Place among the entries of the run, from 1, without gaps; 0 for `method_progress`, which is not recorded.
+    /// The sequence number of the event in the run, from 1, without gaps. 0 for `method_progress`, which is not recorded.
     #[prost(uint64, tag = "1")]
     pub seq: u64,
-    /// When it was recorded; never decreases along a run. Of `method_progress`: when the server heard it.
+    /// The time at which the event was recorded; it never decreases within a run. For `method_progress`: when the server
+    /// received it.
     #[prost(message, optional, tag = "2")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
-    /// What happened, past tense: `workflow_submitted`, `task_ready`, `task_dispatched`, `task_started`, `task_completed`,
+    /// The type of the event: `workflow_submitted`, `task_ready`, `task_dispatched`, `task_started`, `task_completed`,
     /// `task_attempt_failed`, `task_attempt_stopped`, `task_requeued`, `task_retry_scheduled`, `task_failed`,
-    /// `task_skipped`, `task_cancelled`, `workflow_cancel_requested`, `workflow_completed`, `workflow_failed`,
-    /// `workflow_cancelled`; and `method_progress`, a provider's output while an attempt runs. Ignore types you do not know.
+    /// `task_skipped`, `task_cancelled`, `workflow_cancel_requested`, `workflow_completed`, `workflow_failed` or
+    /// `workflow_cancelled`; or `method_progress`, the output of a provider while an attempt runs. Clients must ignore
+    /// unknown types.
     #[prost(string, tag = "3")]
     pub r#type: ::prost::alloc::string::String,
-    /// The task it speaks of; empty if it speaks of the run.
+    /// The id of the task that the event is about; empty if it is about the run.
     #[prost(string, tag = "4")]
     pub task_id: ::prost::alloc::string::String,
-    /// The attempt it speaks of, from 1; 0 if it speaks of none.
+    /// The number of the attempt that the event is about, from 1; 0 if it is about none.
     #[prost(uint32, tag = "5")]
     pub attempt: u32,
-    /// The event's data: a JSON object, for `method_progress` any JSON value: of shell and Python tasks
-    /// `{"stream": "stdout", "offset": 0, "text": "…"}` (or `stderr`), whole lines if there are any. `offset` is where the text
-    /// stands in the stream, in bytes of UTF-8: where it does not continue the piece before, pieces were lost. With
-    /// `"note": true` the text is not the stream's own. It never holds the workflow, files or
-    /// environment values. Absent if omitted.
+    /// The data of the event: a JSON object, or any JSON value for `method_progress`. Shell and Python tasks report their
+    /// output as `{"stream": "stdout", "offset": 0, "text": "…"}` (or `stderr`), in whole lines if there are any. `offset`
+    /// is the position of the text in its stream, in bytes of UTF-8; a gap after the previous piece means that pieces were
+    /// lost. With `"note": true` the text is a remark about the stream rather than part of it. The data never contains the
+    /// workflow, files or values of environment variables. Absent if `payload_omitted`.
     #[prost(string, optional, tag = "6")]
     pub payload_json: ::core::option::Option<::prost::alloc::string::String>,
-    /// True if the data is larger than 1 MiB and was left out: read results with ListTasks.
+    /// Whether the data was left out because it is larger than 1 MiB. ListTasks returns results of any size.
     #[prost(bool, tag = "7")]
     pub payload_omitted: bool,
 }
-/// Where a run stands. Completed, failed and cancelled are final: they never change again.
+/// The status of a run. Completed, failed and cancelled are final: they never change again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum RunStatus {
-    /// Never sent.
+    /// The control plane never sends this value.
     Unspecified = 0,
-    /// Some task is not final yet.
+    /// At least one task is not final yet.
     Running = 1,
-    /// All tasks completed and the outputs were evaluated.
+    /// All tasks have completed, and the outputs were evaluated.
     Completed = 2,
-    /// A task failed for good, the outputs could not be evaluated, or the run's time was up.
+    /// A task failed after its last attempt, the outputs could not be evaluated, or the run exceeded its timeout.
     Failed = 3,
-    /// Somebody cancelled it, and its last attempt has ended.
+    /// The run was cancelled, and its last attempt has ended.
     Cancelled = 4,
 }
 impl RunStatus {
@@ -238,29 +246,29 @@ impl RunStatus {
         }
     }
 }
-/// Where a task stands. Completed, failed, skipped and cancelled are final: they never change again.
+/// The status of a task. Completed, failed, skipped and cancelled are final: they never change again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum TaskStatus {
-    /// Never sent.
+    /// The control plane never sends this value.
     Unspecified = 0,
-    /// Its dependencies are not done.
+    /// The task waits for its dependencies.
     Waiting = 1,
-    /// It stands in its queue.
+    /// The task waits in its queue.
     Ready = 2,
-    /// An engine holds the attempt; it waits for a provider, or has just begun.
+    /// An engine holds the attempt, which waits for a provider or has just begun.
     Dispatched = 3,
-    /// A provider works on the attempt. Short attempts may never be seen in this state.
+    /// A provider works on the attempt. A short attempt may end before this status is visible.
     Running = 4,
-    /// An attempt failed or was lost; the next one comes after a delay.
+    /// An attempt failed or was lost; the next one follows after a delay.
     Backoff = 5,
-    /// It has a result.
+    /// The task has a result.
     Completed = 6,
-    /// It failed for good.
+    /// The task failed and is not retried.
     Failed = 7,
-    /// A task it depends on failed, so it cannot run.
+    /// The task cannot run, because a task that it depends on failed.
     Skipped = 8,
-    /// Its run was cancelled or its run's time was up.
+    /// The run was cancelled or exceeded its timeout.
     Cancelled = 9,
 }
 impl TaskStatus {
@@ -302,99 +310,100 @@ impl TaskStatus {
 /// One connected role instance.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Component {
-    /// New at each start of the process, kept over reconnects.
+    /// A new id at each start of the process; it is kept across reconnects.
     #[prost(string, tag = "1")]
     pub component_id: ::prost::alloc::string::String,
-    /// What it does.
+    /// The role.
     #[prost(enumeration = "ComponentRole", tag = "2")]
     pub role: i32,
-    /// The label for people.
+    /// A label for people.
     #[prost(string, tag = "3")]
     pub name: ::prost::alloc::string::String,
-    /// Of its software, as it says.
+    /// The version of the component's software, as it reports it.
     #[prost(string, tag = "4")]
     pub version: ::prost::alloc::string::String,
     /// How the control plane sees it.
     #[prost(enumeration = "ComponentStatus", tag = "5")]
     pub status: i32,
-    /// When its present connection was made, or if it is silent its last; absent if it has not connected since the control
-    /// plane started.
+    /// The time at which the current connection was made, or the last one if the component is silent. Absent if it has not
+    /// connected since the control plane started.
     #[prost(message, optional, tag = "6")]
     pub connected_since: ::core::option::Option<::prost_types::Timestamp>,
-    /// Engine: how many attempts it takes at once. Provider: how many calls. 0 while it drains, and for other roles.
+    /// Engine: the number of attempts that it runs at once. Provider: the number of calls. 0 while it drains, and for
+    /// other roles.
     #[prost(uint32, tag = "7")]
     pub capacity: u32,
-    /// Engine: its open attempts. Provider: its open calls.
+    /// Engine: the number of its open attempts. Provider: the number of its open calls.
     #[prost(uint32, tag = "8")]
     pub in_use: u32,
-    /// Engine: the queues it works for; empty: all.
+    /// Engine: the queues that it serves; empty means all.
     #[prost(string, repeated, tag = "9")]
     pub queues: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Provider: the methods it serves.
+    /// Provider: the methods that it serves.
     #[prost(string, repeated, tag = "10")]
     pub methods: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Resolver: the shards of runs it owns, ascending.
+    /// Resolver: the shards of runs that it owns, in ascending order.
     #[prost(uint32, repeated, tag = "11")]
     pub owned_shards: ::prost::alloc::vec::Vec<u32>,
-    /// Queue role: the queues it owns, by name.
+    /// Queue role: the queues that it owns, sorted by name.
     #[prost(string, repeated, tag = "12")]
     pub owned_queues: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// What it says that it can do, in words of its own.
+    /// The capabilities that it reports, as free text.
     #[prost(string, repeated, tag = "13")]
     pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// One provider: something that serves methods.
+/// A provider: a component that serves methods.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Provider {
-    /// The label for people.
+    /// A label for people.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The component that it is.
+    /// The id of its component.
     #[prost(string, tag = "2")]
     pub component_id: ::prost::alloc::string::String,
     /// How the control plane sees it.
     #[prost(enumeration = "ComponentStatus", tag = "3")]
     pub status: i32,
-    /// Protocols of its methods, such as `llm/v1`.
+    /// The protocols of its methods, such as `llm/v1`.
     #[prost(string, repeated, tag = "4")]
     pub protocols: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The methods it serves, by full name.
+    /// The full names of the methods that it serves.
     #[prost(string, repeated, tag = "5")]
     pub methods: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Whether it can do its work.
+    /// The health.
     #[prost(enumeration = "HealthState", tag = "6")]
     pub health: i32,
-    /// Why not, what is slow, or what a healthy one has to do without; empty if nothing.
+    /// Why the provider is unhealthy or slow, or what a healthy provider lacks; empty if there is nothing to report.
     #[prost(string, tag = "7")]
     pub health_reason: ::prost::alloc::string::String,
-    /// Its open calls.
+    /// The number of its open calls.
     #[prost(uint32, tag = "8")]
     pub in_flight: u32,
-    /// How many calls it takes at once; 0 while it drains.
+    /// The number of calls that it serves at once; 0 while it drains.
     #[prost(uint32, tag = "9")]
     pub capacity: u32,
-    /// What it says that it can do beyond its methods, such as `sandbox:strict`.
+    /// The capabilities that it reports beyond its methods, such as `sandbox:strict`.
     #[prost(string, repeated, tag = "10")]
     pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Whether it is late with an answer about its health, on a busy machine for instance; `health` is then
-    /// HEALTH_STATE_HEALTHY and it gets work.
+    /// Whether its health check is late, for example on a busy machine. `health` is then HEALTH_STATE_HEALTHY, and the
+    /// provider gets work.
     #[prost(bool, tag = "11")]
     pub slow: bool,
-    /// Where the service is that it calls, without credentials: an address, or `*` if its tasks say where; empty if it calls
-    /// none, or does not say where.
+    /// The address of the service that it calls, without credentials, or `*` if its tasks give the address. Empty if it
+    /// calls no service, or does not report the address.
     #[prost(string, tag = "12")]
     pub address: ::prost::alloc::string::String,
 }
-/// A contract: a named and versioned set of methods. A name and version never changes its schemas.
+/// A contract: a named and versioned set of methods. The schemas of a name and version never change.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Protocol {
-    /// Such as `llm`.
+    /// The name, such as `llm`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Such as `v1`.
+    /// The version, such as `v1`.
     #[prost(string, tag = "2")]
     pub version: ::prost::alloc::string::String,
-    /// By full name.
+    /// The methods, sorted by full name.
     #[prost(message, repeated, tag = "3")]
     pub methods: ::prost::alloc::vec::Vec<ProtocolMethod>,
 }
@@ -404,36 +413,36 @@ pub struct ProtocolMethod {
     /// The full name, such as `llm/chat`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Free text.
+    /// A description for people.
     #[prost(string, tag = "2")]
     pub description: ::prost::alloc::string::String,
-    /// JSON Schema of the parameters; absent: any object.
+    /// The JSON Schema of the parameters; absent if any object is valid.
     #[prost(string, optional, tag = "3")]
     pub parameters_schema_json: ::core::option::Option<::prost::alloc::string::String>,
-    /// JSON Schema of the result; absent: any value.
+    /// The JSON Schema of the result; absent if any value is valid.
     #[prost(string, optional, tag = "4")]
     pub returns_schema_json: ::core::option::Option<::prost::alloc::string::String>,
-    /// Limit for an attempt whose task names none; absent: 10 minutes.
+    /// The timeout of an attempt whose task sets none; absent means 10 minutes.
     #[prost(message, optional, tag = "5")]
     pub timeout: ::core::option::Option<::prost_types::Duration>,
 }
-/// How many runs there are in each status.
+/// The number of runs in each status.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunCounts {
-    /// Not final yet.
+    /// Runs that are not final yet.
     #[prost(uint64, tag = "1")]
     pub running: u64,
-    /// Final.
+    /// Runs that completed.
     #[prost(uint64, tag = "2")]
     pub completed: u64,
-    /// Final.
+    /// Runs that failed.
     #[prost(uint64, tag = "3")]
     pub failed: u64,
-    /// Final.
+    /// Runs that were cancelled.
     #[prost(uint64, tag = "4")]
     pub cancelled: u64,
 }
-/// How many components of each role are connected; silent ones do not count.
+/// The number of connected components of each role; silent components are not counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ComponentCounts {
     /// Queue roles.
@@ -449,15 +458,15 @@ pub struct ComponentCounts {
     #[prost(uint32, tag = "4")]
     pub provider: u32,
 }
-/// What a component does.
+/// The role of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ComponentRole {
-    /// Never sent.
+    /// The control plane never sends this value.
     Unspecified = 0,
-    /// Priorities, retries, dispatch.
+    /// Orders ready tasks by priority, schedules retries and dispatches attempts to engines.
     Queue = 1,
-    /// Readiness, references, the run's timeout.
+    /// Resolves references, makes tasks ready and enforces the timeout of runs.
     Resolver = 2,
     /// Routes attempts to providers.
     Engine = 3,
@@ -490,17 +499,18 @@ impl ComponentRole {
         }
     }
 }
-/// How the control plane sees a component.
+/// The connection status of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ComponentStatus {
-    /// Never sent.
+    /// The control plane never sends this value.
     Unspecified = 0,
-    /// It is there and registered.
+    /// The component is connected and registered.
     Connected = 1,
-    /// Its connection dropped or a heartbeat is overdue; it gets no new work and is lost unless it returns in time.
+    /// The connection was lost or a heartbeat is overdue. The component gets no new work, and is lost unless it returns in
+    /// time.
     Silent = 2,
-    /// It said goodbye or was silent for too long.
+    /// The component disconnected, or was silent for too long.
     Lost = 3,
 }
 impl ComponentStatus {
@@ -527,17 +537,17 @@ impl ComponentStatus {
         }
     }
 }
-/// Whether a provider can do its work.
+/// The health of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum HealthState {
-    /// Never sent.
+    /// The control plane never sends this value.
     Unspecified = 0,
-    /// It can.
+    /// The provider can serve calls.
     Healthy = 1,
-    /// It cannot; the reason says why.
+    /// The provider cannot serve calls; `health_reason` says why.
     Unhealthy = 2,
-    /// It has not found out yet; what only it could serve waits.
+    /// The first health check is not finished. Tasks that only this provider can serve wait.
     Starting = 3,
 }
 impl HealthState {
@@ -570,139 +580,139 @@ pub struct GetStatusRequest {}
 /// See SystemService.GetStatus.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetStatusResponse {
-    /// Of the control plane's software.
+    /// The version of the control plane's software.
     #[prost(string, tag = "1")]
     pub version: ::prost::alloc::string::String,
-    /// When its process started.
+    /// The time at which its process started.
     #[prost(message, optional, tag = "2")]
     pub started_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Whether the store is open and gRPC and mesh are served; the same as `/readyz`, whatever roles are connected.
+    /// Whether the store is open, and gRPC and the mesh are served. The same as `/readyz`; it does not depend on connected
+    /// roles.
     #[prost(bool, tag = "3")]
     pub ready: bool,
-    /// Place of the latest entry in the journal; 0 if it is empty.
+    /// The position of the latest entry in the journal; 0 if the journal is empty.
     #[prost(uint64, tag = "4")]
     pub journal_position: u64,
-    /// Runs by status.
+    /// The number of runs by status.
     #[prost(message, optional, tag = "5")]
     pub runs: ::core::option::Option<RunCounts>,
-    /// Connected components by role.
+    /// The number of connected components by role.
     #[prost(message, optional, tag = "6")]
     pub components: ::core::option::Option<ComponentCounts>,
 }
 /// See SystemService.ListComponents.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListComponentsRequest {
-    /// Any of these, at most 32; empty: all.
+    /// Components of any of these roles, at most 32 values; empty means all.
     #[prost(enumeration = "ComponentRole", repeated, tag = "1")]
     pub roles: ::prost::alloc::vec::Vec<i32>,
-    /// How many to list, at most 1,000; 0: 100.
+    /// The largest number of items on the page, at most 1,000; 0 means 100.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
-    /// The `next_page_token` of the page before; empty: the first page.
+    /// The `next_page_token` of the previous page; empty means the first page.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
 }
 /// See SystemService.ListComponents.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListComponentsResponse {
-    /// In order.
+    /// The components, in the order of the list.
     #[prost(message, repeated, tag = "1")]
     pub components: ::prost::alloc::vec::Vec<Component>,
-    /// For the next page; empty: this is the last.
+    /// The token of the next page; empty on the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
 /// See SystemService.ListProviders.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListProvidersRequest {
-    /// Only providers that serve this method; empty: all.
+    /// Only providers that serve this method; empty means all providers.
     #[prost(string, tag = "1")]
     pub method: ::prost::alloc::string::String,
-    /// How many to list, at most 1,000; 0: 100.
+    /// The largest number of items on the page, at most 1,000; 0 means 100.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
-    /// The `next_page_token` of the page before; empty: the first page.
+    /// The `next_page_token` of the previous page; empty means the first page.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
 }
 /// See SystemService.ListProviders.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListProvidersResponse {
-    /// In order.
+    /// The providers, in the order of the list.
     #[prost(message, repeated, tag = "1")]
     pub providers: ::prost::alloc::vec::Vec<Provider>,
-    /// For the next page; empty: this is the last.
+    /// The token of the next page; empty on the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
 /// See SystemService.ListProtocols.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListProtocolsRequest {
-    /// How many to list, at most 1,000; 0: 100. A page ends early rather than exceed 4 MiB.
+    /// The largest number of items on the page, at most 1,000; 0 means 100. A page has fewer if it would exceed 4 MiB.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
-    /// The `next_page_token` of the page before; empty: the first page.
+    /// The `next_page_token` of the previous page; empty means the first page.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
 }
 /// See SystemService.ListProtocols.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListProtocolsResponse {
-    /// In order.
+    /// The protocols, in the order of the list.
     #[prost(message, repeated, tag = "1")]
     pub protocols: ::prost::alloc::vec::Vec<Protocol>,
-    /// For the next page; empty: this is the last.
+    /// The token of the next page; empty on the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
 /// See SystemService.PruneRuns.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PruneRunsRequest {
-    /// How long ago a run must have ended; absent: the control plane's retention.
+    /// The least time since the end of a run; absent means the retention of the control plane.
     #[prost(message, optional, tag = "1")]
     pub older_than: ::core::option::Option<::prost_types::Duration>,
 }
 /// See SystemService.PruneRuns.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PruneRunsResponse {
-    /// How many runs this call has removed.
+    /// The number of runs that this call has removed.
     #[prost(uint64, tag = "1")]
     pub runs: u64,
-    /// How many entries this call has removed.
+    /// The number of entries that this call has removed.
     #[prost(uint64, tag = "2")]
     pub entries: u64,
-    /// Whether there is more to remove: call again.
+    /// Whether there is more to remove; if so, call again.
     #[prost(bool, tag = "3")]
     pub more: bool,
-    /// How many protocols this call has removed: registered by providers, served by nobody now, needed by no unfinished
-    /// run, and not used for as long as runs are kept.
+    /// The number of protocols that this call has removed.
     #[prost(uint64, tag = "4")]
     pub protocols: u64,
 }
 /// See SystemService.WatchEvents.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchEventsRequest {
-    /// The first position wanted; 0: what is recorded from now on.
+    /// The position of the first event to send; 0 means only events that are recorded from now on.
     #[prost(uint64, tag = "1")]
     pub from_position: u64,
 }
 /// See SystemService.WatchEvents.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchEventsResponse {
-    /// The next ones; none in a message that only says that the stream lives, see WatchRunResponse.
+    /// The next events. Empty in a keepalive message; see WatchRunResponse.
     #[prost(message, repeated, tag = "1")]
     pub events: ::prost::alloc::vec::Vec<RecordedEvent>,
 }
-/// An event in its place among all.
+/// An event with its position in the journal.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RecordedEvent {
-    /// Place in the whole journal, from 1.
+    /// The position in the whole journal, from 1.
     #[prost(uint64, tag = "1")]
     pub position: u64,
-    /// The run it belongs to; empty if it belongs to none.
+    /// The id of the run that the event belongs to; empty if it belongs to none.
     #[prost(string, tag = "2")]
     pub run_id: ::prost::alloc::string::String,
-    /// What happened; its `seq` is 0 without a run.
+    /// The event. Its `seq` is 0 if it belongs to no run.
     #[prost(message, optional, tag = "3")]
     pub event: ::core::option::Option<RunEvent>,
 }
@@ -717,9 +727,10 @@ pub mod system_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// The state of a control plane and of what is connected to it. Nothing but PruneRuns changes anything.
+    /// Reads the state of a control plane and of the components that are connected to it. Only PruneRuns changes anything.
     ///
-    /// Errors and authentication as for WorkflowService. Lists answer with what is connected at the moment of each page.
+    /// Errors and authentication are the same as for WorkflowService. Each page of a list shows the components that are
+    /// connected when that page is read.
     #[derive(Debug, Clone)]
     pub struct SystemServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -789,7 +800,7 @@ pub mod system_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Says how the control plane is.
+        /// Returns the status of the control plane.
         pub async fn get_status(
             &mut self,
             request: impl tonic::IntoRequest<super::GetStatusRequest>,
@@ -814,7 +825,7 @@ pub mod system_service_client {
                 .insert(GrpcMethod::new("gleitzeit.v1.SystemService", "GetStatus"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists components, by role, then name, then id: connected and silent ones.
+        /// Lists the connected and silent components, sorted by role, name and id.
         ///
         /// Errors: INVALID_ARGUMENT if `page_size` or `page_token` is malformed.
         pub async fn list_components(
@@ -841,7 +852,7 @@ pub mod system_service_client {
                 .insert(GrpcMethod::new("gleitzeit.v1.SystemService", "ListComponents"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists providers, by name, then id: connected and silent ones.
+        /// Lists the connected and silent providers, sorted by name and id.
         ///
         /// Errors: INVALID_ARGUMENT if `page_size` or `page_token` is malformed.
         pub async fn list_providers(
@@ -868,7 +879,7 @@ pub mod system_service_client {
                 .insert(GrpcMethod::new("gleitzeit.v1.SystemService", "ListProviders"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists all protocols that are registered, by name, then version.
+        /// Lists all registered protocols, sorted by name and version.
         ///
         /// Errors: INVALID_ARGUMENT if `page_size` or `page_token` is malformed.
         pub async fn list_protocols(
@@ -895,11 +906,11 @@ pub mod system_service_client {
                 .insert(GrpcMethod::new("gleitzeit.v1.SystemService", "ListProtocols"));
             self.inner.unary(req, path, codec).await
         }
-        /// Follows all that is recorded, of every run and of the control plane itself (`ownership_granted`,
-        /// `protocol_registered`): each event once, in order of `position`; events that are already there share a message, and
-        /// none is delayed to fill one. It ends with the server only. A stream that breaks is resumed by a new call with
-        /// `from_position` = the last `position` received + 1. Positions of runs that were removed are left out. A reader that
-        /// is too slow delays itself only.
+        /// Streams all recorded events: those of every run, and those of the control plane itself (`ownership_granted`,
+        /// `protocol_registered`). Each event is sent once, in order of `position`. Events that are already recorded share a
+        /// message; no event is delayed to fill one. The positions of removed runs are skipped. The stream ends only when the
+        /// server shuts down. To resume a broken stream, call again with `from_position` = the last received `position` + 1. A
+        /// slow reader delays only itself.
         ///
         /// Errors: UNAVAILABLE when the server shuts down (resume).
         pub async fn watch_events(
@@ -926,12 +937,13 @@ pub mod system_service_client {
                 .insert(GrpcMethod::new("gleitzeit.v1.SystemService", "WatchEvents"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Removes finished runs that ended long enough ago, with all that is stored of them and with their request ids: a
-        /// request id of a removed run makes a new run. Runs that repeat a removed one stay as they are. Then it removes
-        /// protocols that providers have registered, that none of them serves, that no unfinished run needs and that nobody has
-        /// used for as long; a provider that comes back registers its protocols again. Works for a few seconds at most and may be called again at any time; what is removed already is not counted again.
+        /// Removes finished runs that ended long enough ago, with all their data and their request ids; the request id of a
+        /// removed run creates a new run. Retries of a removed run are not changed. Then removes registered protocols that no
+        /// provider serves, that no unfinished run needs and that were not used for the same time; a provider that returns
+        /// registers its protocols again. A call takes a few seconds at most and can be repeated at any time.
         ///
-        /// Errors: INVALID_ARGUMENT if `older_than` is negative, or absent and the control plane keeps finished runs for ever.
+        /// Errors: INVALID_ARGUMENT if `older_than` is negative, or if it is absent and the control plane keeps finished runs
+        /// forever.
         pub async fn prune_runs(
             &mut self,
             request: impl tonic::IntoRequest<super::PruneRunsRequest>,
@@ -971,7 +983,7 @@ pub mod system_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with SystemServiceServer.
     #[async_trait]
     pub trait SystemService: std::marker::Send + std::marker::Sync + 'static {
-        /// Says how the control plane is.
+        /// Returns the status of the control plane.
         async fn get_status(
             &self,
             request: tonic::Request<super::GetStatusRequest>,
@@ -979,7 +991,7 @@ pub mod system_service_server {
             tonic::Response<super::GetStatusResponse>,
             tonic::Status,
         >;
-        /// Lists components, by role, then name, then id: connected and silent ones.
+        /// Lists the connected and silent components, sorted by role, name and id.
         ///
         /// Errors: INVALID_ARGUMENT if `page_size` or `page_token` is malformed.
         async fn list_components(
@@ -989,7 +1001,7 @@ pub mod system_service_server {
             tonic::Response<super::ListComponentsResponse>,
             tonic::Status,
         >;
-        /// Lists providers, by name, then id: connected and silent ones.
+        /// Lists the connected and silent providers, sorted by name and id.
         ///
         /// Errors: INVALID_ARGUMENT if `page_size` or `page_token` is malformed.
         async fn list_providers(
@@ -999,7 +1011,7 @@ pub mod system_service_server {
             tonic::Response<super::ListProvidersResponse>,
             tonic::Status,
         >;
-        /// Lists all protocols that are registered, by name, then version.
+        /// Lists all registered protocols, sorted by name and version.
         ///
         /// Errors: INVALID_ARGUMENT if `page_size` or `page_token` is malformed.
         async fn list_protocols(
@@ -1015,11 +1027,11 @@ pub mod system_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Follows all that is recorded, of every run and of the control plane itself (`ownership_granted`,
-        /// `protocol_registered`): each event once, in order of `position`; events that are already there share a message, and
-        /// none is delayed to fill one. It ends with the server only. A stream that breaks is resumed by a new call with
-        /// `from_position` = the last `position` received + 1. Positions of runs that were removed are left out. A reader that
-        /// is too slow delays itself only.
+        /// Streams all recorded events: those of every run, and those of the control plane itself (`ownership_granted`,
+        /// `protocol_registered`). Each event is sent once, in order of `position`. Events that are already recorded share a
+        /// message; no event is delayed to fill one. The positions of removed runs are skipped. The stream ends only when the
+        /// server shuts down. To resume a broken stream, call again with `from_position` = the last received `position` + 1. A
+        /// slow reader delays only itself.
         ///
         /// Errors: UNAVAILABLE when the server shuts down (resume).
         async fn watch_events(
@@ -1029,12 +1041,13 @@ pub mod system_service_server {
             tonic::Response<Self::WatchEventsStream>,
             tonic::Status,
         >;
-        /// Removes finished runs that ended long enough ago, with all that is stored of them and with their request ids: a
-        /// request id of a removed run makes a new run. Runs that repeat a removed one stay as they are. Then it removes
-        /// protocols that providers have registered, that none of them serves, that no unfinished run needs and that nobody has
-        /// used for as long; a provider that comes back registers its protocols again. Works for a few seconds at most and may be called again at any time; what is removed already is not counted again.
+        /// Removes finished runs that ended long enough ago, with all their data and their request ids; the request id of a
+        /// removed run creates a new run. Retries of a removed run are not changed. Then removes registered protocols that no
+        /// provider serves, that no unfinished run needs and that were not used for the same time; a provider that returns
+        /// registers its protocols again. A call takes a few seconds at most and can be repeated at any time.
         ///
-        /// Errors: INVALID_ARGUMENT if `older_than` is negative, or absent and the control plane keeps finished runs for ever.
+        /// Errors: INVALID_ARGUMENT if `older_than` is negative, or if it is absent and the control plane keeps finished runs
+        /// forever.
         async fn prune_runs(
             &self,
             request: tonic::Request<super::PruneRunsRequest>,
@@ -1043,9 +1056,10 @@ pub mod system_service_server {
             tonic::Status,
         >;
     }
-    /// The state of a control plane and of what is connected to it. Nothing but PruneRuns changes anything.
+    /// Reads the state of a control plane and of the components that are connected to it. Only PruneRuns changes anything.
     ///
-    /// Errors and authentication as for WorkflowService. Lists answer with what is connected at the moment of each page.
+    /// Errors and authentication are the same as for WorkflowService. Each page of a list shows the components that are
+    /// connected when that page is read.
     #[derive(Debug)]
     pub struct SystemServiceServer<T> {
         inner: Arc<T>,
@@ -1433,187 +1447,196 @@ pub mod system_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// A piece of a run's time: the run itself, a task of it, or what the task did meanwhile (`resolve`, `queue`,
-/// `attempt 1`, `decide`, `backoff`), which together fill the task's time. The same spans are exported over OTLP.
+/// A span of a run's trace: the run itself, one of its tasks, or a phase of a task (`resolve`, `queue`, `attempt 1`,
+/// `decide`, `backoff`). The phases of a task cover its whole duration. The same spans are exported over OTLP.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Span {
-    /// 32 hexadecimal digits: the run's correlation id.
+    /// The correlation id of the run, 32 hexadecimal digits.
     #[prost(string, tag = "1")]
     pub trace_id: ::prost::alloc::string::String,
-    /// 16 hexadecimal digits: follows from what the span speaks of, so it is the same each time.
+    /// The id of the span, 16 hexadecimal digits. It is derived from what the span describes, so it is the same in each
+    /// response.
     #[prost(string, tag = "2")]
     pub span_id: ::prost::alloc::string::String,
-    /// 16 hexadecimal digits: the span that this is a part of; empty for a run whose caller sent no trace context.
+    /// The id of the parent span, 16 hexadecimal digits; empty for a run whose caller sent no trace context.
     #[prost(string, tag = "3")]
     pub parent_span_id: ::prost::alloc::string::String,
-    /// Such as `task essay`, `queue`, `attempt 2`.
+    /// The name, such as `task essay`, `queue` or `attempt 2`.
     #[prost(string, tag = "4")]
     pub name: ::prost::alloc::string::String,
-    /// When it began.
+    /// The time at which the span began.
     #[prost(message, optional, tag = "5")]
     pub start: ::core::option::Option<::prost_types::Timestamp>,
-    /// When it ended; left out while it goes on.
+    /// The time at which the span ended; absent while it is open.
     #[prost(message, optional, tag = "6")]
     pub end: ::core::option::Option<::prost_types::Timestamp>,
-    /// Why it ended badly; left out if it did not.
+    /// Why the span ended in an error; absent if it did not.
     #[prost(string, optional, tag = "7")]
     pub error: ::core::option::Option<::prost::alloc::string::String>,
-    /// A JSON object of texts, numbers, booleans and lists of them, under names of `gleitzeit.*` or of OpenTelemetry's
-    /// conventions.
+    /// The attributes: a JSON object of strings, numbers, booleans and lists of them. Names follow `gleitzeit.*` or the
+    /// semantic conventions of OpenTelemetry.
     #[prost(string, tag = "8")]
     pub attributes_json: ::prost::alloc::string::String,
 }
-/// A workflow: a graph of tasks that pass results along with `${task.field}`. It mirrors the YAML form field by field and
-/// is checked by the same rules; wherever YAML holds a free-form value, a field `*_json` holds its JSON text.
+/// A workflow: a graph of tasks that refer to each other's results with `${task.field}`. The message has the same fields
+/// as the YAML form and is checked by the same rules; a free-form value of the YAML form is JSON text in a field named
+/// `*_json`.
 ///
-/// An empty string, map or list is the same as a field left out of the YAML form.
+/// An empty string, map or list means the same as an absent field of the YAML form.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Workflow {
-    /// Required. Shown in lists.
+    /// The name of the workflow, as lists show it. Required.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Free text.
+    /// A description for people.
     #[prost(string, tag = "2")]
     pub description: ::prost::alloc::string::String,
-    /// The author's own version of this definition.
+    /// The version that the author gives to this definition; free text.
     #[prost(string, tag = "3")]
     pub version: ::prost::alloc::string::String,
-    /// For filtering lists.
+    /// Labels, by which lists can be filtered.
     #[prost(btree_map = "string, string", tag = "4")]
     pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// Declared inputs and their defaults: a JSON object of names to any values; `null` means that the input is required.
+    /// The declared inputs with their defaults: a JSON object that maps names to values. `null` means that the input is
+    /// required.
     #[prost(string, tag = "5")]
     pub inputs_json: ::prost::alloc::string::String,
-    /// Declared files: name to path. The server never reads the path; contents come in `SubmitWorkflowRequest.files`.
+    /// The declared files: maps names to paths. The server never reads the paths; the contents are sent in
+    /// `SubmitWorkflowRequest.files`.
     #[prost(btree_map = "string, string", tag = "6")]
     pub files: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// How long the whole run may take; left out: no limit. Whole milliseconds; a smaller rest is rounded up.
+    /// The longest duration of the whole run, rounded up to milliseconds; absent means no limit.
     #[prost(message, optional, tag = "7")]
     pub timeout: ::core::option::Option<::prost_types::Duration>,
-    /// At least one; the server's limit holds (200,000 unless configured otherwise).
+    /// The tasks: at least one, and at most as many as the server allows (200,000 unless configured otherwise).
     #[prost(message, repeated, tag = "8")]
     pub tasks: ::prost::alloc::vec::Vec<Task>,
-    /// What the run returns: a JSON object of names to values that may hold `${…}` references.
+    /// The outputs of the run: a JSON object that maps names to values, which may contain `${…}` references.
     #[prost(string, tag = "9")]
     pub outputs_json: ::prost::alloc::string::String,
 }
 /// One node of a workflow.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Task {
-    /// Required, unique in the workflow: `[A-Za-z_][A-Za-z0-9_-]*`; `inputs`, `env`, `files` and `run` are reserved.
+    /// The id of the task, `[A-Za-z_][A-Za-z0-9_-]*`. Required, and unique in the workflow; `inputs`, `env`, `files` and
+    /// `run` are reserved.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// Required. The full name of a method that some registered protocol defines, such as `python/execute`.
+    /// The full name of a method of a registered protocol, such as `python/execute`. Required.
     #[prost(string, tag = "2")]
     pub method: ::prost::alloc::string::String,
-    /// Higher goes first; left out: 2. By convention low 1, normal 2, high 3, urgent 4.
+    /// The priority; tasks with a higher one are dispatched first. Absent means 2. By convention 1 is low, 2 normal, 3
+    /// high and 4 urgent.
     #[prost(int32, optional, tag = "3")]
     pub priority: ::core::option::Option<i32>,
-    /// The line the task waits in when it is ready; empty: `default`.
+    /// The queue in which the task waits when it is ready; empty means `default`.
     #[prost(string, tag = "4")]
     pub queue: ::prost::alloc::string::String,
-    /// Limit for one attempt, measured from its start; left out: the method's own, else 10 minutes.
+    /// The longest duration of one attempt, measured from its start. Absent means the timeout of the method, or 10 minutes
+    /// if it has none.
     #[prost(message, optional, tag = "5")]
     pub timeout: ::core::option::Option<::prost_types::Duration>,
-    /// What happens after a failure; left out: one attempt.
+    /// Whether and how a failed attempt is retried; absent means that there is only one attempt.
     #[prost(message, optional, tag = "6")]
     pub retry: ::core::option::Option<RetryPolicy>,
-    /// Ids of tasks that must complete first. References in the parameters imply theirs, they need not be listed.
+    /// The ids of tasks that must complete first. Tasks that the parameters refer to are dependencies without being
+    /// listed.
     #[prost(string, repeated, tag = "7")]
     pub dependencies: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// A JSON object whose values may hold `${…}` references; empty: `{}`.
+    /// The parameters: a JSON object whose values may contain `${…}` references; empty means `{}`.
     #[prost(string, tag = "8")]
     pub parameters_json: ::prost::alloc::string::String,
-    /// Only providers of this name may serve the task; empty: all that serve its method.
+    /// The name of the providers that may serve the task; empty means any provider of the method.
     #[prost(string, tag = "9")]
     pub provider: ::prost::alloc::string::String,
 }
-/// What happens after an attempt failed of itself. Attempts ended by a lost worker never count.
+/// How failed attempts are retried. Attempts that ended because a worker was lost do not count.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct RetryPolicy {
-    /// How many attempts may fail, the first included; at least 1; left out: 1.
+    /// The largest number of attempts, including the first; at least 1. Absent means 1.
     #[prost(uint32, optional, tag = "1")]
     pub max_attempts: ::core::option::Option<u32>,
-    /// How the delay grows; unspecified: exponential.
+    /// How the delay grows; unspecified means exponential.
     #[prost(enumeration = "Backoff", tag = "2")]
     pub backoff: i32,
-    /// Delay after the first failure; left out: 1 s.
+    /// The delay after the first failure; absent means 1 s.
     #[prost(message, optional, tag = "3")]
     pub initial_delay: ::core::option::Option<::prost_types::Duration>,
-    /// Upper bound of the delay; left out: 60 s.
+    /// The longest delay; absent means 60 s.
     #[prost(message, optional, tag = "4")]
     pub max_delay: ::core::option::Option<::prost_types::Duration>,
-    /// Share of the delay, 0 to 0.5, by which it is varied; left out: 0.
+    /// The fraction of the delay, 0 to 0.5, by which it varies randomly; absent means 0.
     #[prost(double, optional, tag = "5")]
     pub jitter: ::core::option::Option<f64>,
 }
-/// One thing that is wrong with a workflow or with the inputs of a submission.
+/// One problem of a workflow or of the inputs of a submission.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Problem {
-    /// The `file_name` of the request; empty if it named none.
+    /// The `file_name` of the request; empty if the request has none.
     #[prost(string, tag = "1")]
     pub file: ::prost::alloc::string::String,
-    /// Line of the offending text, from 1; 0 if the workflow came as a message: then `field` is the place.
+    /// The line of the invalid text, from 1. 0 if the workflow was sent as a message; `field` is the place then.
     #[prost(uint32, tag = "2")]
     pub line: u32,
-    /// Column of the offending text in characters, from 1; 0 if `line` is 0.
+    /// The column of the invalid text in characters, from 1; 0 if `line` is 0.
     #[prost(uint32, tag = "3")]
     pub column: u32,
-    /// Path to the offending value, such as `tasks\[2\].parameters.code`; empty for a syntax error.
+    /// The path of the invalid value, such as `tasks\[2\].parameters.code`; empty for a syntax error.
     #[prost(string, tag = "4")]
     pub field: ::prost::alloc::string::String,
-    /// The stable integer of the error table, such as -28001.
+    /// The stable integer from the error table, such as -28001.
     #[prost(int32, tag = "5")]
     pub code: i32,
-    /// The code's name, such as `WORKFLOW_VALIDATION_FAILED`.
+    /// The name of the code, such as `WORKFLOW_VALIDATION_FAILED`.
     #[prost(string, tag = "6")]
     pub name: ::prost::alloc::string::String,
-    /// What is wrong and what was expected.
+    /// What is wrong, and what is expected.
     #[prost(string, tag = "7")]
     pub message: ::prost::alloc::string::String,
-    /// What to do about it; empty if there is nothing to add.
+    /// How to fix the problem; empty if the message already says so.
     #[prost(string, tag = "8")]
     pub hint: ::prost::alloc::string::String,
 }
-/// What is allowed in a workflow and probably not meant, such as a field without an effect. It keeps nothing from running.
+/// A note on a part of a workflow that is allowed but probably not intended, such as a field without an effect. The
+/// workflow runs nevertheless.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Note {
-    /// The `file_name` of the request; empty if it named none.
+    /// The `file_name` of the request; empty if the request has none.
     #[prost(string, tag = "1")]
     pub file: ::prost::alloc::string::String,
-    /// Line of the text in question, from 1; 0 if the workflow came as a message: then `field` is the place.
+    /// The line of the text, from 1. 0 if the workflow was sent as a message; `field` is the place then.
     #[prost(uint32, tag = "2")]
     pub line: u32,
-    /// Column of the text in question in characters, from 1; 0 if `line` is 0.
+    /// The column of the text in characters, from 1; 0 if `line` is 0.
     #[prost(uint32, tag = "3")]
     pub column: u32,
-    /// Path to the value, such as `outputs.answer`.
+    /// The path of the value, such as `outputs.answer`.
     #[prost(string, tag = "4")]
     pub field: ::prost::alloc::string::String,
-    /// What stands there, and what it does.
+    /// What is written there, and its effect.
     #[prost(string, tag = "5")]
     pub message: ::prost::alloc::string::String,
-    /// What to write instead; empty if there is nothing to add.
+    /// What to write instead; empty if the message already says so.
     #[prost(string, tag = "6")]
     pub hint: ::prost::alloc::string::String,
 }
-/// How the delay grows from failure to failure.
+/// How the delay grows with each failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Backoff {
     /// The default: exponential.
     Unspecified = 0,
-    /// `initial_delay` each time.
+    /// The delay is always `initial_delay`.
     Fixed = 1,
-    /// `initial_delay` × failures.
+    /// The delay is `initial_delay` × failures.
     Linear = 2,
-    /// `initial_delay` × 2^(failures−1).
+    /// The delay is `initial_delay` × 2^(failures−1).
     Exponential = 3,
 }
 impl Backoff {
@@ -1643,41 +1666,43 @@ impl Backoff {
 /// See WorkflowService.SubmitWorkflow.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubmitWorkflowRequest {
-    /// Chosen by the caller, at most 128 bytes, best a random UUID; makes the call idempotent. Empty: it is not.
+    /// An id that the caller chooses, such as a random UUID; at most 128 bytes. It makes the call idempotent; if it is
+    /// empty, the call is not idempotent.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
-    /// Values of the declared inputs: a JSON object; empty: `{}`. Inputs without a default must be there, undeclared ones
-    /// must not.
+    /// The values of the declared inputs: a JSON object; empty means `{}`. Inputs without a default are required, and
+    /// undeclared inputs are refused.
     #[prost(string, tag = "4")]
     pub inputs_json: ::prost::alloc::string::String,
-    /// Contents of the declared files by their declared names; every declared file must be there, no other may.
+    /// The contents of the declared files by name. Every declared file is required, and undeclared files are refused.
     #[prost(btree_map = "string, bytes", tag = "5")]
     pub files: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::vec::Vec<u8>,
     >,
-    /// Added to the labels of the definition; the same key replaces its value. A run has at most 256, of at most 1,024 bytes.
+    /// Labels that are added to those of the definition, or override them. A run has at most 256 labels of at most 1,024
+    /// bytes.
     #[prost(btree_map = "string, string", tag = "6")]
     pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// How problems name the text, such as `essay.yaml`; only for messages to people. Empty: they name no file.
+    /// The name of the file in the messages of problems, such as `essay.yaml`. Empty: the messages name no file.
     #[prost(string, tag = "7")]
     pub file_name: ::prost::alloc::string::String,
-    /// The definition. Required; at most 8 MiB unless the server is configured otherwise.
+    /// The definition of the workflow. Required; at most 8 MiB unless the server is configured otherwise.
     #[prost(oneof = "submit_workflow_request::Source", tags = "2, 3")]
     pub source: ::core::option::Option<submit_workflow_request::Source>,
 }
 /// Nested message and enum types in `SubmitWorkflowRequest`.
 pub mod submit_workflow_request {
-    /// The definition. Required; at most 8 MiB unless the server is configured otherwise.
+    /// The definition of the workflow. Required; at most 8 MiB unless the server is configured otherwise.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Source {
-        /// YAML (or JSON) text.
+        /// The definition as YAML or JSON text.
         #[prost(string, tag = "2")]
         Yaml(::prost::alloc::string::String),
-        /// The same as a message.
+        /// The definition as a message.
         #[prost(message, tag = "3")]
         Workflow(super::Workflow),
     }
@@ -1685,42 +1710,42 @@ pub mod submit_workflow_request {
 /// See WorkflowService.SubmitWorkflow.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubmitWorkflowResponse {
-    /// The new run, or for a repeated request the first one.
+    /// The id of the new run; for a repeated request, that of the first run.
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
-    /// The run's trace id.
+    /// The trace id of the run.
     #[prost(string, tag = "2")]
     pub correlation_id: ::prost::alloc::string::String,
-    /// Where the run stands now.
+    /// The current status of the run.
     #[prost(enumeration = "RunStatus", tag = "3")]
     pub status: i32,
-    /// True if an earlier request with the same `request_id` made the run.
+    /// Whether an earlier request with the same `request_id` created the run.
     #[prost(bool, tag = "4")]
     pub duplicate: bool,
-    /// What is allowed in the workflow and probably not meant, in the order of the text; at most 100. Empty for a repeated
-    /// request.
+    /// Notes on parts of the workflow that are allowed but probably not intended, in the order of the text; at most 100.
+    /// Empty for a repeated request.
     #[prost(message, repeated, tag = "5")]
     pub notes: ::prost::alloc::vec::Vec<Note>,
 }
 /// See WorkflowService.ValidateWorkflow.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ValidateWorkflowRequest {
-    /// How problems name the text; empty: they name no file.
+    /// The name of the file in the messages of problems. Empty: the messages name no file.
     #[prost(string, tag = "3")]
     pub file_name: ::prost::alloc::string::String,
-    /// The definition. Required; limits as for SubmitWorkflow.
+    /// The definition of the workflow. Required; the limits are those of SubmitWorkflow.
     #[prost(oneof = "validate_workflow_request::Source", tags = "1, 2")]
     pub source: ::core::option::Option<validate_workflow_request::Source>,
 }
 /// Nested message and enum types in `ValidateWorkflowRequest`.
 pub mod validate_workflow_request {
-    /// The definition. Required; limits as for SubmitWorkflow.
+    /// The definition of the workflow. Required; the limits are those of SubmitWorkflow.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Source {
-        /// YAML (or JSON) text.
+        /// The definition as YAML or JSON text.
         #[prost(string, tag = "1")]
         Yaml(::prost::alloc::string::String),
-        /// The same as a message.
+        /// The definition as a message.
         #[prost(message, tag = "2")]
         Workflow(super::Workflow),
     }
@@ -1728,27 +1753,29 @@ pub mod validate_workflow_request {
 /// See WorkflowService.ValidateWorkflow.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ValidateWorkflowResponse {
-    /// Everything that is wrong, in the order of the text; empty: the workflow is valid. At most the first 1,000.
+    /// The problems, in the order of the text, at most the first 1,000. Empty if the workflow is valid.
     #[prost(message, repeated, tag = "1")]
     pub problems: ::prost::alloc::vec::Vec<Problem>,
-    /// How many problems there are, listed or not.
+    /// The number of problems, including those that are not listed.
     #[prost(uint32, tag = "2")]
     pub problem_count: u32,
-    /// What is allowed in the workflow and probably not meant, in the order of the text; at most 100. Also of an invalid one.
+    /// Notes on parts of the workflow that are allowed but probably not intended, in the order of the text; at most 100.
+    /// An invalid workflow can have notes too.
     #[prost(message, repeated, tag = "3")]
     pub notes: ::prost::alloc::vec::Vec<Note>,
 }
 /// See WorkflowService.GetRun.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRunRequest {
-    /// The full id.
+    /// The full id of the run.
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
-    /// Long poll: answer when the run is final, at the latest after this time, then with the run as it is. Left out or 0: at
-    /// once. The server waits at most 60 s; to wait longer, call again. Set the deadline a few seconds later.
+    /// How long to wait until the run is final (long poll); after this time the response contains the run as it is then.
+    /// Absent or 0 means that the server responds immediately. The server waits at most 60 s; to wait longer, call again.
+    /// The deadline of the call should be a few seconds longer than the wait.
     #[prost(message, optional, tag = "2")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
-    /// Whether tasks carry their results; left out: true. Outputs are always there.
+    /// Whether the tasks contain their results; absent means true. The outputs of the run are always included.
     #[prost(bool, optional, tag = "3")]
     pub include_results: ::core::option::Option<bool>,
 }
@@ -1759,173 +1786,177 @@ pub struct GetRunResponse {
     #[prost(message, optional, tag = "1")]
     pub run: ::core::option::Option<Run>,
 }
-/// See WorkflowService.ListRuns. A run is listed if every filter that is set holds.
+/// See WorkflowService.ListRuns. A run is listed if it matches every filter that is set.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListRunsRequest {
-    /// Any of these, at most 32; empty: all.
+    /// Runs with any of these statuses, at most 32 values; empty means all.
     #[prost(enumeration = "RunStatus", repeated, tag = "1")]
     pub statuses: ::prost::alloc::vec::Vec<i32>,
-    /// The workflow's name, exactly.
+    /// The exact name of the workflow; empty means any.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// All of these labels with these values, at most 32.
+    /// Labels that a run must have, with these values; at most 32.
     #[prost(btree_map = "string, string", tag = "3")]
     pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// Submitted at this time or later.
+    /// Runs that were submitted at this time or later.
     #[prost(message, optional, tag = "4")]
     pub submitted_after: ::core::option::Option<::prost_types::Timestamp>,
-    /// Submitted before this time.
+    /// Runs that were submitted before this time.
     #[prost(message, optional, tag = "5")]
     pub submitted_before: ::core::option::Option<::prost_types::Timestamp>,
-    /// The run's id begins with this: hexadecimal digits in either case, hyphens optional.
+    /// The beginning of the run's id: hexadecimal digits in either case; hyphens are optional.
     #[prost(string, tag = "6")]
     pub run_id_prefix: ::prost::alloc::string::String,
-    /// How many to list, at most 1,000; 0: 100. Fewer may come although there are more: only an empty token says the end.
+    /// The largest number of runs on the page, at most 1,000; 0 means 100. A page may have fewer even if it is not the
+    /// last; only an empty `next_page_token` marks the end.
     #[prost(int32, tag = "7")]
     pub page_size: i32,
-    /// The `next_page_token` of the page before, all else unchanged; empty: the first page. Pages neither repeat nor miss a
-    /// run that was there when the first was read.
+    /// The `next_page_token` of the previous page; all other fields must be unchanged. Empty means the first page. Every
+    /// run that existed when the first page was read is listed exactly once.
     #[prost(string, tag = "8")]
     pub page_token: ::prost::alloc::string::String,
 }
 /// See WorkflowService.ListRuns.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListRunsResponse {
-    /// Newest first.
+    /// The runs, the newest first.
     #[prost(message, repeated, tag = "1")]
     pub runs: ::prost::alloc::vec::Vec<RunSummary>,
-    /// For the next page; empty: this is the last.
+    /// The token of the next page; empty on the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
-/// See WorkflowService.ListTasks. A task is listed if every filter that is set holds.
+/// See WorkflowService.ListTasks. A task is listed if it matches every filter that is set.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListTasksRequest {
-    /// The full id.
+    /// The full id of the run.
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
-    /// Any of these, at most 32; empty: all.
+    /// Tasks with any of these statuses, at most 32 values; empty means all.
     #[prost(enumeration = "TaskStatus", repeated, tag = "2")]
     pub statuses: ::prost::alloc::vec::Vec<i32>,
-    /// Any of these ids, at most 1,000; empty: all. An id that the workflow does not have is ignored.
+    /// Tasks with any of these ids, at most 1,000; empty means all. Unknown ids are ignored.
     #[prost(string, repeated, tag = "3")]
     pub task_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Whether tasks carry their results; left out: true.
+    /// Whether the tasks contain their results; absent means true.
     #[prost(bool, optional, tag = "4")]
     pub include_results: ::core::option::Option<bool>,
-    /// How many to list, at most 1,000; 0: 100. A page ends early rather than exceed 4 MiB; a single result over that (only
-    /// if the server's payload limit was raised) comes alone, and the reader needs a larger decode limit.
+    /// The largest number of tasks on the page, at most 1,000; 0 means 100. A page has fewer if it would exceed 4 MiB. A
+    /// single result above 4 MiB, which is possible only if the payload limit of the server was raised, is on a page of
+    /// its own; the client needs a larger limit for messages then.
     #[prost(int32, tag = "5")]
     pub page_size: i32,
-    /// As for ListRuns.
+    /// As for ListRuns: the `next_page_token` of the previous page.
     #[prost(string, tag = "6")]
     pub page_token: ::prost::alloc::string::String,
-    /// Whether tasks carry their dependencies.
+    /// Whether the tasks contain their dependencies.
     #[prost(bool, tag = "7")]
     pub include_dependencies: bool,
 }
 /// See WorkflowService.ListTasks.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListTasksResponse {
-    /// In the order of the workflow.
+    /// The tasks, in the order of the workflow.
     #[prost(message, repeated, tag = "1")]
     pub tasks: ::prost::alloc::vec::Vec<TaskRun>,
-    /// For the next page; empty: this is the last.
+    /// The token of the next page; empty on the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
 /// See WorkflowService.WatchRun.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRunRequest {
-    /// The full id.
+    /// The full id of the run.
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
-    /// The first `seq` wanted; 0: from the beginning. It may lie ahead of what has happened.
+    /// The `seq` of the first event to send; 0 means from the beginning. It may be greater than the latest `seq`.
     #[prost(uint64, tag = "2")]
     pub from_seq: u64,
-    /// Whether to send `method_progress` too: what providers say while attempts run. It is sent as it comes, may be lost,
-    /// and is never repeated.
+    /// Whether to send `method_progress` too: the progress that providers report while attempts run. It may be lost, and
+    /// is never sent again.
     #[prost(bool, tag = "3")]
     pub include_progress: bool,
-    /// With `include_progress`: first what the open attempts have said so far, as ReadProgress has it, then what they say
-    /// after that; nothing twice. Resume without it.
+    /// With `include_progress`: whether to begin with the progress that the open attempts have reported so far, as in
+    /// ReadProgress. No progress is sent twice. Do not set it when resuming a stream.
     #[prost(bool, tag = "4")]
     pub include_progress_so_far: bool,
 }
 /// See WorkflowService.WatchRun.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchRunResponse {
-    /// In order of `seq`, `method_progress` between them; empty in the last message, and in one that only says that the stream
-    /// lives: such a one comes every 20 s in which nothing else does, so that no proxy in between cuts the stream.
+    /// The next events, in order of `seq`, with `method_progress` in between. Empty in the last message and in keepalive
+    /// messages. The server sends a keepalive message after 20 s without any other, so that proxies do not close the
+    /// stream.
     #[prost(message, repeated, tag = "1")]
     pub events: ::prost::alloc::vec::Vec<RunEvent>,
-    /// Only in the last message: the final run without task results.
+    /// The final run without task results; only in the last message.
     #[prost(message, optional, tag = "2")]
     pub run: ::core::option::Option<Run>,
 }
 /// See WorkflowService.ExplainRun.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExplainRunRequest {
-    /// The full id.
+    /// The full id of the run.
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
-    /// The task that is meant; empty: the run as a whole.
+    /// The id of the task; empty means the run as a whole.
     #[prost(string, tag = "2")]
     pub task_id: ::prost::alloc::string::String,
 }
 /// See WorkflowService.ExplainRun.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExplainRunResponse {
-    /// The run's full id.
+    /// The full id of the run.
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
-    /// The workflow's name.
+    /// The name of the workflow.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// Where the run stands.
+    /// The status of the run.
     #[prost(enumeration = "RunStatus", tag = "3")]
     pub status: i32,
-    /// What the run as a whole waits for; absent if it is final.
+    /// What the run as a whole waits for; absent if the run is final.
     #[prost(message, optional, tag = "4")]
     pub waiting: ::core::option::Option<Waiting>,
-    /// Why it failed or was cancelled.
+    /// Why the run failed or was cancelled; absent otherwise.
     #[prost(message, optional, tag = "5")]
     pub error: ::core::option::Option<Error>,
-    /// For a task: that task, then those because of which it waits for its dependencies. Else the tasks that hold the run
-    /// up: that are not final and wait for something other than tasks. Without results, at most 100; those that run say
-    /// where.
+    /// If a task was given: that task, followed by the tasks that block its dependencies. Otherwise the tasks that block
+    /// the run: those that are not final and do not only wait for other tasks. Without results; at most 100. `waiting` is
+    /// set for running tasks too.
     #[prost(message, repeated, tag = "6")]
     pub tasks: ::prost::alloc::vec::Vec<TaskRun>,
-    /// How many more there are.
+    /// The number of such tasks that are not listed.
     #[prost(uint32, tag = "7")]
     pub more_tasks: u32,
-    /// How many tasks of the run only wait for other tasks.
+    /// The number of tasks of the run that only wait for other tasks.
     #[prost(uint32, tag = "8")]
     pub dependent_tasks: u32,
 }
 /// See WorkflowService.CancelRun.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelRunRequest {
-    /// The full id.
+    /// The full id of the run.
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
-    /// Free text, shown to people; empty: a standard text. At most 1,024 bytes.
+    /// The reason, for people, at most 1,024 bytes; empty means a default text.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
-    /// Also end a run that was set aside, since its entries cannot be replayed. Any other run is asked to end as without.
+    /// Whether to end the run even if it was set aside because its entries cannot be replayed. Other runs are cancelled as
+    /// usual.
     #[prost(bool, tag = "3")]
     pub force: bool,
 }
 /// See WorkflowService.CancelRun.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelRunResponse {
-    /// `cancelled`, or `running` while attempts are being stopped.
+    /// The status of the run: cancelled, or running while attempts are being stopped.
     #[prost(enumeration = "RunStatus", tag = "1")]
     pub status: i32,
-    /// How many attempts are being stopped.
+    /// The number of attempts that are being stopped.
     #[prost(uint32, tag = "2")]
     pub open_attempts: u32,
 }
@@ -1938,54 +1969,54 @@ pub struct RetryRunRequest {
     /// As for SubmitWorkflow.
     #[prost(string, tag = "2")]
     pub request_id: ::prost::alloc::string::String,
-    /// Whether every task runs again; left out: those that completed keep their results.
+    /// Whether every task runs again; if false, completed tasks keep their results.
     #[prost(bool, tag = "3")]
     pub all: bool,
 }
 /// See WorkflowService.RetryRun.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RetryRunResponse {
-    /// The new run, or for a repeated request the first one.
+    /// The id of the new run; for a repeated request, that of the first run.
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
-    /// The new run's trace id.
+    /// The trace id of the new run.
     #[prost(string, tag = "2")]
     pub correlation_id: ::prost::alloc::string::String,
-    /// Where the new run stands now.
+    /// The current status of the new run.
     #[prost(enumeration = "RunStatus", tag = "3")]
     pub status: i32,
-    /// True if an earlier request with the same `request_id` made the run.
+    /// Whether an earlier request with the same `request_id` created the run.
     #[prost(bool, tag = "4")]
     pub duplicate: bool,
 }
 /// See WorkflowService.TraceRun.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TraceRunRequest {
-    /// The full id.
+    /// The full id of the run.
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
 }
 /// See WorkflowService.TraceRun.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TraceRunResponse {
-    /// The next ones; never none.
+    /// The next spans; never empty.
     #[prost(message, repeated, tag = "1")]
     pub spans: ::prost::alloc::vec::Vec<Span>,
 }
 /// See WorkflowService.ReadProgress.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadProgressRequest {
-    /// The full id.
+    /// The full id of the run.
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
-    /// Any of these tasks; empty: all.
+    /// The ids of the tasks to read; empty means all.
     #[prost(string, repeated, tag = "2")]
     pub task_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// See WorkflowService.ReadProgress.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReadProgressResponse {
-    /// The next ones, in the order in which the server heard them; never none.
+    /// The next events, in the order in which the server received them; never empty.
     #[prost(message, repeated, tag = "1")]
     pub events: ::prost::alloc::vec::Vec<RunEvent>,
 }
@@ -2000,21 +2031,22 @@ pub mod workflow_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Runs of workflows.
+    /// Submits workflows and manages their runs.
     ///
-    /// Errors carry `google.rpc` details: ErrorInfo (domain `gleitzeit`, reason = the name of our error code, metadata `code`
-    /// = its integer), for invalid requests BadRequest (one violation per problem: `field`, the problem's name as `reason`,
-    /// and a description that begins with `line:column: ` where the place is known), and RetryInfo where trying again later
-    /// helps. Every method answers UNAUTHENTICATED if the server has a token and the metadata `authorization: Bearer TOKEN`
-    /// does not carry it, and honours the caller's deadline.
+    /// Errors have `google.rpc` details: always ErrorInfo (domain `gleitzeit`, `reason` = the name of the error code,
+    /// metadata `code` = its integer). Invalid requests also have BadRequest, with one violation per problem: `field`, the
+    /// name of the problem as `reason`, and a description that begins with `line:column: ` if the place is known. RetryInfo
+    /// is present if trying again later helps. Every method returns UNAUTHENTICATED if the server has a token and the
+    /// metadata `authorization: Bearer TOKEN` does not contain it. Every method respects the deadline of the caller.
     ///
-    /// Free-form values travel as JSON text in fields named `*_json`: lossless, and parsed straight into the caller's types.
-    /// What a caller sends must be nested at most 128 levels; its whole numbers must fit into 64 bits, signed or unsigned, and
-    /// its other numbers into a double; its text must be Unicode. Anything else is INVALID_ARGUMENT with the place inside the
-    /// value: larger numbers are sent as text. What was recorded by a version that did not check this is sent as it is.
+    /// Free-form values are JSON text in fields named `*_json`, so that they are lossless and can be parsed directly into
+    /// the caller's types. A value in a request may be nested at most 128 levels deep; its integers must fit into 64 bits,
+    /// signed or unsigned, its other numbers into a double; its strings must be valid Unicode. Any other value is refused
+    /// with INVALID_ARGUMENT and the place inside the value; send larger numbers as strings. Values that were recorded by a
+    /// version without this check are returned unchanged.
     ///
-    /// Requests may be compressed with gzip (`grpc-encoding: gzip`); answers are not compressed. A request over the limit for
-    /// one message, as it was sent or decompressed, is RESOURCE_EXHAUSTED like any other that is too large.
+    /// Requests may be compressed with gzip (`grpc-encoding: gzip`); responses are not compressed. A request that exceeds
+    /// the size limit of one message, compressed or decompressed, is refused with RESOURCE_EXHAUSTED.
     #[derive(Debug, Clone)]
     pub struct WorkflowServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -2084,14 +2116,15 @@ pub mod workflow_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Accepts a workflow as a new run. When it answers, the run is durable.
+        /// Creates a run of a workflow. When the call returns, the run is durable.
         ///
-        /// Idempotent if `request_id` is given: the same id with the same body answers with the first run (`duplicate`), with
-        /// another body it is INVALID_ARGUMENT. Without it, every call makes a run: do not repeat one whose answer was lost.
+        /// Idempotent if `request_id` is set: a request with the same id and the same body returns the first run
+        /// (`duplicate`); one with another body is refused with INVALID_ARGUMENT. Without `request_id`, every call creates a
+        /// run; do not repeat a call whose response was lost.
         ///
-        /// Errors: INVALID_ARGUMENT with all problems of the workflow, inputs and files, as many as fit (metadata
-        /// `problem_count` has the full number; ValidateWorkflow lists all of a workflow's); RESOURCE_EXHAUSTED if the workflow
-        /// is over a limit, or with RetryInfo if the server has too much to do.
+        /// Errors: INVALID_ARGUMENT with the problems of the workflow, inputs and files, as many as fit (metadata
+        /// `problem_count` is their full number; ValidateWorkflow lists all problems of a workflow); RESOURCE_EXHAUSTED if the
+        /// workflow exceeds a limit, or with RetryInfo if the server is overloaded.
         pub async fn submit_workflow(
             &mut self,
             request: impl tonic::IntoRequest<super::SubmitWorkflowRequest>,
@@ -2118,10 +2151,10 @@ pub mod workflow_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Checks a workflow against the protocols that the server knows, without running it. An invalid workflow is an
-        /// answer, not an error.
+        /// Validates a workflow against the protocols that the server knows, without running it. The problems of an invalid
+        /// workflow are in the response; they are not an error of the call.
         ///
-        /// Errors: INVALID_ARGUMENT if the request names no workflow; RESOURCE_EXHAUSTED if it is over a limit.
+        /// Errors: INVALID_ARGUMENT if the request contains no workflow; RESOURCE_EXHAUSTED if it exceeds a limit.
         pub async fn validate_workflow(
             &mut self,
             request: impl tonic::IntoRequest<super::ValidateWorkflowRequest>,
@@ -2148,8 +2181,8 @@ pub mod workflow_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Reads a run, now or once it is final. The answer stays under 4 MiB: results that do not fit are marked
-        /// `result_omitted` and tasks that do not fit are left out (`tasks_truncated`).
+        /// Returns a run, immediately or once it is final. The response stays below 4 MiB: results that do not fit are left
+        /// out (`result_omitted`), and so are tasks that do not fit (`tasks_truncated`).
         ///
         /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run.
         pub async fn get_run(
@@ -2173,7 +2206,7 @@ pub mod workflow_service_client {
                 .insert(GrpcMethod::new("gleitzeit.v1.WorkflowService", "GetRun"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists runs, newest first.
+        /// Lists runs, the newest first.
         ///
         /// Errors: INVALID_ARGUMENT if the filter, `page_size` or `page_token` is malformed.
         pub async fn list_runs(
@@ -2227,10 +2260,10 @@ pub mod workflow_service_client {
                 .insert(GrpcMethod::new("gleitzeit.v1.WorkflowService", "ListTasks"));
             self.inner.unary(req, path, codec).await
         }
-        /// Follows a run: every recorded event once, in order of `seq`, from `from_seq` on; events that are already there share
-        /// a message, and none is delayed to fill one. Once the run is final and every event was sent, the last message carries
-        /// the run without task results, then the server closes the stream with OK. A stream that breaks is resumed by a new
-        /// call with `from_seq` = the last `seq` received + 1. A reader that is too slow delays itself only.
+        /// Streams the recorded events of a run, each one once, in order of `seq`, starting at `from_seq`. Events that are
+        /// already recorded share a message; no event is delayed to fill one. Once the run is final and every event was sent,
+        /// the last message contains the run without task results, and the server closes the stream with OK. To resume a
+        /// broken stream, call again with `from_seq` = the last received `seq` + 1. A slow reader delays only itself.
         ///
         /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when the server
         /// shuts down (resume).
@@ -2258,8 +2291,8 @@ pub mod workflow_service_client {
                 .insert(GrpcMethod::new("gleitzeit.v1.WorkflowService", "WatchRun"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Says why a run has not ended, or why one of its tasks has not: for each the one thing that is awaited, since when,
-        /// until when at most, and what would help. A final run says how it ended.
+        /// Explains why a run or one of its tasks has not ended: what it waits for, since when, until when at most, and what
+        /// would help. For a final run, the response says how it ended.
         ///
         /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run or task.
         pub async fn explain_run(
@@ -2286,11 +2319,11 @@ pub mod workflow_service_client {
                 .insert(GrpcMethod::new("gleitzeit.v1.WorkflowService", "ExplainRun"));
             self.inner.unary(req, path, codec).await
         }
-        /// Tells where a run's time went, as spans. Those that have ended come in the order of their ends, then those that go
-        /// on; the run's own is the last of the first, or the first of the second.
+        /// Streams the trace of a run as spans: first the ended spans in the order of their ends, then the open spans. The
+        /// span of the run itself is the last of the ended spans, or the first of the open ones.
         ///
-        /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when
-        /// the server shuts down (ask again).
+        /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when the server
+        /// shuts down (call again).
         pub async fn trace_run(
             &mut self,
             request: impl tonic::IntoRequest<super::TraceRunRequest>,
@@ -2315,12 +2348,12 @@ pub mod workflow_service_client {
                 .insert(GrpcMethod::new("gleitzeit.v1.WorkflowService", "TraceRun"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Reads what the open attempts of a run have said so far, as `method_progress` events: the output of shell and Python
-        /// tasks, the text of models, and what other providers tell of themselves. Kept is the last of each attempt (at most
-        /// 64 KiB), until it ends or the server is started again. A run without open attempts has none.
+        /// Streams the latest progress of the open attempts of a run as `method_progress` events: the output of shell and
+        /// Python tasks, the text of models, and the progress that other providers report. The server keeps the last 64 KiB of
+        /// each attempt at most, until the attempt ends or the server restarts. A run without open attempts has no progress.
         ///
-        /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when
-        /// the server shuts down (ask again).
+        /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when the server
+        /// shuts down (call again).
         pub async fn read_progress(
             &mut self,
             request: impl tonic::IntoRequest<super::ReadProgressRequest>,
@@ -2345,11 +2378,12 @@ pub mod workflow_service_client {
                 .insert(GrpcMethod::new("gleitzeit.v1.WorkflowService", "ReadProgress"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Asks for a run to end. Tasks without an attempt are cancelled at once, running attempts are stopped; the run is
-        /// `cancelled` when the last one has ended. Results that arrive later are dropped.
+        /// Requests the cancellation of a run. Tasks without an attempt are cancelled immediately, and running attempts are
+        /// stopped. The run is `cancelled` once the last attempt has ended. Results that arrive later are dropped.
         ///
-        /// Idempotent: the first reason counts, and a run that was cancelled stays so. Errors: INVALID_ARGUMENT if `run_id` is
-        /// malformed, NOT_FOUND if there is no such run, FAILED_PRECONDITION (WORKFLOW_INVALID_STATE) if it completed or failed.
+        /// Idempotent: only the first reason is recorded, and a repeated call for a cancelled run succeeds. Errors:
+        /// INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, FAILED_PRECONDITION
+        /// (WORKFLOW_INVALID_STATE) if the run completed or failed.
         pub async fn cancel_run(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelRunRequest>,
@@ -2374,11 +2408,11 @@ pub mod workflow_service_client {
                 .insert(GrpcMethod::new("gleitzeit.v1.WorkflowService", "CancelRun"));
             self.inner.unary(req, path, codec).await
         }
-        /// Makes a new run from a failed or cancelled one: same workflow, inputs, files and environment values; tasks that
-        /// completed keep their results and do not run again.
+        /// Creates a new run from a failed or cancelled one, with the same workflow, inputs, files and environment values.
+        /// Completed tasks keep their results and do not run again, unless `all` is set.
         ///
-        /// Idempotent if `request_id` is given, as for SubmitWorkflow. Errors: INVALID_ARGUMENT if `run_id` is malformed,
-        /// NOT_FOUND if there is no such run, FAILED_PRECONDITION (WORKFLOW_INVALID_STATE) if it is running or completed.
+        /// Idempotent if `request_id` is set, as for SubmitWorkflow. Errors: INVALID_ARGUMENT if `run_id` is malformed,
+        /// NOT_FOUND if there is no such run, FAILED_PRECONDITION (WORKFLOW_INVALID_STATE) if the run is running or completed.
         pub async fn retry_run(
             &mut self,
             request: impl tonic::IntoRequest<super::RetryRunRequest>,
@@ -2418,14 +2452,15 @@ pub mod workflow_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with WorkflowServiceServer.
     #[async_trait]
     pub trait WorkflowService: std::marker::Send + std::marker::Sync + 'static {
-        /// Accepts a workflow as a new run. When it answers, the run is durable.
+        /// Creates a run of a workflow. When the call returns, the run is durable.
         ///
-        /// Idempotent if `request_id` is given: the same id with the same body answers with the first run (`duplicate`), with
-        /// another body it is INVALID_ARGUMENT. Without it, every call makes a run: do not repeat one whose answer was lost.
+        /// Idempotent if `request_id` is set: a request with the same id and the same body returns the first run
+        /// (`duplicate`); one with another body is refused with INVALID_ARGUMENT. Without `request_id`, every call creates a
+        /// run; do not repeat a call whose response was lost.
         ///
-        /// Errors: INVALID_ARGUMENT with all problems of the workflow, inputs and files, as many as fit (metadata
-        /// `problem_count` has the full number; ValidateWorkflow lists all of a workflow's); RESOURCE_EXHAUSTED if the workflow
-        /// is over a limit, or with RetryInfo if the server has too much to do.
+        /// Errors: INVALID_ARGUMENT with the problems of the workflow, inputs and files, as many as fit (metadata
+        /// `problem_count` is their full number; ValidateWorkflow lists all problems of a workflow); RESOURCE_EXHAUSTED if the
+        /// workflow exceeds a limit, or with RetryInfo if the server is overloaded.
         async fn submit_workflow(
             &self,
             request: tonic::Request<super::SubmitWorkflowRequest>,
@@ -2433,10 +2468,10 @@ pub mod workflow_service_server {
             tonic::Response<super::SubmitWorkflowResponse>,
             tonic::Status,
         >;
-        /// Checks a workflow against the protocols that the server knows, without running it. An invalid workflow is an
-        /// answer, not an error.
+        /// Validates a workflow against the protocols that the server knows, without running it. The problems of an invalid
+        /// workflow are in the response; they are not an error of the call.
         ///
-        /// Errors: INVALID_ARGUMENT if the request names no workflow; RESOURCE_EXHAUSTED if it is over a limit.
+        /// Errors: INVALID_ARGUMENT if the request contains no workflow; RESOURCE_EXHAUSTED if it exceeds a limit.
         async fn validate_workflow(
             &self,
             request: tonic::Request<super::ValidateWorkflowRequest>,
@@ -2444,15 +2479,15 @@ pub mod workflow_service_server {
             tonic::Response<super::ValidateWorkflowResponse>,
             tonic::Status,
         >;
-        /// Reads a run, now or once it is final. The answer stays under 4 MiB: results that do not fit are marked
-        /// `result_omitted` and tasks that do not fit are left out (`tasks_truncated`).
+        /// Returns a run, immediately or once it is final. The response stays below 4 MiB: results that do not fit are left
+        /// out (`result_omitted`), and so are tasks that do not fit (`tasks_truncated`).
         ///
         /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run.
         async fn get_run(
             &self,
             request: tonic::Request<super::GetRunRequest>,
         ) -> std::result::Result<tonic::Response<super::GetRunResponse>, tonic::Status>;
-        /// Lists runs, newest first.
+        /// Lists runs, the newest first.
         ///
         /// Errors: INVALID_ARGUMENT if the filter, `page_size` or `page_token` is malformed.
         async fn list_runs(
@@ -2478,10 +2513,10 @@ pub mod workflow_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Follows a run: every recorded event once, in order of `seq`, from `from_seq` on; events that are already there share
-        /// a message, and none is delayed to fill one. Once the run is final and every event was sent, the last message carries
-        /// the run without task results, then the server closes the stream with OK. A stream that breaks is resumed by a new
-        /// call with `from_seq` = the last `seq` received + 1. A reader that is too slow delays itself only.
+        /// Streams the recorded events of a run, each one once, in order of `seq`, starting at `from_seq`. Events that are
+        /// already recorded share a message; no event is delayed to fill one. Once the run is final and every event was sent,
+        /// the last message contains the run without task results, and the server closes the stream with OK. To resume a
+        /// broken stream, call again with `from_seq` = the last received `seq` + 1. A slow reader delays only itself.
         ///
         /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when the server
         /// shuts down (resume).
@@ -2489,8 +2524,8 @@ pub mod workflow_service_server {
             &self,
             request: tonic::Request<super::WatchRunRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchRunStream>, tonic::Status>;
-        /// Says why a run has not ended, or why one of its tasks has not: for each the one thing that is awaited, since when,
-        /// until when at most, and what would help. A final run says how it ended.
+        /// Explains why a run or one of its tasks has not ended: what it waits for, since when, until when at most, and what
+        /// would help. For a final run, the response says how it ended.
         ///
         /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run or task.
         async fn explain_run(
@@ -2506,11 +2541,11 @@ pub mod workflow_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Tells where a run's time went, as spans. Those that have ended come in the order of their ends, then those that go
-        /// on; the run's own is the last of the first, or the first of the second.
+        /// Streams the trace of a run as spans: first the ended spans in the order of their ends, then the open spans. The
+        /// span of the run itself is the last of the ended spans, or the first of the open ones.
         ///
-        /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when
-        /// the server shuts down (ask again).
+        /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when the server
+        /// shuts down (call again).
         async fn trace_run(
             &self,
             request: tonic::Request<super::TraceRunRequest>,
@@ -2521,12 +2556,12 @@ pub mod workflow_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Reads what the open attempts of a run have said so far, as `method_progress` events: the output of shell and Python
-        /// tasks, the text of models, and what other providers tell of themselves. Kept is the last of each attempt (at most
-        /// 64 KiB), until it ends or the server is started again. A run without open attempts has none.
+        /// Streams the latest progress of the open attempts of a run as `method_progress` events: the output of shell and
+        /// Python tasks, the text of models, and the progress that other providers report. The server keeps the last 64 KiB of
+        /// each attempt at most, until the attempt ends or the server restarts. A run without open attempts has no progress.
         ///
-        /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when
-        /// the server shuts down (ask again).
+        /// Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when the server
+        /// shuts down (call again).
         async fn read_progress(
             &self,
             request: tonic::Request<super::ReadProgressRequest>,
@@ -2534,11 +2569,12 @@ pub mod workflow_service_server {
             tonic::Response<Self::ReadProgressStream>,
             tonic::Status,
         >;
-        /// Asks for a run to end. Tasks without an attempt are cancelled at once, running attempts are stopped; the run is
-        /// `cancelled` when the last one has ended. Results that arrive later are dropped.
+        /// Requests the cancellation of a run. Tasks without an attempt are cancelled immediately, and running attempts are
+        /// stopped. The run is `cancelled` once the last attempt has ended. Results that arrive later are dropped.
         ///
-        /// Idempotent: the first reason counts, and a run that was cancelled stays so. Errors: INVALID_ARGUMENT if `run_id` is
-        /// malformed, NOT_FOUND if there is no such run, FAILED_PRECONDITION (WORKFLOW_INVALID_STATE) if it completed or failed.
+        /// Idempotent: only the first reason is recorded, and a repeated call for a cancelled run succeeds. Errors:
+        /// INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, FAILED_PRECONDITION
+        /// (WORKFLOW_INVALID_STATE) if the run completed or failed.
         async fn cancel_run(
             &self,
             request: tonic::Request<super::CancelRunRequest>,
@@ -2546,11 +2582,11 @@ pub mod workflow_service_server {
             tonic::Response<super::CancelRunResponse>,
             tonic::Status,
         >;
-        /// Makes a new run from a failed or cancelled one: same workflow, inputs, files and environment values; tasks that
-        /// completed keep their results and do not run again.
+        /// Creates a new run from a failed or cancelled one, with the same workflow, inputs, files and environment values.
+        /// Completed tasks keep their results and do not run again, unless `all` is set.
         ///
-        /// Idempotent if `request_id` is given, as for SubmitWorkflow. Errors: INVALID_ARGUMENT if `run_id` is malformed,
-        /// NOT_FOUND if there is no such run, FAILED_PRECONDITION (WORKFLOW_INVALID_STATE) if it is running or completed.
+        /// Idempotent if `request_id` is set, as for SubmitWorkflow. Errors: INVALID_ARGUMENT if `run_id` is malformed,
+        /// NOT_FOUND if there is no such run, FAILED_PRECONDITION (WORKFLOW_INVALID_STATE) if the run is running or completed.
         async fn retry_run(
             &self,
             request: tonic::Request<super::RetryRunRequest>,
@@ -2559,21 +2595,22 @@ pub mod workflow_service_server {
             tonic::Status,
         >;
     }
-    /// Runs of workflows.
+    /// Submits workflows and manages their runs.
     ///
-    /// Errors carry `google.rpc` details: ErrorInfo (domain `gleitzeit`, reason = the name of our error code, metadata `code`
-    /// = its integer), for invalid requests BadRequest (one violation per problem: `field`, the problem's name as `reason`,
-    /// and a description that begins with `line:column: ` where the place is known), and RetryInfo where trying again later
-    /// helps. Every method answers UNAUTHENTICATED if the server has a token and the metadata `authorization: Bearer TOKEN`
-    /// does not carry it, and honours the caller's deadline.
+    /// Errors have `google.rpc` details: always ErrorInfo (domain `gleitzeit`, `reason` = the name of the error code,
+    /// metadata `code` = its integer). Invalid requests also have BadRequest, with one violation per problem: `field`, the
+    /// name of the problem as `reason`, and a description that begins with `line:column: ` if the place is known. RetryInfo
+    /// is present if trying again later helps. Every method returns UNAUTHENTICATED if the server has a token and the
+    /// metadata `authorization: Bearer TOKEN` does not contain it. Every method respects the deadline of the caller.
     ///
-    /// Free-form values travel as JSON text in fields named `*_json`: lossless, and parsed straight into the caller's types.
-    /// What a caller sends must be nested at most 128 levels; its whole numbers must fit into 64 bits, signed or unsigned, and
-    /// its other numbers into a double; its text must be Unicode. Anything else is INVALID_ARGUMENT with the place inside the
-    /// value: larger numbers are sent as text. What was recorded by a version that did not check this is sent as it is.
+    /// Free-form values are JSON text in fields named `*_json`, so that they are lossless and can be parsed directly into
+    /// the caller's types. A value in a request may be nested at most 128 levels deep; its integers must fit into 64 bits,
+    /// signed or unsigned, its other numbers into a double; its strings must be valid Unicode. Any other value is refused
+    /// with INVALID_ARGUMENT and the place inside the value; send larger numbers as strings. Values that were recorded by a
+    /// version without this check are returned unchanged.
     ///
-    /// Requests may be compressed with gzip (`grpc-encoding: gzip`); answers are not compressed. A request over the limit for
-    /// one message, as it was sent or decompressed, is RESOURCE_EXHAUSTED like any other that is too large.
+    /// Requests may be compressed with gzip (`grpc-encoding: gzip`); responses are not compressed. A request that exceeds
+    /// the size limit of one message, compressed or decompressed, is refused with RESOURCE_EXHAUSTED.
     #[derive(Debug)]
     pub struct WorkflowServiceServer<T> {
         inner: Arc<T>,
