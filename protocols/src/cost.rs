@@ -56,7 +56,7 @@ impl Cost {
     ///
     /// # Errors
     /// If it is too large, with the remedy.
-    pub(crate) fn measure(schema: &Value) -> Result<Self, (String, Option<&'static str>)> {
+    pub(crate) fn measure(schema: &Value) -> Result<Self, Problem> {
         let patterns = pattern::of_schema(schema);
         if patterns > MAX_PATTERNS {
             let message = format!("its patterns together cost {patterns}, more than the limit of {MAX_PATTERNS}");
@@ -162,7 +162,7 @@ impl<'s> Places<'s> {
     /// the steps that the other keywords count.
     fn children(
         &self,
-        schema: &'s Map<String, Value>,
+        schema: &'s Object,
         each: &mut dyn FnMut(&'s Value, bool) -> Result<(), Problem>,
     ) -> Result<u64, Problem> {
         let mut others = 0;
@@ -196,7 +196,9 @@ impl<'s> Places<'s> {
     }
 }
 
+/// What is wrong, and the remedy.
 type Problem = (String, Option<&'static str>);
+type Object = Map<String, Value>;
 
 fn unknown(reference: &str) -> Problem {
     let shown: String = reference.chars().take(100).collect();
@@ -326,6 +328,9 @@ impl<'s> Measure<'s> {
     }
 }
 
+/// A keyword of a schema, and its value.
+type Keyword<'k> = (&'k str, &'k Value);
+
 /// Follows the longest path that a validator can take, until no steps are left.
 struct Walk<'s> {
     places: Places<'s>,
@@ -344,19 +349,12 @@ impl Walk<'_> {
         // The deepest combination of values and of the schema chains for each of their parts.
         let depth = depth.checked_add(1).filter(|depth| *depth <= MAX_DEPTH)?;
         for (word, inner) in fields {
-            self.word(fields, (word, inner), value, depth)?;
+            self.keyword(fields, (word, inner), value, depth)?;
         }
         Some(())
     }
 
-    fn word(
-        &self,
-        schema: &Map<String, Value>,
-        (word, inner): (&str, &Value),
-        value: &Value,
-        depth: usize,
-    ) -> Option<()> {
-        let length = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    fn keyword(&self, schema: &Object, (word, inner): Keyword<'_>, value: &Value, depth: usize) -> Option<()> {
         match (word, inner) {
             ("$ref" | "$dynamicRef", Value::String(reference)) => match self.places.target(reference) {
                 Target::Here(target) => self.at(target, value, depth),
@@ -370,51 +368,55 @@ impl Walk<'_> {
             ("dependentSchemas" | "dependencies", Value::Object(named)) => {
                 named.values().filter(|inner| inner.is_object()).try_for_each(|inner| self.at(inner, value, depth))
             }
-            ("enum", Value::Array(values)) => self.take(length(values.len())),
+            ("enum", Value::Array(values)) => self.take(u64::try_from(values.len()).unwrap_or(u64::MAX)),
             ("const", _) | ("uniqueItems", Value::Bool(true)) => self.take(extent(value).0),
-            ("pattern", Value::String(pattern)) => match value {
-                Value::String(text) => self.matching(pattern, text),
+            _ => match value {
+                Value::String(text) => self.text_keyword((word, inner), text),
+                Value::Array(items) => self.list_keyword((word, inner), items, depth),
+                Value::Object(parts) => self.object_keyword(schema, (word, inner), parts, depth),
                 _ => Some(()),
             },
-            ("prefixItems", Value::Array(schemas)) => match value {
-                Value::Array(items) => {
-                    schemas.iter().zip(items).try_for_each(|(schema, item)| self.at(schema, item, depth))
-                }
-                _ => Some(()),
-            },
-            ("items" | "contains" | "unevaluatedItems" | "additionalItems", _) => match value {
-                Value::Array(items) => items.iter().try_for_each(|item| self.at(inner, item, depth)),
-                _ => Some(()),
-            },
-            ("properties", Value::Object(named)) => match value {
-                Value::Object(parts) => named.iter().try_for_each(|(name, schema)| {
-                    parts.get(name).map_or(self.take(1), |part| self.at(schema, part, depth))
-                }),
-                _ => Some(()),
-            },
-            ("patternProperties", Value::Object(named)) => match value {
-                Value::Object(parts) => named.iter().try_for_each(|(pattern, schema)| {
-                    parts.iter().try_for_each(|(name, part)| {
-                        self.matching(pattern, name)?;
-                        self.at(schema, part, depth)
-                    })
-                }),
-                _ => Some(()),
-            },
-            ("additionalProperties" | "unevaluatedProperties", _) => match value {
-                Value::Object(parts) => {
-                    let named = schema.get("properties").and_then(Value::as_object);
-                    let others = parts.iter().filter(|(name, _)| named.is_none_or(|named| !named.contains_key(*name)));
-                    others.map(|(_, part)| part).try_for_each(|part| self.at(inner, part, depth))
-                }
-                _ => Some(()),
-            },
-            ("propertyNames", _) => match value {
-                Value::Object(parts) => {
-                    parts.keys().try_for_each(|name| self.at(inner, &Value::String(name.clone()), depth))
-                }
-                _ => Some(()),
-            },
+        }
+    }
+
+    fn text_keyword(&self, (word, inner): Keyword<'_>, text: &str) -> Option<()> {
+        match (word, inner) {
+            ("pattern", Value::String(pattern)) => self.matching(pattern, text),
+            _ => Some(()),
+        }
+    }
+
+    fn list_keyword(&self, (word, inner): Keyword<'_>, items: &[Value], depth: usize) -> Option<()> {
+        match (word, inner) {
+            ("prefixItems", Value::Array(schemas)) => {
+                schemas.iter().zip(items).try_for_each(|(schema, item)| self.at(schema, item, depth))
+            }
+            ("items" | "contains" | "unevaluatedItems" | "additionalItems", _) => {
+                items.iter().try_for_each(|item| self.at(inner, item, depth))
+            }
+            _ => Some(()),
+        }
+    }
+
+    fn object_keyword(&self, schema: &Object, (word, inner): Keyword<'_>, parts: &Object, depth: usize) -> Option<()> {
+        match (word, inner) {
+            ("properties", Value::Object(named)) => named.iter().try_for_each(|(name, schema)| {
+                parts.get(name).map_or(self.take(1), |part| self.at(schema, part, depth))
+            }),
+            ("patternProperties", Value::Object(named)) => named.iter().try_for_each(|(pattern, schema)| {
+                parts.iter().try_for_each(|(name, part)| {
+                    self.matching(pattern, name)?;
+                    self.at(schema, part, depth)
+                })
+            }),
+            ("additionalProperties" | "unevaluatedProperties", _) => {
+                let named = schema.get("properties").and_then(Value::as_object);
+                let others = parts.iter().filter(|(name, _)| named.is_none_or(|named| !named.contains_key(*name)));
+                others.map(|(_, part)| part).try_for_each(|part| self.at(inner, part, depth))
+            }
+            ("propertyNames", _) => {
+                parts.keys().try_for_each(|name| self.at(inner, &Value::String(name.clone()), depth))
+            }
             _ => Some(()),
         }
     }
