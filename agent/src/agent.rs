@@ -230,8 +230,8 @@ impl Group {
         let limit = config.max_payload_bytes;
         let max_disconnected_ms = u64::try_from(config.alone_limit.as_millis()).unwrap_or(u64::MAX);
         match kind {
-            Kind::Queue => self.spawn(host, OwnerHost(queue::Queue::new(identity))),
-            Kind::Resolver => self.spawn(host, OwnerHost(resolver::Resolver::new(identity, limit))),
+            Kind::Queue => self.spawn(host, OwnerHost::Queue(queue::Queue::new(identity))),
+            Kind::Resolver => self.spawn(host, OwnerHost::Resolver(resolver::Resolver::new(identity, limit))),
             Kind::Engine => {
                 let queues = config.queues.clone();
                 let settle_ms = if config.serves_alone { 0 } else { engine::SETTLE_MS };
