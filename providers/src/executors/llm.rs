@@ -185,9 +185,7 @@ impl Llm {
             Api::Ollama => ollama::embedded(&body),
             Api::OpenAi => openai::embedded(&body),
         };
-        let (vectors, about) = read.map_err(|why| {
-            CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} sent what is no answer: {why}"))
-        })?;
+        let (vectors, about) = read.map_err(|why| stream::malformed(&server, &why))?;
         let vectors = answer::checked_vectors(vectors, count, &server)?;
         wanted.server = server;
         about.vectors(&vectors, &wanted, started.elapsed())

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::config::Api;
 use super::prompt::Size;
 use super::refusal::context_remedy;
-use super::stream::Written;
+use super::stream::{Written, malformed};
 use crate::call::CallError;
 
 /// The most characters of an answer's start that a message shows.
@@ -312,7 +312,7 @@ pub(super) fn checked_vectors(vectors: Vec<Value>, texts: usize, server: &str) -
         Some(index) => format!("vector {index} is no list of numbers"),
         None => return Ok(vectors),
     };
-    Err(failed(format!("{server} sent what is no answer: {why}")))
+    Err(malformed(server, &why))
 }
 
 #[cfg(test)]

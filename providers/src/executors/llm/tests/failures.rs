@@ -68,7 +68,7 @@ async fn broken_streams_are_errors_that_may_pass() {
         );
         for (model, code, said) in [
             ("cut", ErrorCode::TaskExecutionFailed, "broke off its answer"),
-            ("garbled", ErrorCode::TaskExecutionFailed, "sent what is no answer"),
+            ("garbled", ErrorCode::TaskExecutionFailed, "sent an invalid answer"),
             ("fails", ErrorCode::TaskExecutionFailed, "broke off its answer: "),
             ("silent", ErrorCode::ProviderTimeout, "sent nothing for 0.3 s"),
         ] {

@@ -197,7 +197,7 @@ async fn hostile_answers_are_errors_with_their_place() {
         ] {
             let error = fails(&provider, model).await;
             assert_eq!(error.code, ErrorCode::TaskExecutionFailed, "{error:?}");
-            assert!(error.message.contains("sent what is no answer: ") && error.message.contains(said), "{error:?}");
+            assert!(error.message.contains("sent an invalid answer: ") && error.message.contains(said), "{error:?}");
         }
     }
 }
