@@ -8,7 +8,7 @@ use gleitzeit_workflow::error::ErrorCode;
 use gleitzeit_workflow::json;
 use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::spec::PathSegment;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::config::Api;
 use super::prompt::Size;
@@ -20,6 +20,8 @@ use crate::call::CallError;
 const SHOWN: usize = 200;
 /// The most bytes that an error contains of each text that came instead of an answer: at most 256 KiB in all.
 const KEPT: usize = 32 * 1024;
+/// Why JSON is incomplete if the server reports that the answer reached its length limit.
+const CUT_AT_LIMIT: &str = "it was cut at the limit of its length";
 
 /// What a server reports about an answer, as far as it does.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +38,19 @@ pub(super) struct About {
     pub(super) eval: Option<Duration>,
     /// Why the model refused to answer, in its own words.
     pub(super) refusal: String,
-    /// The tools that the model wants to call: `{id, name, arguments}`.
+    /// The tools that the model wants to call: `{id, name, arguments}`; for the arguments see [`arguments`].
     pub(super) tool_calls: Vec<Value>,
+}
+
+/// The arguments of a tool call as a server sent them, as a value or as JSON text. A server that sends none, or an
+/// empty text, means a call without arguments. A text that is not JSON is kept, for the error.
+pub(super) fn arguments(sent: Option<Value>) -> Value {
+    let sent = match sent {
+        Some(Value::String(text)) if text.trim().is_empty() => None,
+        Some(Value::String(text)) => Some(json::parse(&text).unwrap_or(Value::String(text))),
+        other => other,
+    };
+    sent.filter(|arguments| !arguments.is_null()).unwrap_or_else(|| Value::Object(Map::new()))
 }
 
 /// The required format of an answer.
@@ -83,10 +96,12 @@ impl About {
     /// The result of a chat, a completion or a question about images.
     ///
     /// # Errors
-    /// If the prompt was cut, there is no text, or the model did not answer in the requested format.
+    /// If the prompt was cut, there is no text, or the model did not answer in the requested format or called a tool
+    /// with arguments that are not an object.
     pub(super) fn text(self, written: &Written, wanted: &Wanted, took: Duration) -> Result<Payload, CallError> {
         self.read_all(wanted)?;
         let is_complete = self.has_text(written, wanted).map_err(|error| self.keep(error, written))?;
+        self.check_arguments().map_err(|error| self.keep(error, written))?;
         let parsed = match &wanted.format {
             Some(format) if is_complete => {
                 let parsed = parse(&written.text, format, self.done_reason.as_deref());
@@ -210,6 +225,18 @@ impl About {
         }))
     }
 
+    /// Fails if the arguments of a tool call are not an object.
+    fn check_arguments(&self) -> Result<(), CallError> {
+        let Some(call) = self.tool_calls.iter().find(|call| !call["arguments"].is_object()) else { return Ok(()) };
+        let name = start(call["name"].as_str().unwrap_or_default());
+        let (why, sent) = match &call["arguments"] {
+            Value::String(text) if self.done_reason.as_deref() == Some("length") => (CUT_AT_LIMIT, text.clone()),
+            Value::String(text) => ("not a JSON object", text.clone()),
+            other => ("not a JSON object", other.to_string()),
+        };
+        Err(wrong_format(&format!("the arguments of the tool `{name}`: {why}"), &sent))
+    }
+
     /// Adds what came instead of an answer to an error.
     fn keep(&self, mut error: CallError, written: &Written) -> CallError {
         let texts = [("response", &written.text), ("thinking", &written.thinking), ("refusal", &self.refusal)];
@@ -256,15 +283,17 @@ fn is_only_thought(text: &str) -> bool {
     thought.split_once("</think>").is_none_or(|(_, rest)| rest.trim().is_empty())
 }
 
+/// The error for an answer whose `sent` part has the wrong format.
+fn wrong_format(why: &str, sent: &str) -> CallError {
+    failed(format!("the model did not answer in the format it was asked for ({why}): {}", start(sent)))
+}
+
 /// Parses the JSON of an answer. Some models put a Markdown fence around it or think before it, and some servers ignore
 /// the schema.
 fn parse(response: &str, format: &Format, done_reason: Option<&str>) -> Result<Value, CallError> {
-    let wrong = |why: String| {
-        failed(format!("the model did not answer in the format it was asked for ({why}): {}", start(response)))
-    };
     let value = read(response).map_err(|problem| match done_reason {
-        Some("length") => wrong("it was cut at the limit of its length".to_owned()),
-        _ => wrong(format!("no JSON: {problem}")),
+        Some("length") => wrong_format(CUT_AT_LIMIT, response),
+        _ => wrong_format(&format!("no JSON: {problem}"), response),
     })?;
     if let Format::Fitting(schema) = format
         && let Some(violation) = schema.check(&value).into_iter().next()
@@ -276,7 +305,7 @@ fn parse(response: &str, format: &Format, done_reason: Option<&str>) -> Result<V
         let path: String = violation.path.iter().map(step).collect();
         let place =
             if path.is_empty() { "all of it".to_owned() } else { format!("`{}`", path.trim_start_matches('.')) };
-        return Err(wrong(format!("{place}: {}", violation.message)));
+        return Err(wrong_format(&format!("{place}: {}", violation.message), response));
     }
     Ok(value)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::About;
+use super::answer::{About, arguments};
 use super::config::Config;
 use super::parts::{self, Object, Part};
 use super::refusal::ServerError;
@@ -134,9 +134,8 @@ impl Ndjson {
             let call = Part::at(call, "tool_calls[].");
             let function = call.object("function")?.ok_or("a tool call without `function`")?;
             let function = Part::at(function, "tool_calls[].function.");
-            let arguments = function.get("arguments").cloned().unwrap_or(Value::Null);
             let (id, name) = (call.name("id")?, function.name("name")?.unwrap_or_default());
-            let call = json!({"id": id, "name": name, "arguments": arguments});
+            let call = json!({"id": id, "name": name, "arguments": arguments(function.get("arguments").cloned())});
             piece.kept += call.to_string().len();
             self.about.tool_calls.push(call);
         }
@@ -208,6 +207,15 @@ mod tests {
         assert_eq!((about.completion_tokens, about.prompt_tokens), (Some(3), Some(0)));
         let (text, thinking, _, _) = read(&[r#"{"response":"","thinking":"hm","done":false}"#, r#"{"thinking":"!"}"#]);
         assert_eq!((text.as_str(), thinking.as_str()), ("", "hm!"));
+    }
+
+    #[test]
+    fn a_tool_call_without_arguments_has_an_empty_object() {
+        for arguments in ["", r#","arguments":null"#, r#","arguments":"""#, r#","arguments":{}"#] {
+            let line = format!(r#"{{"message":{{"tool_calls":[{{"function":{{"name":"now"{arguments}}}}}]}}}}"#);
+            let (_, _, wrong, about) = read(&[&line]);
+            assert_eq!((wrong, &about.tool_calls[0]["arguments"]), (None, &json!({})), "{line}");
+        }
     }
 
     #[test]

@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gleitzeit_workflow::json;
 use serde_json::{Map, Value, json};
 
-use super::answer::About;
+use super::answer::{About, arguments};
 use super::config::Config;
 use super::parts::{self, Object, Part};
 use super::refusal::ServerError;
@@ -112,8 +111,7 @@ impl Events {
             .tool_calls
             .into_values()
             .map(|call| {
-                // Arguments that are not JSON stay text.
-                let arguments = json::parse(&call.arguments).unwrap_or(Value::String(call.arguments));
+                let arguments = arguments(Some(Value::String(call.arguments)));
                 json!({"id": call.id, "name": call.name, "arguments": arguments})
             })
             .collect();
@@ -400,6 +398,19 @@ mod tests {
         let calls = json!([{"id": "c1", "name": "now", "arguments": {"in": "UTC"}},
             {"id": null, "name": "bad", "arguments": "{"}]);
         assert_eq!(Value::from(about.tool_calls), calls);
+    }
+
+    #[test]
+    fn a_tool_call_without_arguments_has_an_empty_object() {
+        for arguments in
+            ["", r#","arguments":null"#, r#","arguments":"""#, r#","arguments":"{}""#, r#","arguments":{}"#]
+        {
+            let line = format!(
+                r#"data: {{"choices":[{{"delta":{{"tool_calls":[{{"function":{{"name":"now"{arguments}}}}}]}}}}]}}"#
+            );
+            let (_, end, events) = read(&[&line]);
+            assert_eq!((end, &events.finish().tool_calls[0]["arguments"]), (None, &json!({})), "{line}");
+        }
     }
 
     #[test]

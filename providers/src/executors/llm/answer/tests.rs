@@ -127,6 +127,25 @@ fn thinking_and_tool_calls_are_kept_beside_an_answer() {
 }
 
 #[test]
+fn arguments_of_a_tool_call_that_are_not_an_object_are_refused() {
+    let asked = Wanted { tools: true, ..wanted(None) };
+    for (arguments, reason, expected) in [
+        (json!("{\"in\": "), "tool_calls", "(the arguments of the tool `now`: not a JSON object): {\"in\": "),
+        (json!(["UTC"]), "tool_calls", "(the arguments of the tool `now`: not a JSON object): [\"UTC\"]"),
+        (json!("{\"in\": "), "length", "it was cut at the limit of its length): {\"in\": "),
+    ] {
+        let calls = vec![json!({"id": null, "name": "now", "arguments": arguments})];
+        for text in ["", "Paris."] {
+            let about = About { tool_calls: calls.clone(), ..ended(reason) };
+            let error = answer(about, text, "", &asked).expect_err(expected);
+            assert_eq!((error.code, error.retryable), (ErrorCode::TaskExecutionFailed, true), "{error:?}");
+            assert!(error.message.ends_with(expected), "{error:?}");
+            assert_eq!(error.data["tool_calls"], json!(calls));
+        }
+    }
+}
+
+#[test]
 fn what_is_kept_in_an_error_is_bounded() {
     let long = "ä".repeat(1_000_000);
     let calls = vec![json!({"name": long, "arguments": {}})];
