@@ -13,6 +13,7 @@ use super::config::Config;
 use super::image::{Image, Source};
 use super::prompt::Size;
 use crate::call::{Call, CallError};
+use crate::executors::builtin::parameters;
 
 /// A checked question to a model.
 #[derive(Debug)]
@@ -134,7 +135,7 @@ fn take_turns(asked: &mut Asked, folder: Option<&Path>) -> Result<Vec<Turn>, Cal
     if !asked.images.is_empty() {
         let images = load(mem::take(&mut asked.images), "images", folder)?;
         let last = turns.iter_mut().rev().find(|turn| turn.role == "user");
-        let last = last.ok_or_else(|| invalid("`images` belong to a message of the user, and there is none"))?;
+        let last = last.ok_or_else(|| invalid("`images` need a message of the user, and there is none"))?;
         last.images.extend(images);
     }
     if turns.is_empty() {
@@ -172,8 +173,8 @@ fn expected(format: &Value) -> Result<Format, CallError> {
     if !format.is_object() {
         return Ok(Format::Json);
     }
-    let schema = Schema::compile(format)
-        .map_err(|error| invalid(format!("`format` is no JSON Schema that can be used: {error}")))?;
+    let schema =
+        Schema::compile(format).map_err(|error| invalid(format!("`format` is not a usable JSON Schema: {error}")))?;
     Ok(Format::Fitting(Box::new(schema)))
 }
 
@@ -234,14 +235,9 @@ fn is_duration(text: &str) -> bool {
     true
 }
 
-/// Parses the parameters. The host has validated them, but the engine of another implementation may not have.
-fn parameters<'de, T: Deserialize<'de>>(call: &'de Call) -> Result<T, CallError> {
-    call.params.read().map_err(|error| invalid(format!("parameters of `{}`: {error}", call.method.as_str())))
-}
-
 fn checked(extra: Map<String, Value>) -> Result<Map<String, Value>, CallError> {
     match extra.keys().find(|name| RESERVED.contains(&name.as_str())) {
-        Some(name) => Err(invalid(format!("`extra` may not hold `{name}`"))),
+        Some(name) => Err(invalid(format!("`extra` may not contain `{name}`"))),
         None => Ok(extra),
     }
 }
