@@ -68,8 +68,8 @@ impl Cost {
         let mut measure = Measure { places: Places::of(schema), sizes: BTreeMap::new(), recursive: false };
         let size = measure.size(schema, 0)?;
         if size > MAX_EXPANDED {
-            let message = format!("with its references it expands to more than {MAX_EXPANDED} schemas");
-            return Err((message, Some("refer to each definition from fewer places")));
+            let message = format!("with its references resolved it expands to more than {MAX_EXPANDED} schemas");
+            return Err((message, Some("reference each definition fewer times")));
         }
         measure.check_loops()?;
         Ok(Self { each: (!measure.recursive).then_some(size), patterns })
@@ -103,7 +103,7 @@ pub(crate) enum Allowed {
 
 /// The message and the remedy for a check with too many steps.
 pub(crate) fn too_many() -> (String, String) {
-    let message = format!("to check it against the schema would take more than {MAX_STEPS} steps");
+    let message = format!("checking it against the schema takes more than {MAX_STEPS} steps");
     (message, "send less at once, or give the schema fewer alternatives".to_owned())
 }
 
@@ -202,13 +202,13 @@ type Object = Map<String, Value>;
 
 fn unknown(reference: &str) -> Problem {
     let shown: String = reference.chars().take(100).collect();
-    let hint = "refer to a place within the schema, such as `#/$defs/name`";
-    (format!("the reference `{shown}` leads to no schema that is here"), Some(hint))
+    let hint = "reference a place within the schema, such as `#/$defs/name`";
+    (format!("the reference `{shown}` does not lead to a schema in this document"), Some(hint))
 }
 
 fn too_long() -> Problem {
-    let message = format!("more than {MAX_CHAIN} of its schemas are inside each other through references");
-    (message, Some("refer to fewer definitions in a row"))
+    let message = format!("its references nest more than {MAX_CHAIN} schemas");
+    (message, Some("shorten the chain of references"))
 }
 
 fn collect_anchors<'s>(schema: &'s Value, anchors: &mut BTreeMap<&'s str, &'s Value>) {
@@ -314,8 +314,8 @@ impl<'s> Measure<'s> {
         match done.get(&at) {
             Some(true) => return Ok(()),
             Some(false) => {
-                let message = "it refers to itself without going into a part of the value, so checking would never end";
-                return Err((message.to_owned(), Some("refer to it from `properties` or `items`")));
+                let message = "it references itself for the same value, so a check would never end";
+                return Err((message.to_owned(), Some("reference it from `properties` or `items`")));
             }
             None => {}
         }
@@ -443,17 +443,17 @@ mod tests {
     }
 
     #[test]
-    fn what_expands_without_end_is_refused_and_what_is_usual_is_not() {
+    fn schemas_that_expand_without_bound_are_refused_and_common_ones_are_not() {
         let both = |inner: Value| json!({"allOf": [inner.clone(), inner]});
         assert!(Cost::measure(&doubled(8, both)).is_ok());
         for (schema, expected) in [
             (doubled(40, both), "expands to more than"),
             (doubled(40, |inner| json!({"items": inner, "prefixItems": [inner]})), "expands to more than"),
-            (doubled(5_000, |inner| json!({"items": inner})), "inside each other"),
+            (doubled(5_000, |inner| json!({"items": inner})), "references nest"),
             (json!({"$ref": "#"}), "never end"),
             (json!({"properties": {"a": {"anyOf": [{"type": "string"}, {"$ref": "#/properties/a"}]}}}), "never end"),
-            (json!({"$ref": "#/$defs/none"}), "leads to no schema"),
-            (json!({"$ref": "https://example.org/x"}), "leads to no schema"),
+            (json!({"$ref": "#/$defs/none"}), "does not lead to a schema"),
+            (json!({"$ref": "https://example.org/x"}), "does not lead to a schema"),
             (json!({"pattern": "\\p{L}{100}"}), "patterns together cost"),
             (json!({"anyOf": vec![json!({"pattern": "(?:.{30}){30}"}); 20]}), "patterns together cost"),
             (json!({"pattern": "((((a{100}){100}){100}){100}){100}"}), "patterns together cost"),

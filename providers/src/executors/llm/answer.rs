@@ -21,7 +21,7 @@ const SHOWN: usize = 200;
 /// The most bytes that an error contains of each text that came instead of an answer: at most 256 KiB in all.
 const KEPT: usize = 32 * 1024;
 /// Why JSON is incomplete if the server reports that the answer reached its length limit.
-const CUT_AT_LIMIT: &str = "it was cut at the limit of its length";
+const CUT_AT_LIMIT: &str = "it was cut at the length limit";
 
 /// What a server reports about an answer, as far as it does.
 #[derive(Clone, Debug, Default)]
@@ -153,8 +153,8 @@ impl About {
             return Ok(());
         }
         let message = format!(
-            "{} says that it read {tokens} tokens, which cannot be all of a prompt of {} words in {} bytes: it has cut the \
-             prompt; {} (if it counts otherwise, set `check_prompt_tokens: false` in the provider's options)",
+            "{} reports that it read {tokens} tokens, too few for a prompt of {} words in {} bytes: it has cut the \
+             prompt; {} (if it counts differently, set `check_prompt_tokens: false` in the provider's options)",
             wanted.server,
             size.words,
             size.bytes,
@@ -173,7 +173,7 @@ impl About {
         }
         if reason == Some("content_filter") {
             let message =
-                format!("the answer of `{model}` was held back by the server's content filter; change the prompt");
+                format!("the answer of `{model}` was blocked by the server's content filter; change the prompt");
             return Err(failed(message).retryable(false));
         }
         let inline = is_only_thought(&written.text);
@@ -187,22 +187,22 @@ impl About {
             return Ok(false);
         }
         let missing = if wanted.format.is_some() {
-            "did not answer in the format it was asked for, for the answer is empty"
+            "did not answer in the requested format: the answer is empty"
         } else {
-            "answered no text"
+            "returned no text"
         };
         if !self.tool_calls.is_empty() {
             let names: Vec<&str> = self.tool_calls.iter().take(3).filter_map(|call| call["name"].as_str()).collect();
             let names = start(&names.join("`, `"));
-            let hint = "tell it in `system` to answer with text, or ask another model";
+            let hint = "instruct it in `system` to answer with text, or use another model";
             return Err(failed(format!(
-                "the model `{model}` {missing}: it called `{names}`, a tool that nobody offered; {hint}"
+                "the model `{model}` {missing}: it called `{names}`, a tool that was not offered; {hint}"
             )));
         }
         let thought = if inline { written.text.len() } else { written.thinking.len() };
         let cut = reason == Some("length");
         if thought > 0 {
-            let until = if cut { " until the limit of its length" } else { "" };
+            let until = if cut { " until the length limit" } else { "" };
             let more = if cut { "give it more `max_tokens`, or switch thinking off" } else { "switch thinking off" };
             let how = match wanted.api {
                 Api::Ollama => "`extra: {think: false}`",
@@ -212,12 +212,12 @@ impl About {
                 }
             };
             return Err(failed(format!(
-                "the model `{model}` {missing}: it only thought{until}, {thought} bytes; {more}: {how}"
+                "the model `{model}` {missing}: it only returned thoughts{until}, {thought} bytes; {more}: {how}"
             )));
         }
         Err(failed(match reason {
             Some("length") => format!(
-                "the model `{model}` {missing}: the limit of its length was reached before; raise `max_tokens`, and \
+                "the model `{model}` {missing}: it reached the length limit first; raise `max_tokens`, and \
                  `num_ctx` if the prompt fills the context"
             ),
             Some(reason) => format!("the model `{model}` {missing}; it ended with `{reason}`"),
@@ -285,7 +285,7 @@ fn is_only_thought(text: &str) -> bool {
 
 /// The error for an answer whose `sent` part has the wrong format.
 fn wrong_format(why: &str, sent: &str) -> CallError {
-    failed(format!("the model did not answer in the format it was asked for ({why}): {}", start(sent)))
+    failed(format!("the model did not answer in the requested format ({why}): {}", start(sent)))
 }
 
 /// Parses the JSON of an answer. Some models put a Markdown fence around it or think before it, and some servers ignore
@@ -293,7 +293,7 @@ fn wrong_format(why: &str, sent: &str) -> CallError {
 fn parse(response: &str, format: &Format, done_reason: Option<&str>) -> Result<Value, CallError> {
     let value = read(response).map_err(|problem| match done_reason {
         Some("length") => wrong_format(CUT_AT_LIMIT, response),
-        _ => wrong_format(&format!("no JSON: {problem}"), response),
+        _ => wrong_format(&format!("not JSON: {problem}"), response),
     })?;
     if let Format::Fitting(schema) = format
         && let Some(violation) = schema.check(&value).into_iter().next()
@@ -304,7 +304,7 @@ fn parse(response: &str, format: &Format, done_reason: Option<&str>) -> Result<V
         };
         let path: String = violation.path.iter().map(step).collect();
         let place =
-            if path.is_empty() { "all of it".to_owned() } else { format!("`{}`", path.trim_start_matches('.')) };
+            if path.is_empty() { "the whole answer".to_owned() } else { format!("`{}`", path.trim_start_matches('.')) };
         return Err(wrong_format(&format!("{place}: {}", violation.message), response));
     }
     Ok(value)
@@ -338,7 +338,7 @@ pub(super) fn checked_vectors(vectors: Vec<Value>, texts: usize, server: &str) -
     let numbers = |vector: &Value| vector.as_array().is_some_and(|numbers| numbers.iter().all(Value::is_number));
     let why = match vectors.iter().position(|vector| !numbers(vector)) {
         _ if vectors.len() != texts => format!("expected {texts} vectors, found {}", vectors.len()),
-        Some(index) => format!("vector {index} is no list of numbers"),
+        Some(index) => format!("vector {index} is not a list of numbers"),
         None => return Ok(vectors),
     };
     Err(malformed(server, &why))

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn thinking_and_tool_calls_are_told_from_text() {
+    fn thinking_and_tool_calls_are_separated_from_text() {
         let (text, thinking, wrong, about) = read(&[
             r#"{"message":{"role":"assistant","content":"","thinking":"It "},"done":false}"#,
             r#"{"message":{"role":"assistant","content":null,"thinking":"is."},"done":false}"#,
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_told_with_its_place() {
+    fn malformed_answers_are_reported_with_their_place() {
         for (line, said) in [
             (r#"{"message":{"content":7}}"#, "`message.content`: expected text, found the number 7"),
             (r#"{"message":[]}"#, "`message`: expected an object, found a list"),

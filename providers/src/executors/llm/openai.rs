@@ -266,7 +266,7 @@ impl Reading for Events {
             [b'd', b'a', b't', b'a', b':', data @ ..] => data.trim_ascii_start(),
             // Comments, which keep the connection alive, and fields that carry no text.
             _ if line.starts_with(b":") || line.contains(&b':') => return Line::Piece(Piece::default()),
-            _ => return Line::Malformed("a line that is no event".to_owned()),
+            _ => return Line::Malformed("a line that is not an event".to_owned()),
         };
         if data == b"[DONE]" {
             return match self.said_something {
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_must_be_said_in_one_of_two_ways() {
+    fn an_answer_ends_in_one_of_two_ways() {
         let (_, end, events) = read(&[r#"data: {"choices":[{"delta":{"content":"a"}}]}"#]);
         assert!(end.is_none() && !events.may_end());
         let (_, end, events) = read(&[r#"data: {"choices":[{"delta":{},"finish_reason":"length"}]}"#]);
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_within_a_stream_are_seen_in_every_shape() {
+    fn errors_within_a_stream_are_recognized_in_every_shape() {
         for line in [
             r#"data: {"error":{"message":"x","code":500}}"#,
             r#"data: {"object":"error","message":"x","code":400}"#,
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn thoughts_are_found_under_every_usual_name_and_once() {
+    fn thoughts_are_found_once_under_every_common_name() {
         for message in [
             r#"{"reasoning_content":"hm","content":null}"#,
             r#"{"reasoning":"hm"}"#,
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_measures_stands_in_for_what_it_does_not_count() {
+    fn timings_replace_missing_usage() {
         let timings = r#""timings":{"cache_n":4,"prompt_n":6,"prompt_ms":12.5,"predicted_n":3,"predicted_ms":30}"#;
         let last = |more: &str| {
             let line = format!(r#"data: {{"choices":[{{"delta":{{}},"finish_reason":"stop"}}],{timings}{more}}}"#);
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_told_with_its_place() {
+    fn malformed_answers_are_reported_with_their_place() {
         for (line, said) in [
             (r#"data: {"choices":{}}"#, "`choices`: expected a list, found an object"),
             (r#"data: {"choices":[{"delta":{"content":{}}}]}"#, "`choices[].delta.content`: expected text"),

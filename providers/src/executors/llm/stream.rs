@@ -130,7 +130,7 @@ pub(super) async fn object(service: &Service, config: &Config, begun: &mut Begun
     let mut body = Vec::new();
     while let Some(chunk) = service.more(begun).await? {
         if body.len() + chunk.len() > limit {
-            let message = format!("{server} answers with more than {limit} bytes; ask for less at a time");
+            let message = format!("{server} answers with more than {limit} bytes; request less at a time");
             return Err(CallError::new(ErrorCode::TaskResultInvalid, message));
         }
         body.extend_from_slice(&chunk);
@@ -154,12 +154,12 @@ pub(super) fn malformed(server: &str, why: &str) -> CallError {
 }
 
 fn cut(server: &str) -> CallError {
-    CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} ended its answer before it was whole"))
+    CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} ended its answer before it was complete"))
 }
 
 fn too_long(config: &Config) -> CallError {
     let message = format!(
-        "the answer is longer than {} bytes, with what the model thought; set `max_tokens` in the task's options, or raise `max_response_bytes` in \
+        "the answer is longer than {} bytes, including the model's thoughts; set `max_tokens` in the task's options, or raise `max_response_bytes` in \
          the provider's",
         config.max_response_bytes
     );
