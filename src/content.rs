@@ -229,7 +229,7 @@ fn bodies(source: &str, file: &str, workflow: &Workflow, found: &mut Found) {
     for written in written(source, workflow, BODIES) {
         let parameters = &written.task.parameters;
         if parameters.get("json").is_some() {
-            let message = "`body` is given beside `json`";
+            let message = "`body` and `json` are both given";
             found.problem(|| written.problem(source, file, (1, 1), message).hint("keep one of them"));
             continue;
         }

@@ -54,13 +54,13 @@ pub enum AgentError {
         error: Failure,
     },
     /// A component ended although it was not asked to.
-    #[error("component `{component}` ended by itself")]
+    #[error("component `{component}` ended unexpectedly")]
     Ended {
         /// The id of the component.
         component: String,
     },
     /// A component panicked or was aborted.
-    #[error("a component broke off")]
+    #[error("a component panicked or was aborted")]
     Broken(#[source] tokio::task::JoinError),
 }
 
@@ -153,14 +153,14 @@ impl Agent {
         let result = tokio::select! {
             result = self.serve(&shutdown, &tracker) => result,
             () = force.cancelled() => {
-                warn!("stopped at once, work was cut off");
+                warn!("stopped immediately, open work was aborted");
                 Ok(())
             }
         };
         // After a drain nothing is left; after an abort everything is gone once its futures are dropped.
         tracker.close();
         if timeout(CUT_OFF, tracker.wait()).await.is_err() {
-            error!(tasks = tracker.len(), "work that was cut off is still there");
+            error!(tasks = tracker.len(), "aborted work has not ended");
         }
         result
     }
@@ -188,7 +188,7 @@ impl Agent {
                 break Err(error);
             }
         };
-        info!(grace_ms = drain_timeout.as_millis(), "draining: open work may end; a second signal ends it at once");
+        info!(grace_ms = drain_timeout.as_millis(), "draining: open work may finish; a second signal aborts it");
         let until = Instant::now().checked_add(drain_timeout);
         for group in [&mut engines, &mut providers, &mut owners] {
             let left = until.map_or(drain_timeout, |until| until.saturating_duration_since(Instant::now()));
@@ -230,8 +230,8 @@ impl Group {
         let limit = config.max_payload_bytes;
         let max_disconnected_ms = u64::try_from(config.alone_limit.as_millis()).unwrap_or(u64::MAX);
         match kind {
-            Kind::Queue => self.spawn(host, OwnerHost(queue::Queue::new(identity))),
-            Kind::Resolver => self.spawn(host, OwnerHost(resolver::Resolver::new(identity, limit))),
+            Kind::Queue => self.spawn(host, OwnerHost::Queue(queue::Queue::new(identity))),
+            Kind::Resolver => self.spawn(host, OwnerHost::Resolver(resolver::Resolver::new(identity, limit))),
             Kind::Engine => {
                 let queues = config.queues.clone();
                 let settle_ms = if config.serves_alone { 0 } else { engine::SETTLE_MS };
@@ -273,7 +273,7 @@ impl Group {
             }
         };
         if timeout(grace.saturating_add(STOP_MARGIN), all).await.is_err() {
-            error!(components = self.tasks.len(), "components did not end in time and were cut off");
+            error!(components = self.tasks.len(), "components did not end in time and were aborted");
             self.tasks.abort_all();
         }
         result
@@ -298,7 +298,7 @@ impl Host {
         let driver = AbortOnDropHandle::new(tokio::spawn(tracker.track_future(driver)));
         let ended = Session::new(machine, line, clock, member).run(drain).await;
         if timeout(GOODBYE, driver).await.is_err() {
-            warn!(component, "the goodbye took too long");
+            warn!(component, "disconnecting took too long");
         }
         match ended {
             Err(error) => Err(AgentError::Rejected { component, error }),

@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_socket_that_ends_is_told_once_and_replaced() {
+    async fn a_closed_socket_is_reported_once_and_replaced() {
         let (hub, mut line) = line();
         listens(&mut line).await;
         hub.sends(Welcome::default());
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_hub_that_is_gone_is_asked_again_until_the_line_is_closed() {
+    async fn the_line_reconnects_until_it_is_closed() {
         let (hub, mut line) = line();
         listens(&mut line).await;
         for _ in 0..3 {

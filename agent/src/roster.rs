@@ -40,7 +40,7 @@ impl State {
     fn log_cause(&mut self) {
         if let Some((cause, is_logged @ false)) = &mut self.cause {
             *is_logged = true;
-            warn!(hint = cause.hint, code = cause.code.name(), "{}; trying on", cause.message);
+            warn!(hint = cause.hint, code = cause.code.name(), "{}; retrying", cause.message);
         }
     }
 }
@@ -79,7 +79,7 @@ impl Roster {
             if state.cause.is_some() {
                 state.log_cause();
             } else {
-                warn!(url = self.url, "the control plane cannot be reached yet, trying on");
+                warn!(url = self.url, "the control plane cannot be reached yet, retrying");
             }
         }
     }
@@ -151,7 +151,7 @@ impl Member {
         if state.refused.as_deref() != Some(message) {
             state.refused = Some(message.to_owned());
             state.logged = Logged::Away;
-            error!(url = self.roster.url, status, message, "the control plane does not let this agent in, trying on");
+            error!(url = self.roster.url, status, message, "the control plane refuses this agent, retrying");
         }
     }
 

@@ -16,7 +16,7 @@ pub enum Conflict {
         differences: String,
     },
     /// A schema does not compile.
-    #[error("`{field}` of method `{method}` is no valid schema")]
+    #[error("`{field}` of method `{method}` is not a valid schema")]
     Schema {
         /// The full name of the method.
         method: String,

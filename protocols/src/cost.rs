@@ -56,7 +56,7 @@ impl Cost {
     ///
     /// # Errors
     /// If it is too large, with the remedy.
-    pub(crate) fn measure(schema: &Value) -> Result<Self, (String, Option<&'static str>)> {
+    pub(crate) fn measure(schema: &Value) -> Result<Self, Problem> {
         let patterns = pattern::of_schema(schema);
         if patterns > MAX_PATTERNS {
             let message = format!("its patterns together cost {patterns}, more than the limit of {MAX_PATTERNS}");
@@ -68,8 +68,8 @@ impl Cost {
         let mut measure = Measure { places: Places::of(schema), sizes: BTreeMap::new(), recursive: false };
         let size = measure.size(schema, 0)?;
         if size > MAX_EXPANDED {
-            let message = format!("with its references it expands to more than {MAX_EXPANDED} schemas");
-            return Err((message, Some("refer to each definition from fewer places")));
+            let message = format!("with its references resolved it expands to more than {MAX_EXPANDED} schemas");
+            return Err((message, Some("reference each definition fewer times")));
         }
         measure.check_loops()?;
         Ok(Self { each: (!measure.recursive).then_some(size), patterns })
@@ -103,7 +103,7 @@ pub(crate) enum Allowed {
 
 /// The message and the remedy for a check with too many steps.
 pub(crate) fn too_many() -> (String, String) {
-    let message = format!("to check it against the schema would take more than {MAX_STEPS} steps");
+    let message = format!("checking it against the schema takes more than {MAX_STEPS} steps");
     (message, "send less at once, or give the schema fewer alternatives".to_owned())
 }
 
@@ -162,7 +162,7 @@ impl<'s> Places<'s> {
     /// the steps that the other keywords count.
     fn children(
         &self,
-        schema: &'s Map<String, Value>,
+        schema: &'s Object,
         each: &mut dyn FnMut(&'s Value, bool) -> Result<(), Problem>,
     ) -> Result<u64, Problem> {
         let mut others = 0;
@@ -196,17 +196,19 @@ impl<'s> Places<'s> {
     }
 }
 
+/// What is wrong, and the remedy.
 type Problem = (String, Option<&'static str>);
+type Object = Map<String, Value>;
 
 fn unknown(reference: &str) -> Problem {
     let shown: String = reference.chars().take(100).collect();
-    let hint = "refer to a place within the schema, such as `#/$defs/name`";
-    (format!("the reference `{shown}` leads to no schema that is here"), Some(hint))
+    let hint = "reference a place within the schema, such as `#/$defs/name`";
+    (format!("the reference `{shown}` does not lead to a schema in this document"), Some(hint))
 }
 
 fn too_long() -> Problem {
-    let message = format!("more than {MAX_CHAIN} of its schemas are inside each other through references");
-    (message, Some("refer to fewer definitions in a row"))
+    let message = format!("its references nest more than {MAX_CHAIN} schemas");
+    (message, Some("shorten the chain of references"))
 }
 
 fn collect_anchors<'s>(schema: &'s Value, anchors: &mut BTreeMap<&'s str, &'s Value>) {
@@ -312,8 +314,8 @@ impl<'s> Measure<'s> {
         match done.get(&at) {
             Some(true) => return Ok(()),
             Some(false) => {
-                let message = "it refers to itself without going into a part of the value, so checking would never end";
-                return Err((message.to_owned(), Some("refer to it from `properties` or `items`")));
+                let message = "it references itself for the same value, so a check would never end";
+                return Err((message.to_owned(), Some("reference it from `properties` or `items`")));
             }
             None => {}
         }
@@ -325,6 +327,9 @@ impl<'s> Measure<'s> {
         Ok(())
     }
 }
+
+/// A keyword of a schema, and its value.
+type Keyword<'k> = (&'k str, &'k Value);
 
 /// Follows the longest path that a validator can take, until no steps are left.
 struct Walk<'s> {
@@ -344,19 +349,12 @@ impl Walk<'_> {
         // The deepest combination of values and of the schema chains for each of their parts.
         let depth = depth.checked_add(1).filter(|depth| *depth <= MAX_DEPTH)?;
         for (word, inner) in fields {
-            self.word(fields, (word, inner), value, depth)?;
+            self.keyword(fields, (word, inner), value, depth)?;
         }
         Some(())
     }
 
-    fn word(
-        &self,
-        schema: &Map<String, Value>,
-        (word, inner): (&str, &Value),
-        value: &Value,
-        depth: usize,
-    ) -> Option<()> {
-        let length = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    fn keyword(&self, schema: &Object, (word, inner): Keyword<'_>, value: &Value, depth: usize) -> Option<()> {
         match (word, inner) {
             ("$ref" | "$dynamicRef", Value::String(reference)) => match self.places.target(reference) {
                 Target::Here(target) => self.at(target, value, depth),
@@ -370,51 +368,55 @@ impl Walk<'_> {
             ("dependentSchemas" | "dependencies", Value::Object(named)) => {
                 named.values().filter(|inner| inner.is_object()).try_for_each(|inner| self.at(inner, value, depth))
             }
-            ("enum", Value::Array(values)) => self.take(length(values.len())),
+            ("enum", Value::Array(values)) => self.take(u64::try_from(values.len()).unwrap_or(u64::MAX)),
             ("const", _) | ("uniqueItems", Value::Bool(true)) => self.take(extent(value).0),
-            ("pattern", Value::String(pattern)) => match value {
-                Value::String(text) => self.matching(pattern, text),
+            _ => match value {
+                Value::String(text) => self.text_keyword((word, inner), text),
+                Value::Array(items) => self.list_keyword((word, inner), items, depth),
+                Value::Object(parts) => self.object_keyword(schema, (word, inner), parts, depth),
                 _ => Some(()),
             },
-            ("prefixItems", Value::Array(schemas)) => match value {
-                Value::Array(items) => {
-                    schemas.iter().zip(items).try_for_each(|(schema, item)| self.at(schema, item, depth))
-                }
-                _ => Some(()),
-            },
-            ("items" | "contains" | "unevaluatedItems" | "additionalItems", _) => match value {
-                Value::Array(items) => items.iter().try_for_each(|item| self.at(inner, item, depth)),
-                _ => Some(()),
-            },
-            ("properties", Value::Object(named)) => match value {
-                Value::Object(parts) => named.iter().try_for_each(|(name, schema)| {
-                    parts.get(name).map_or(self.take(1), |part| self.at(schema, part, depth))
-                }),
-                _ => Some(()),
-            },
-            ("patternProperties", Value::Object(named)) => match value {
-                Value::Object(parts) => named.iter().try_for_each(|(pattern, schema)| {
-                    parts.iter().try_for_each(|(name, part)| {
-                        self.matching(pattern, name)?;
-                        self.at(schema, part, depth)
-                    })
-                }),
-                _ => Some(()),
-            },
-            ("additionalProperties" | "unevaluatedProperties", _) => match value {
-                Value::Object(parts) => {
-                    let named = schema.get("properties").and_then(Value::as_object);
-                    let others = parts.iter().filter(|(name, _)| named.is_none_or(|named| !named.contains_key(*name)));
-                    others.map(|(_, part)| part).try_for_each(|part| self.at(inner, part, depth))
-                }
-                _ => Some(()),
-            },
-            ("propertyNames", _) => match value {
-                Value::Object(parts) => {
-                    parts.keys().try_for_each(|name| self.at(inner, &Value::String(name.clone()), depth))
-                }
-                _ => Some(()),
-            },
+        }
+    }
+
+    fn text_keyword(&self, (word, inner): Keyword<'_>, text: &str) -> Option<()> {
+        match (word, inner) {
+            ("pattern", Value::String(pattern)) => self.matching(pattern, text),
+            _ => Some(()),
+        }
+    }
+
+    fn list_keyword(&self, (word, inner): Keyword<'_>, items: &[Value], depth: usize) -> Option<()> {
+        match (word, inner) {
+            ("prefixItems", Value::Array(schemas)) => {
+                schemas.iter().zip(items).try_for_each(|(schema, item)| self.at(schema, item, depth))
+            }
+            ("items" | "contains" | "unevaluatedItems" | "additionalItems", _) => {
+                items.iter().try_for_each(|item| self.at(inner, item, depth))
+            }
+            _ => Some(()),
+        }
+    }
+
+    fn object_keyword(&self, schema: &Object, (word, inner): Keyword<'_>, parts: &Object, depth: usize) -> Option<()> {
+        match (word, inner) {
+            ("properties", Value::Object(named)) => named.iter().try_for_each(|(name, schema)| {
+                parts.get(name).map_or(self.take(1), |part| self.at(schema, part, depth))
+            }),
+            ("patternProperties", Value::Object(named)) => named.iter().try_for_each(|(pattern, schema)| {
+                parts.iter().try_for_each(|(name, part)| {
+                    self.matching(pattern, name)?;
+                    self.at(schema, part, depth)
+                })
+            }),
+            ("additionalProperties" | "unevaluatedProperties", _) => {
+                let named = schema.get("properties").and_then(Value::as_object);
+                let others = parts.iter().filter(|(name, _)| named.is_none_or(|named| !named.contains_key(*name)));
+                others.map(|(_, part)| part).try_for_each(|part| self.at(inner, part, depth))
+            }
+            ("propertyNames", _) => {
+                parts.keys().try_for_each(|name| self.at(inner, &Value::String(name.clone()), depth))
+            }
             _ => Some(()),
         }
     }
@@ -441,17 +443,17 @@ mod tests {
     }
 
     #[test]
-    fn what_expands_without_end_is_refused_and_what_is_usual_is_not() {
+    fn schemas_that_expand_without_bound_are_refused_and_common_ones_are_not() {
         let both = |inner: Value| json!({"allOf": [inner.clone(), inner]});
         assert!(Cost::measure(&doubled(8, both)).is_ok());
         for (schema, expected) in [
             (doubled(40, both), "expands to more than"),
             (doubled(40, |inner| json!({"items": inner, "prefixItems": [inner]})), "expands to more than"),
-            (doubled(5_000, |inner| json!({"items": inner})), "inside each other"),
+            (doubled(5_000, |inner| json!({"items": inner})), "references nest"),
             (json!({"$ref": "#"}), "never end"),
             (json!({"properties": {"a": {"anyOf": [{"type": "string"}, {"$ref": "#/properties/a"}]}}}), "never end"),
-            (json!({"$ref": "#/$defs/none"}), "leads to no schema"),
-            (json!({"$ref": "https://example.org/x"}), "leads to no schema"),
+            (json!({"$ref": "#/$defs/none"}), "does not lead to a schema"),
+            (json!({"$ref": "https://example.org/x"}), "does not lead to a schema"),
             (json!({"pattern": "\\p{L}{100}"}), "patterns together cost"),
             (json!({"anyOf": vec![json!({"pattern": "(?:.{30}){30}"}); 20]}), "patterns together cost"),
             (json!({"pattern": "((((a{100}){100}){100}){100}){100}"}), "patterns together cost"),

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shipped_is_a_protocol_with_schemas_that_compile_and_examples_that_fit() {
+    fn shipped_protocols_have_valid_schemas_and_examples() {
         for shipped in &SHIPPED {
             let file = format!("{}_{}.yaml", shipped.name, shipped.version);
             let tried = Protocol::parse(&file, shipped.text).unwrap_or_else(|problems| panic!("{problems:?}"));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_shipped_protocol_before_it_is_read_is_true() {
+    fn the_index_of_shipped_protocols_matches_them() {
         for shipped in &SHIPPED {
             let protocol = shipped.read();
             assert_eq!((&*protocol.name, &*protocol.version), (shipped.name, shipped.version));

@@ -173,7 +173,7 @@ fn read(reader: &mut Reader, node: &Node, trial: Trial) -> Option<Protocol> {
         if let (Some(text), Some(node)) = (text, fields.get(field))
             && !is_name(text)
         {
-            let hint = Some("use letters, digits, `_`, `-` and `.`, a letter first".to_owned());
+            let hint = Some("use letters, digits, `_`, `-` and `.`, starting with a letter".to_owned());
             reader.problem(node.spot, format!("`{text}` cannot be a protocol's {field}"), hint);
         }
     }
@@ -220,7 +220,7 @@ fn check_method_name(reader: &mut Reader, protocol: &str, method: &str, place: S
             reader.problem(place, format!("method `{method}` is not in protocol `{protocol}`"), hint(rest));
         }
         None if is_name(method) => {
-            reader.problem(place, format!("method `{method}` lacks its protocol"), hint(method));
+            reader.problem(place, format!("method `{method}` does not name its protocol"), hint(method));
         }
         _ => reader.problem(place, format!("`{method}` cannot be a method's name"), hint("NAME")),
     }
@@ -239,7 +239,7 @@ fn read_method(reader: &mut Reader, name: &str, node: &Node, trial: Trial) -> Op
             && let Err(error) = Schema::compile(&value)
         {
             let place = place_of(node, &error.path);
-            reader.problem(place, format!("`{field}` of {what} is no valid schema: {}", error.message), error.hint);
+            reader.problem(place, format!("`{field}` of {what} is not a valid schema: {}", error.message), error.hint);
             return None;
         }
         Some(value)

@@ -68,7 +68,7 @@ fn the_same_version_with_other_schemas_is_refused() {
 }
 
 #[test]
-fn what_methods_do_not_need_is_left_out() {
+fn optional_parts_of_methods_may_be_left_out() {
     let mut registry = Registry::shipped();
     registry.register(math("v1", "a")).expect("new");
     registry.register(math("v2", "a")).expect("new");
@@ -98,7 +98,7 @@ fn defaults_are_filled_and_do_not_replace() {
 }
 
 #[test]
-fn violations_say_what_was_expected_and_suggest() {
+fn violations_name_the_expectation_and_a_suggestion() {
     let registry = Registry::shipped();
     let violations = registry
         .validate_parameters("python/execute", "v1", &json!({"code": 5, "contxt": {}}))
@@ -137,7 +137,7 @@ fn a_reference_may_become_anything_but_the_rest_must_fit() {
 }
 
 #[test]
-fn alternatives_that_hold_a_reference_are_not_judged() {
+fn alternatives_that_contain_a_reference_are_not_checked() {
     let mut registry = Registry::new();
     let text = "{name: my, version: v1, methods: {my/do: {parameters: {type: object, properties: {x: {anyOf: [{type: \
                 number}, {type: array, items: {type: number}}]}}}}}}";
@@ -147,7 +147,7 @@ fn alternatives_that_hold_a_reference_are_not_judged() {
 }
 
 #[test]
-fn all_problems_of_a_file_are_named_with_their_places() {
+fn all_problems_of_a_file_are_reported_with_their_places() {
     let text = "name: my\nversion: v1\nmetods: 1\nmethods:\n  my/do:\n    paramters: {}\n    returns: {type: strin}\n  \
                 other/do: {}\n  my/do: {}\n";
     let problems = Protocol::parse("my.yaml", text).expect_err("five problems");
@@ -225,7 +225,7 @@ fn a_folder_is_loaded_in_the_order_of_names() {
 }
 
 #[test]
-fn a_language_mark_that_nobody_would_read_is_refused() {
+fn a_language_mark_without_effect_is_refused() {
     let text = |parameters: &str| {
         format!("name: my\nversion: v1\nmethods:\n  my/do:\n    parameters:\n      type: object\n{parameters}")
     };

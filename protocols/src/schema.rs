@@ -59,7 +59,7 @@ impl Schema {
         };
         if !matches!(source, Value::Object(_) | Value::Bool(_)) {
             let message = format!("expected an object, found {}", gleitzeit_workflow::yaml::describe(source));
-            return Err(error(message, Some("write for instance `{type: object}`")));
+            return Err(error(message, Some("write, for example, `{type: object}`")));
         }
         if depth(source) > MAX_DEPTH {
             return Err(error(format!("nested deeper than {MAX_DEPTH}"), Some("use `$defs` and `$ref`")));
@@ -125,7 +125,7 @@ impl Schema {
                 // The value is checked again when its references are filled in.
                 return Vec::new();
             }
-            let message = "it does not fit the schema, and is too large to say where".to_owned();
+            let message = "it does not fit the schema; it is too large to report where".to_owned();
             return vec![Violation { path: Vec::new(), message, hint: None }];
         }
         let errors = validator.iter_errors(value).filter(|error| !open || violation::is_certain(error));

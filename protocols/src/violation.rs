@@ -78,105 +78,103 @@ fn path(error: &ValidationError<'_>) -> Vec<PathSegment> {
 }
 
 fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut Vec<Violation>) {
-    let path = path(error);
-    let found = describe(error.instance());
-    let mut say = |path: Vec<PathSegment>, message: String, hint: Option<String>| {
-        violations.push(Violation { path, message: bounded(&message, 500), hint });
-    };
     match error.kind() {
-        ValidationErrorKind::Type { kind } => {
-            let expected = match kind {
-                TypeKind::Single(one) => one.to_string(),
-                TypeKind::Multiple(many) => many.iter().map(|one| one.to_string()).collect::<Vec<_>>().join(" or "),
-            };
-            say(path, format!("expected {expected}, found {found}"), None);
-        }
         ValidationErrorKind::Required { property } => {
-            let name = property.as_str().unwrap_or_default();
-            if is_misspelt(error, schema, &[name]) {
-                return;
-            }
-            let present = error.instance().as_object().into_iter().flat_map(|object| object.keys().map(String::as_str));
-            let hint = closest(name, present).map(|_| format!("rename the similar field to `{name}`"));
-            say(path, format!("`{name}` is missing"), hint.or_else(|| Some(format!("add `{name}`"))));
+            violations.extend(missing(error, schema, &[property.as_str().unwrap_or_default()]));
         }
         ValidationErrorKind::AdditionalProperties { unexpected }
         | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
-            let known = known_properties(error, schema);
-            for name in unexpected {
-                let mut path = path.clone();
-                path.push(PathSegment::Key(name.clone()));
-                let hint = did_you_mean(name, known.iter().map(String::as_str))
-                    .or_else(|| (!known.is_empty()).then(|| format!("known: {}", known.join(", "))));
-                say(path, format!("unknown field `{name}`"), hint);
-            }
+            violations.extend(unknown_fields(error, schema, unexpected));
+        }
+        ValidationErrorKind::OneOfMultipleValid { .. } => {
+            let message = format!("{} fits more than one of the alternatives", describe(error.instance()));
+            violations.push(violation(path(error), &message, Some("give only one of them".to_owned())));
+        }
+        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
+            violations.extend(no_alternative(error, schema, context));
+        }
+        _ => violations.push(violation(path(error), &unexpected_value(error), None)),
+    }
+}
+
+fn violation(path: Vec<PathSegment>, message: &str, hint: Option<String>) -> Violation {
+    Violation { path, message: bounded(message, 500), hint }
+}
+
+/// The violation of an object that has none of these properties; `None` if an unknown field is one of them, misspelt.
+fn missing(error: &ValidationError<'_>, schema: &Value, names: &[&str]) -> Option<Violation> {
+    let (first, others) = names.split_first()?;
+    if is_misspelt(error, schema, names) {
+        return None;
+    }
+    let present = error.instance().as_object().into_iter().flat_map(|object| object.keys().map(String::as_str));
+    let hint = match closest(first, present) {
+        Some(_) => format!("rename the similar field to `{first}`"),
+        None => format!("add `{first}`"),
+    };
+    let or: String = others.iter().map(|name| format!(", or `{name}`")).collect();
+    Some(violation(path(error), &format!("`{first}` is missing{or}"), Some(hint)))
+}
+
+/// One violation for each unknown field.
+fn unknown_fields(error: &ValidationError<'_>, schema: &Value, names: &[String]) -> Vec<Violation> {
+    let known = known_properties(error, schema);
+    let unknown = |name: &String| {
+        let mut path = path(error);
+        path.push(PathSegment::Key(name.clone()));
+        let hint = did_you_mean(name, known.iter().map(String::as_str))
+            .or_else(|| (!known.is_empty()).then(|| format!("known: {}", known.join(", "))));
+        violation(path, &format!("unknown field `{name}`"), hint)
+    };
+    names.iter().map(unknown).collect()
+}
+
+/// The violation of a value that fits none of the alternatives, with the first reason of each.
+fn no_alternative(
+    error: &ValidationError<'_>,
+    schema: &Value,
+    alternatives: &[Vec<ValidationError<'_>>],
+) -> Option<Violation> {
+    const SHOWN: usize = 4;
+    if let Some((first, others)) = missing_in_all(error) {
+        let names: Vec<&str> = std::iter::once(&first).chain(&others).map(String::as_str).collect();
+        return missing(error, schema, &names);
+    }
+    let reason = |errors: &Vec<ValidationError<'_>>| {
+        let mut inner = Vec::new();
+        describe_error(errors.first()?, schema, &mut inner);
+        inner.into_iter().next().map(|violation| violation.message)
+    };
+    let reasons: Vec<String> = alternatives.iter().take(SHOWN).filter_map(reason).collect();
+    let found = describe(error.instance());
+    Some(violation(path(error), &format!("{found} fits none of the alternatives: {}", reasons.join("; or ")), None))
+}
+
+/// The message for a value that is wrong in itself.
+fn unexpected_value(error: &ValidationError<'_>) -> String {
+    let found = describe(error.instance());
+    let expected = match error.kind() {
+        ValidationErrorKind::Type { kind: TypeKind::Single(one) } => one.to_string(),
+        ValidationErrorKind::Type { kind: TypeKind::Multiple(many) } => {
+            many.iter().map(|one| one.to_string()).collect::<Vec<_>>().join(" or ")
         }
         ValidationErrorKind::Enum { options } => {
             let options: Vec<_> = options.as_array().into_iter().flatten().map(Value::to_string).collect();
-            say(path, format!("expected one of {}, found {found}", options.join(", ")), None);
+            format!("one of {}", options.join(", "))
         }
-        ValidationErrorKind::Constant { expected_value } => {
-            say(path, format!("expected {expected_value}, found {found}"), None);
-        }
-        ValidationErrorKind::Minimum { limit } => say(path, format!("expected at least {limit}, found {found}"), None),
-        ValidationErrorKind::Maximum { limit } => say(path, format!("expected at most {limit}, found {found}"), None),
-        ValidationErrorKind::ExclusiveMinimum { limit } => {
-            say(path, format!("expected more than {limit}, found {found}"), None);
-        }
-        ValidationErrorKind::ExclusiveMaximum { limit } => {
-            say(path, format!("expected less than {limit}, found {found}"), None);
-        }
-        ValidationErrorKind::MinItems { limit } => {
-            say(path, format!("expected at least {limit} items, found {found}"), None);
-        }
-        ValidationErrorKind::MaxItems { limit } => {
-            say(path, format!("expected at most {limit} items, found {found}"), None);
-        }
-        ValidationErrorKind::MinLength { limit } => {
-            say(path, format!("expected at least {limit} characters, found {found}"), None);
-        }
-        ValidationErrorKind::MaxLength { limit } => {
-            say(path, format!("expected at most {limit} characters, found {found}"), None);
-        }
-        ValidationErrorKind::Pattern { pattern } => {
-            say(path, format!("expected text that matches `{pattern}`, found {found}"), None);
-        }
-        ValidationErrorKind::OneOfMultipleValid { .. } => {
-            say(
-                path,
-                format!("{found} fits more than one of the alternatives"),
-                Some("give only one of them".to_owned()),
-            );
-        }
-        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
-            if let Some((first, others)) = missing_in_all(error) {
-                let names: Vec<&str> = std::iter::once(&first).chain(&others).map(String::as_str).collect();
-                if is_misspelt(error, schema, &names) {
-                    return;
-                }
-                let keys =
-                    error.instance().as_object().into_iter().flat_map(|object| object.keys().map(String::as_str));
-                let hint = closest(&first, keys).map(|_| format!("rename the similar field to `{first}`"));
-                let or: Vec<_> = others.iter().map(|name| format!(", or `{name}`")).collect();
-                say(
-                    path,
-                    format!("`{first}` is missing{}", or.concat()),
-                    hint.or_else(|| Some(format!("add `{first}`"))),
-                );
-                return;
-            }
-            let mut reasons = Vec::new();
-            for branch in context.iter().take(4) {
-                let mut inner = Vec::new();
-                for error in branch.iter().take(1) {
-                    describe_error(error, schema, &mut inner);
-                }
-                reasons.extend(inner.into_iter().take(1).map(|violation| violation.message));
-            }
-            say(path, format!("{found} fits none of the alternatives: {}", reasons.join("; or ")), None);
-        }
-        _ => say(path, format!("{} (found {found})", bounded(&error.masked().to_string(), 300)), None),
-    }
+        ValidationErrorKind::Constant { expected_value } => expected_value.to_string(),
+        ValidationErrorKind::Minimum { limit } => format!("at least {limit}"),
+        ValidationErrorKind::Maximum { limit } => format!("at most {limit}"),
+        ValidationErrorKind::ExclusiveMinimum { limit } => format!("more than {limit}"),
+        ValidationErrorKind::ExclusiveMaximum { limit } => format!("less than {limit}"),
+        ValidationErrorKind::MinItems { limit } => format!("at least {limit} items"),
+        ValidationErrorKind::MaxItems { limit } => format!("at most {limit} items"),
+        ValidationErrorKind::MinLength { limit } => format!("at least {limit} characters"),
+        ValidationErrorKind::MaxLength { limit } => format!("at most {limit} characters"),
+        ValidationErrorKind::Pattern { pattern } => format!("text that matches `{pattern}`"),
+        _ => return format!("{} (found {found})", bounded(&error.masked().to_string(), 300)),
+    };
+    format!("expected {expected}, found {found}")
 }
 
 /// The properties that the alternatives lack in the object itself, if that is all that is wrong: no reference can add

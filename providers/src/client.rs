@@ -63,11 +63,20 @@ pub(crate) fn patient_builder(
         [("HTTPS_PROXY", Proxy::https), ("HTTP_PROXY", Proxy::http), ("ALL_PROXY", Proxy::all)];
     for (name, make) in kinds {
         if let Some(url) = variable(name) {
-            let proxy = make(url).map_err(|_| format!("the environment variable {name} names no proxy"))?;
+            let proxy =
+                make(url).map_err(|_| format!("the environment variable {name} is not the address of a proxy"))?;
             builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&except)));
         }
     }
     Ok(builder)
+}
+
+/// Builds a client on a blocking thread, because `make` may read a file with root certificates.
+pub(crate) async fn build(
+    make: impl FnOnce() -> Result<ClientBuilder, String> + Send + 'static,
+) -> Result<Client, String> {
+    let build = move || make()?.build().map_err(|error| format!("no HTTP client can be made: {}", chain(&error)));
+    tokio::task::spawn_blocking(build).await.map_err(|error| format!("no HTTP client can be made: {error}"))?
 }
 
 /// The root cause of an error: reqwest's own message names only the request. For an untrusted certificate it includes
@@ -119,14 +128,14 @@ impl Retries {
 /// # Errors
 /// If the name or the value is not valid in a header.
 pub(crate) fn secret_header(name: &str, value: &str, from: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let name = HeaderName::try_from(name).map_err(|_| "the header's name is none".to_owned())?;
-    let mut value = HeaderValue::try_from(value).map_err(|_| format!("{from} fits into no header"))?;
+    let name = HeaderName::try_from(name).map_err(|_| "the name of the header is not valid".to_owned())?;
+    let mut value = HeaderValue::try_from(value).map_err(|_| format!("{from} is not valid in a header"))?;
     value.set_sensitive(true);
     Ok((name, value))
 }
 
 /// An error with all its causes.
-pub(crate) fn chain(error: &reqwest::Error) -> String {
+fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut next = std::error::Error::source(error);
     while let Some(source) = next {

@@ -136,7 +136,7 @@ impl Secret {
             return Err(shown("is empty"));
         }
         if secret.chars().any(|c| c.is_control() || !c.is_ascii()) {
-            return Err(shown("holds characters that no header may hold"));
+            return Err(shown("contains characters that are not allowed in a header"));
         }
         Ok(secret.to_owned())
     }
@@ -186,7 +186,7 @@ pub(crate) fn read_connection(reader: &mut Reader, node: &Node) -> Option<Connec
     let fields = reader.fields(node, "`connection`", CONNECTION_FIELDS);
     let base_url = match (fields.get("base_url"), fields.get("base_url_env")) {
         (Some(_), Some(node)) => {
-            reader.problem(node.spot, "`base_url_env` is given beside `base_url`", Some("keep one".to_owned()));
+            reader.problem(node.spot, "`base_url` and `base_url_env` are both given", Some("keep one".to_owned()));
             None
         }
         (Some(node), None) => {
@@ -194,7 +194,7 @@ pub(crate) fn read_connection(reader: &mut Reader, node: &Node) -> Option<Connec
             match clean_url(&text) {
                 Ok(url) => Some(BaseUrl::Fixed(url)),
                 Err(why) => {
-                    let hint = Some("write for instance `http://localhost:11434`".to_owned());
+                    let hint = Some("write, for example, `http://localhost:11434`".to_owned());
                     reader.problem(node.spot, format!("`base_url` {why}"), hint);
                     None
                 }
@@ -241,8 +241,8 @@ fn read_health(reader: &mut Reader, node: &Node) -> HealthCheck {
     if let (Some(path), Some(node)) = (&path, fields.get("path"))
         && (!path.starts_with('/') || path.chars().any(|c| c.is_whitespace() || c.is_control()))
     {
-        let hint = Some("write for instance `/health`".to_owned());
-        reader.problem(node.spot, format!("`{path}` is no path"), hint);
+        let hint = Some("write, for example, `/health`".to_owned());
+        reader.problem(node.spot, format!("`{path}` is not a path"), hint);
     }
     let timeout = duration(reader, fields.get("timeout"), "timeout", default.timeout);
     HealthCheck { enabled: true, path, timeout }
@@ -278,7 +278,7 @@ pub(crate) fn read_authentication(reader: &mut Reader, node: &Node) -> Option<Au
         (None, None) if scheme == Scheme::None => return Some(Authentication::default()),
         (None, None) => {
             let hint = Some("name an environment variable with `env`, or a file with `file`".to_owned());
-            reader.problem(fields.spot, format!("{what} of type `{kind}` names no secret"), hint);
+            reader.problem(fields.spot, format!("{what} of type `{kind}` does not name a secret"), hint);
             None
         }
     };
@@ -292,7 +292,7 @@ fn header_name(reader: &mut Reader, name: String, fields: &Fields<'_>) -> Option
         return Some(name.to_ascii_lowercase());
     }
     let spot = fields.get("header").map_or(fields.spot, |node| node.spot);
-    reader.problem(spot, format!("`{name}` is no name of a header"), Some("such as `X-Api-Key`".to_owned()));
+    reader.problem(spot, format!("`{name}` is not the name of a header"), Some("such as `X-Api-Key`".to_owned()));
     None
 }
 
@@ -305,7 +305,7 @@ fn variable(reader: &mut Reader, node: &Node, field: &str) -> Option<String> {
     }
     // The text may be the secret itself, so it is not repeated.
     let hint = Some("write the variable's name, such as `OPENAI_API_KEY`, never the secret itself".to_owned());
-    reader.problem(node.spot, format!("`{field}` holds no name of an environment variable"), hint);
+    reader.problem(node.spot, format!("`{field}` is not the name of an environment variable"), hint);
     None
 }
 
@@ -320,7 +320,7 @@ pub(crate) fn clean_url(text: &str) -> Result<String, String> {
         return Err("must begin with http:// or https:// and name a host".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("holds a user or password; use `authentication`".to_owned());
+        return Err("contains a user or password; use `authentication`".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("must end before `?` and `#`".to_owned());

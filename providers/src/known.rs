@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_known_where_somebody_has_set_it() {
+    fn an_address_is_known_if_it_is_set() {
         let crm =
             "name: crm\nprotocol: http/v1\nexecutor: http\nconnection: {base_url: 'https://CRM.example.com:443/v1/'}\n";
         let all = addresses(&[crm], &[]);

@@ -45,7 +45,7 @@ fn read(reader: &mut Reader, file: &str, node: &Node) -> Option<Definition> {
         if split.is_none() {
             let spot = fields.get("protocol").map_or(fields.spot, |node| node.spot);
             let hint = Some("write name and version, such as `python/v1`".to_owned());
-            reader.problem(spot, format!("`{text}` is no protocol with a version"), hint);
+            reader.problem(spot, format!("`{text}` is not a protocol with a version"), hint);
         }
         split.map(|(name, version)| (name.to_owned(), version.to_owned()))
     });
@@ -95,7 +95,7 @@ fn check_connection(reader: &mut Reader, executor: &str, fields: &Fields<'_>) {
         }
         Some(Connects::MayBe) if fields.get("connection").is_none() => {
             if let Some(node) = fields.get("authentication") {
-                let message = "`authentication` without `connection`: nobody knows who may see the secret";
+                let message = "`authentication` without `connection`: no server is named that may see the secret";
                 let hint = "add `connection: {base_url: https://HOST}`; only that address gets it";
                 reader.problem(node.spot, message, Some(hint.to_owned()));
             }
@@ -176,7 +176,7 @@ pub fn load_dir(path: &Path) -> Result<Vec<Definition>, Vec<Problem>> {
 }
 
 fn named_twice(second: &Definition, first: &Definition) -> Problem {
-    let message = format!("`{}` has a provider named `{}` already", first.options.file, first.name);
+    let message = format!("`{}` already has a provider named `{}`", first.options.file, first.name);
     Problem::of_file(&second.options.file, ErrorCode::ConfigurationError, message)
         .at_spot(second.name_place)
         .hint("give it another name, or remove one of the files")

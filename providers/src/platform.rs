@@ -101,12 +101,12 @@ pub fn describe(portable: bool) -> (String, Option<&'static str>) {
     let uname = rustix::system::uname();
     let system = format!("{} {} on {}", name(), uname.release().to_string_lossy(), std::env::consts::ARCH);
     let Way::Portable(why) = Way::of(portable) else {
-        let about = format!("{system}: namespaces, process handles and system call filters, as the kernel gives them");
+        let about = format!("{system}: namespaces, process handles and system call filters, provided by the kernel");
         return (about, None);
     };
     let remedy = match cfg!(target_os = "linux") {
-        true => "unset GLEITZEIT_PORTABLE to have what this kernel gives",
-        false => "run agents on Linux for tasks that nobody trusts",
+        true => "unset GLEITZEIT_PORTABLE to use what this kernel provides",
+        false => "run agents on Linux for untrusted tasks",
     };
     (format!("{system}: process groups and `setrlimit`, without namespaces and strict sandboxes ({why})"), Some(remedy))
 }

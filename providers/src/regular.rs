@@ -20,7 +20,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     // The name may have belonged to another file before.
     check(file.metadata()?.file_type())?;
     if shows_the_kernel(&file)? {
-        return Err(refused("it is no file but a view into the running system, as in `/proc` and `/sys`"));
+        return Err(refused("it is not a file but a view into the running system, as in `/proc` and `/sys`"));
     }
     Ok(file)
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_regular_files_are_opened_and_nobody_is_waited_for() {
+    fn only_regular_files_are_opened_and_opening_never_blocks() {
         let folder = tempfile::tempdir().expect("a folder");
         let (pipe, file, link) = (folder.path().join("pipe"), folder.path().join("file"), folder.path().join("link"));
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();

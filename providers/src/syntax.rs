@@ -101,15 +101,15 @@ pub async fn check_python(
     let said: Vec<Option<(usize, usize, String)>> =
         serde_json::from_slice(&answer.stdout).map_err(|error| not_read(interpreter, &error.to_string()))?;
     if said.len() != programs.len() {
-        return Err(not_read(interpreter, "it speaks of another number of programs"));
+        return Err(not_read(interpreter, "it reports another number of programs"));
     }
     let mistake = |(line, column, message)| Mistake { line, column: Some(column), message };
     Ok(said.into_iter().map(|said| said.map(mistake)).collect())
 }
 
 fn not_read(interpreter: &str, why: &str) -> Unchecked {
-    let reason = format!("`{interpreter}` did not say what it thinks of it ({why})");
-    Unchecked { reason, remedy: "see whether it is a working Python 3.8 or newer".to_owned() }
+    let reason = format!("`{interpreter}` gave no valid answer ({why})");
+    Unchecked { reason, remedy: "check that it is a working Python 3.8 or newer".to_owned() }
 }
 
 /// The last line of a process's output, shortened.

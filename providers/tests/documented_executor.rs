@@ -103,7 +103,7 @@ async fn it_answers_reports_and_fails() {
 }
 
 #[tokio::test]
-async fn it_ends_when_it_is_told() {
+async fn it_ends_when_it_is_cancelled() {
     // Nobody ever writes into this pipe.
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("pipe");
@@ -118,7 +118,7 @@ async fn it_ends_when_it_is_told() {
         let ended = timeout(Duration::from_secs(20), executor.call(call(&path), context)).await;
         assert_eq!(ended.expect("in time").expect_err("it cannot be read").code, code);
     }
-    // Whoever waits to read goes on, and whoever only comes to it finds nothing, so that the runtime can end.
+    // A waiting reader continues and a later one finds nothing, so that the runtime can end.
     let both_ends = std::fs::OpenOptions::new().read(true).write(true).open(&path).expect("it opens");
     std::fs::remove_file(&path).expect("it is there");
     drop(both_ends);

@@ -65,9 +65,9 @@ fn mistakes_in_programs_and_addresses_are_reported_with_their_places_and_nothing
             "9:",
             "13:",
             "24:9 tasks[3].parameters.command: the shell cannot read the command: ",
-            "25:59 tasks[4].parameters.url: `url`: `ftp://example.com/` is not of http or https",
-            "26:59 tasks[5].parameters.url: `url` holds a user or password",
-            "27:86 tasks[6].parameters.body: `body` is given beside `json`",
+            "25:59 tasks[4].parameters.url: `url`: `ftp://example.com/` is not an http or https address",
+            "26:59 tasks[5].parameters.url: `url` contains a user or password",
+            "27:86 tasks[6].parameters.body: `body` and `json` are both given",
         ],
     );
     let python = told(&refused["errors"]);

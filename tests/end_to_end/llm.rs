@@ -120,7 +120,7 @@ fn an_example_whose_model_answers_nothing_fails_and_says_so() {
     let run = sandbox.gleitzeit(&arguments).exits(1).json();
     let error = &run["tasks"]["answer"]["error"];
     assert_eq!(error["name"], "TASK_EXECUTION_FAILED", "{run:#}");
-    assert!(text(&error["message"]).contains("the model `llama3.2` answered no text; it ended with `stop`"), "{run:#}");
+    assert!(text(&error["message"]).contains("the model `llama3.2` returned no text; it ended with `stop`"), "{run:#}");
 }
 
 #[test]
@@ -133,7 +133,10 @@ fn thoughts_of_a_model_are_in_the_result_and_in_the_error() {
         let run = ask(&sandbox, &provider, "thinker", "{max_attempts: 2, initial_delay: 0.01}");
         let error = &run["tasks"]["ask"]["error"];
         assert_eq!((&run["tasks"]["ask"]["attempt"], &error["data"]["thinking"]), (&json!(2), &json!("Let me see.")));
-        assert!(text(&error["message"]).contains("it only thought, 11 bytes; switch thinking off"), "{run:#}");
+        assert!(
+            text(&error["message"]).contains("it only returned thoughts, 11 bytes; switch thinking off"),
+            "{run:#}"
+        );
     }
 }
 
@@ -189,7 +192,7 @@ fn tasks_wait_for_a_server_that_loads_its_model_and_show_the_reason() {
 #[test]
 fn a_server_that_refuses_the_secret_is_not_waited_for() {
     let (sandbox, server) = (Sandbox::new(), LlmServer::start_with(0, Some("sk-test".to_owned())));
-    for (executor, said) in [("ollama-llm", "does not allow this (401"), ("openai-llm", "asks for a secret (401")] {
+    for (executor, said) in [("ollama-llm", "does not allow this (401"), ("openai-llm", "requires a secret (401")] {
         let provider = provider_of(&sandbox, executor, &server);
         let started = std::time::Instant::now();
         let run = ask(&sandbox, &provider, "llama3.2", "{max_attempts: 6, initial_delay: 60, backoff: fixed}");

@@ -20,7 +20,7 @@ impl Clock {
         Instant(millis(self.base.elapsed()))
     }
 
-    /// `None` if it is too far away to ever come.
+    /// `None` if it is beyond what the clock can represent.
     pub(crate) fn to_tokio(self, at: Instant) -> Option<tokio::time::Instant> {
         self.base.checked_add(Duration::from_millis(at.0))
     }

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_parameters_say_where() {
+    fn invalid_parameters_are_reported_with_their_path() {
         let error = prepare("m/add", "v1", r#"{"a": "two"}"#).expect_err("a text is no integer");
         assert_eq!(error.known(), Some(ErrorCode::InvalidParams));
         assert!(error.message.contains("`a`: expected integer"), "{error}");
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn results_that_cannot_be_carried_are_invalid_with_and_without_a_schema() {
+    fn results_that_cannot_be_represented_are_invalid_with_and_without_a_schema() {
         let check =
             |method: &str, text: &str| host().result(method, "v1", Payload::grammatical(text.into()).expect("JSON"));
         let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));

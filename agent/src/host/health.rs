@@ -182,7 +182,7 @@ impl HealthWatch {
             (_, HealthState::Slow) if self.known != health => info!(provider, reason, "provider is slow"),
             (HealthState::Starting, HealthState::Unhealthy) => info!(provider, reason, "provider is unhealthy"),
             (HealthState::Unhealthy, HealthState::Healthy) => info!(provider, "provider is healthy again"),
-            _ if self.known != health => debug!(provider, state = ?health.state, reason, "provider asked"),
+            _ if self.known != health => debug!(provider, state = ?health.state, reason, "provider health checked"),
             _ => {}
         }
         self.delay = match (self.known.state, health.state) {
@@ -197,7 +197,7 @@ impl HealthWatch {
 /// Limits a check: a panic makes the provider unhealthy, nothing more; a slow check goes on.
 async fn limited(answer: Asking) -> Check {
     let mut answer: Asking = Box::pin(AssertUnwindSafe(answer).catch_unwind().map(|ended| {
-        let broken = |_panic| Health::unhealthy("the health check broke off with a panic; the log has its message");
+        let broken = |_panic| Health::unhealthy("the health check panicked; the log has the message");
         ended.unwrap_or_else(broken)
     }));
     match timeout(SLOW_AFTER, &mut answer).await {
@@ -210,7 +210,7 @@ async fn limited(answer: Asking) -> Check {
 }
 
 fn late(limit: Duration) -> Health {
-    Health::slow(format!("the health check takes longer than {} s; work goes on", limit.as_secs()))
+    Health::slow(format!("the health check takes longer than {} s; calls continue", limit.as_secs()))
 }
 
 #[cfg(test)]
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_unhealthy_provider_is_asked_soon_and_then_ever_more_rarely() {
+    async fn checks_of_an_unhealthy_provider_back_off() {
         let mut bench = Bench::new(Some(unhealthy()));
         bench.watch.first().await;
         for _ in 0..6 {
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_word_waits_only_for_a_moment() {
+    async fn the_first_check_delays_the_registration_only_briefly() {
         let begun = Instant::now();
         let mut bench = Bench::new(Some(Health::default()));
         assert_eq!(bench.watch.first().await, Health::default());
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_check_that_takes_long_makes_a_provider_slow_and_goes_on() {
+    async fn a_long_check_makes_a_provider_slow_and_continues() {
         let mut bench = Bench::new(Some(Health::default()));
         assert_eq!(bench.watch.first().await, Health::default());
         bench.all_ready.send_replace(true);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bad_news_waits_for_the_others_but_not_for_long() {
+    async fn an_unhealthy_result_waits_for_the_other_providers_for_a_limited_time() {
         let mut bench = Bench::new(Some(unhealthy()));
         let early = Health { state: HealthState::Starting, ..unhealthy() };
         assert_eq!(bench.watch.first().await, early);
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_provider_that_starts_waits_for_is_told_and_it_is_asked_each_second() {
+    async fn a_starting_provider_reports_its_reason_and_is_checked_each_second() {
         let loading = Health::starting("loading a model");
         let mut bench = Bench::new(Some(loading.clone()));
         assert_eq!(bench.watch.first().await, loading);
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn that_waiting_does_not_help_is_told_once_it_is_certain() {
+    async fn a_lasting_failure_is_reported_once_it_is_certain() {
         let mut bench = Bench::new(Some(Health::broken("wrong key")));
         assert_eq!(bench.watch.first().await, Health::starting("wrong key"));
         bench.watch.registered();
@@ -376,11 +376,11 @@ mod tests {
             panic!("it is over")
         };
         assert_eq!(reported.state, HealthState::Unhealthy);
-        assert!(reported.reason.is_some_and(|reason| reason.contains("broke off with a panic")));
+        assert!(reported.reason.is_some_and(|reason| reason.contains("health check panicked")));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn good_news_waits_for_nobody() {
+    async fn a_healthy_result_is_reported_at_once() {
         let mut bench = Bench::new(Some(unhealthy()));
         bench.watch.first().await;
         bench.answers(Health::default());

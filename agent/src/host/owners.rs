@@ -4,58 +4,28 @@ use std::future::{Future, pending};
 
 use gleitzeit_mesh::role::queue::Queue;
 use gleitzeit_mesh::role::resolver::Resolver;
-use gleitzeit_mesh::role::{Input, Output};
 use gleitzeit_workflow::time::Instant;
 
 use super::{Event, Machine, Todo};
 
-/// A machine that only talks to the hub.
-pub(crate) trait Owner: Send {
-    fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>);
-    fn flush(&mut self, now: Instant, out: &mut Vec<Output>);
-    fn next_deadline(&self) -> Option<Instant>;
+/// Hosts a queue or a resolver: a machine that only talks to the hub.
+pub(crate) enum OwnerHost {
+    Queue(Queue),
+    Resolver(Resolver),
 }
-
-impl Owner for Queue {
-    fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
-        Queue::accept(self, now, input, out);
-    }
-
-    fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
-        Queue::flush(self, now, out);
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        Queue::next_deadline(self)
-    }
-}
-
-impl Owner for Resolver {
-    fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
-        Resolver::accept(self, now, input, out);
-    }
-
-    fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
-        Resolver::flush(self, now, out);
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        Resolver::next_deadline(self)
-    }
-}
-
-/// Hosts a queue or a resolver.
-pub(crate) struct OwnerHost<O>(pub(crate) O);
 
 /// Owners have no reports.
 pub(crate) enum Never {}
 
-impl<O: Owner> Machine for OwnerHost<O> {
+impl Machine for OwnerHost {
     type Report = Never;
 
     fn accept(&mut self, now: Instant, event: Event<Never>, todo: &mut Todo) {
         match event {
-            Event::Hub(input) => self.0.accept(now, input, &mut todo.outputs),
+            Event::Hub(input) => match self {
+                Self::Queue(queue) => queue.accept(now, input, &mut todo.outputs),
+                Self::Resolver(resolver) => resolver.accept(now, input, &mut todo.outputs),
+            },
             // Proposals are answered to the next owner, and a goodbye hands over the slices at once.
             Event::Drain { .. } => todo.drained = true,
             Event::Report(never) => match never {},
@@ -63,11 +33,17 @@ impl<O: Owner> Machine for OwnerHost<O> {
     }
 
     fn flush(&mut self, now: Instant, todo: &mut Todo) {
-        self.0.flush(now, &mut todo.outputs);
+        match self {
+            Self::Queue(queue) => queue.flush(now, &mut todo.outputs),
+            Self::Resolver(resolver) => resolver.flush(now, &mut todo.outputs),
+        }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.0.next_deadline()
+        match self {
+            Self::Queue(queue) => queue.next_deadline(),
+            Self::Resolver(resolver) => resolver.next_deadline(),
+        }
     }
 
     fn next_report(&mut self) -> impl Future<Output = Never> + Send {

@@ -81,7 +81,7 @@ pub(crate) struct ProviderHost {
     begun: (mpsc::Sender<CallId>, mpsc::Receiver<CallId>),
     pulse: Arc<Pulse>,
     beats: Interval,
-    /// How many stops the machine has been told of.
+    /// The number of stops that the machine knows of.
     noticed: u64,
     /// The number of stops for which the hub has confirmed which calls are still wanted.
     confirmed: watch::Sender<u64>,
@@ -165,7 +165,7 @@ impl ProviderHost {
         let (task, ended) = match joined {
             Ok((task, ended)) => (task, Some(ended)),
             Err(error) => {
-                error!(provider = self.provider.name(), %error, "a call broke off");
+                error!(provider = self.provider.name(), %error, "a call panicked");
                 (error.id(), None)
             }
         };
@@ -179,7 +179,8 @@ impl ProviderHost {
             Some(Ok(result)) => MethodOutcome::of_result(result, self.max_payload_bytes),
             Some(Err(error)) => MethodOutcome::Error(self.failure(error)),
             None => {
-                let message = format!("provider `{}` broke off the call; its log says why", self.provider.name());
+                let message =
+                    format!("the call panicked in provider `{}`; its log has the message", self.provider.name());
                 MethodOutcome::Error(Failure::new(ErrorCode::InternalError, message))
             }
         };
@@ -194,8 +195,7 @@ impl ProviderHost {
         if size <= self.max_payload_bytes {
             return failure;
         }
-        let message =
-            format!("{} (the error's details were {size} bytes and are left out)", start_of(&failure.message));
+        let message = format!("{} (the details of the error are omitted: {size} bytes)", start_of(&failure.message));
         let mut short = CallError::new(error.code, message).retryable(retryable);
         short.retry_after = retry_after;
         Failure::from(short)
@@ -208,7 +208,7 @@ impl ProviderHost {
             self.noticed = stops;
             info!(
                 provider = self.provider.name(),
-                "the process stood still; the hub is asked which calls are still wanted"
+                "the process stood still; asking the hub which calls are still wanted"
             );
             self.machine.accept(now, Input::Woke, &mut self.out);
         }
@@ -344,7 +344,7 @@ impl Place {
         let place = room.acquire_owned().await.map_err(|_closed| {
             CallError::new(ErrorCode::SystemShutdown, "the provider is shutting down").retryable(true)
         })?;
-        // Without a host nobody receives this.
+        // Without a host there is no receiver.
         let _ = begun.send(id).await;
         Ok(place)
     }
@@ -442,7 +442,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_call_passes_at_once_and_after_a_stop_only_once_the_hub_has_answered() {
+    async fn a_call_starts_at_once_but_after_a_suspension_only_when_the_hub_has_confirmed_it() {
         let (pulse, confirmed) = (Arc::new(Pulse::new()), watch::Sender::new(0));
         let gate = || Gate { pulse: pulse.clone(), confirmed: confirmed.subscribe() };
         gate().pass().await;

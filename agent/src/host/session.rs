@@ -134,11 +134,11 @@ impl<M: Machine> Session<M> {
                 None
             }
             LineEvent::Message(message) => {
-                trace!(component, event = message.kind(), "message of the hub");
+                trace!(component, event = message.kind(), "message from the hub");
                 Some(Input::Message(message))
             }
             LineEvent::Unreadable { event, error } => {
-                warn!(component, event, error, "a message of the hub could not be read");
+                warn!(component, event, error, "a message from the hub could not be parsed");
                 None
             }
         }
@@ -150,12 +150,12 @@ async fn perform(line: &mut Line, member: &Member, output: Output) -> Result<(),
     match output {
         Output::Send(message) => send(line, component, message).await,
         Output::Reconnect { reason } => {
-            warn!(component, reason, "connecting anew");
+            warn!(component, reason, "reconnecting");
             line.reconnect(&reason);
         }
         Output::Registered => member.registered(),
         Output::Rejected { error } if may_pass(&error) => {
-            warn!(component, %error, "registration refused, trying again");
+            warn!(component, %error, "registration refused, retrying");
             line.reconnect("the registration was refused");
         }
         Output::Rejected { error } => {
@@ -172,7 +172,7 @@ async fn send(line: &mut Line, component: &str, message: ToHub) {
     let event = message.kind();
     match line.send(message).await {
         Ok(()) => trace!(component, event, "sent"),
-        // The machine will repeat this on the next connection; it is about to be told that this one ended.
+        // The machine will repeat this on the next connection; a notice that this one ended is on its way.
         Err(SendError::NotConnected | SendError::Closed) => {
             debug!(component, event, "not sent: the connection is gone");
         }

@@ -76,7 +76,7 @@ async fn an_engine_validates_parameters_and_results() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_ignored() {
+async fn unreadable_messages_are_ignored() {
     let (mut hub, agent) = TestHub::with_agent(config(&["queue"], ""), None);
     let (queue, _) = hub.receives("queue-", "register_component").await;
     hub.sends(&queue, "from_the_future", &json!({"a": 1}));
@@ -88,7 +88,7 @@ async fn what_cannot_be_read_is_ignored() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_asked_for_again_on_a_new_connection() {
+async fn a_message_that_is_not_json_is_requested_again_on_a_new_connection() {
     let (mut hub, agent) = TestHub::with_agent(config(&["queue"], ""), None);
     let (queue, _) = hub.receives("queue-", "register_component").await;
     hub.sends_text(&queue, "events", r#"{"entries":[}"#);
@@ -99,7 +99,7 @@ async fn what_is_no_json_is_asked_for_again_on_a_new_connection() {
 }
 
 #[tokio::test]
-async fn an_agent_is_ready_while_the_hub_is_there() {
+async fn an_agent_is_ready_while_the_hub_is_connected() {
     let (mut hub, mut agent) = TestHub::with_agent(config(&["all"], "util"), None);
     agent.becomes_ready(true).await;
     hub.disconnects_all();
@@ -172,7 +172,7 @@ async fn a_component_refused_for_good_ends_the_agent() {
 }
 
 #[tokio::test]
-async fn an_absent_hub_is_no_reason_to_end() {
+async fn an_agent_does_not_end_without_a_hub() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let mut config = config(&["queue"], "");
     config.hub_url = format!("http://{}", listener.local_addr().expect("bound"));

@@ -38,7 +38,7 @@ async fn until_health(hub: &mut TestHub, component: &str, wanted: &str) -> Value
 }
 
 #[tokio::test]
-async fn a_provider_is_looked_at_again_soon_while_it_is_unhealthy() {
+async fn an_unhealthy_provider_is_checked_again_soon() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("python3");
     // The interval is far longer than this test may take.
@@ -55,7 +55,7 @@ async fn a_provider_is_looked_at_again_soon_while_it_is_unhealthy() {
 }
 
 #[tokio::test]
-async fn a_slow_health_check_holds_nobody_up() {
+async fn a_slow_health_check_blocks_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("python3");
     fs::write(&path, "#!/bin/sh\nexec sleep 600\n").expect("written");
@@ -74,7 +74,7 @@ async fn a_slow_health_check_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn no_provider_is_told_unhealthy_before_all_of_the_agent_had_time_to_register() {
+async fn no_provider_is_reported_unhealthy_before_the_others_had_time_to_register() {
     let folder = tempfile::tempdir().expect("a folder");
     let missing = |name: &str| python_at(name, &folder.path().join(name));
     let (mut hub, agent) = TestHub::with_agent(serving(vec![missing("a"), missing("b"), missing("c")]), None);
@@ -106,7 +106,7 @@ async fn no_provider_is_told_unhealthy_before_all_of_the_agent_had_time_to_regis
 }
 
 #[tokio::test]
-async fn what_a_provider_can_do_is_said_at_registration() {
+async fn a_provider_registers_with_its_capabilities() {
     let text = "name: util\nprotocol: util/v1\nexecutor: builtin\ncapabilities: [near, quick]\n";
     let definition = Definition::parse("util.yaml", text).expect("valid");
     let (mut hub, agent) = TestHub::with_agent(serving(vec![definition]), None);

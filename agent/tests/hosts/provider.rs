@@ -111,7 +111,7 @@ async fn force_ends_calls_and_agent_at_once() {
 }
 
 #[tokio::test]
-async fn no_more_calls_run_than_agreed() {
+async fn no_more_calls_run_than_the_concurrency_allows() {
     let text = "name: one\nprotocol: util/v1\nexecutor: builtin\nmax_concurrency: 1\n";
     let mut config = config(&["provider"], "");
     config.providers = vec![Definition::parse("one.yaml", text).expect("valid")];
@@ -136,7 +136,7 @@ async fn no_more_calls_run_than_agreed() {
 }
 
 #[tokio::test]
-async fn the_time_of_a_call_begins_when_there_is_a_place_for_it() {
+async fn the_timeout_of_a_call_starts_when_it_gets_a_slot() {
     let text = "name: one\nprotocol: util/v1\nexecutor: builtin\nmax_concurrency: 1\n";
     let mut config = config(&["provider"], "");
     config.providers = vec![Definition::parse("one.yaml", text).expect("valid")];

@@ -38,7 +38,7 @@ fn a_connection_is_read_with_its_defaults() {
 }
 
 #[test]
-fn a_wrong_connection_is_told_with_place_and_remedy() {
+fn an_invalid_connection_is_reported_with_place_and_remedy() {
     for (text, expected) in [
         ("timeout: 5", "x.yaml:1:1: `base_url` is missing"),
         ("base_url: localhost:11434", "x.yaml:1:11: `base_url` must begin with http"),
@@ -47,7 +47,7 @@ fn a_wrong_connection_is_told_with_place_and_remedy() {
         ("{base_url: 'http://a', base_url_env: A}", "keep one"),
         ("{base_url: 'http://a', retries: 11}", "between 0 and 10"),
         ("{base_url: 'http://a', retries: many}", "expected a number for `retries`"),
-        ("{base_url: 'http://a', health_check: {path: health}}", "is no path"),
+        ("{base_url: 'http://a', health_check: {path: health}}", "is not a path"),
         ("{base_url: 'http://a', bse: 1}", "unknown field `bse`"),
         ("base_url_env: sk-12345", "never the secret itself"),
     ] {
@@ -104,14 +104,14 @@ fn a_secret_comes_from_a_file_and_may_be_missing_only_if_optional() {
 }
 
 #[test]
-fn a_wrong_authentication_is_told_with_its_remedy() {
+fn an_invalid_authentication_is_reported_with_its_remedy() {
     for (text, expected) in [
         ("env: KEY", "`type` is missing"),
         ("{type: berer, env: KEY}", "did you mean `bearer`?"),
-        ("type: bearer", "names no secret"),
+        ("type: bearer", "does not name a secret"),
         ("{type: bearer, env: KEY, file: key}", "keep one"),
         ("{type: header, env: KEY}", "`header` is missing"),
-        ("{type: header, header: 'a b', env: KEY}", "is no name of a header"),
+        ("{type: header, header: 'a b', env: KEY}", "is not the name of a header"),
         ("{type: bearer, token: sk-12345}", "unknown field `token`"),
         ("{type: bearer, env: KEY, optional: 1}", "expected true or false"),
     ] {

@@ -93,21 +93,19 @@ struct Http {
 }
 
 impl Http {
-    /// Built once, on a blocking thread, because it may read a file with root certificates.
+    /// Built once.
     async fn client(&self) -> Result<&Client, String> {
         let make = || async {
             let settings = self.settings.clone();
             let timeout = self.connection.as_ref().map_or(TIMEOUT, |connection| connection.timeout);
             let ca = self.connection.as_ref().and_then(|connection| connection.ca.clone());
             let only_public = self.options.refuse_private_addresses;
-            let made = tokio::task::spawn_blocking(move || {
+            client::build(move || {
                 let builder = client::builder(&settings, ca.as_deref(), timeout)?;
                 // A proxy would resolve the names itself.
-                let builder =
-                    if only_public { builder.no_proxy().dns_resolver(Arc::new(address::OnlyPublic)) } else { builder };
-                builder.build().map_err(|error| format!("no HTTP client can be made: {}", client::chain(&error)))
-            });
-            made.await.map_err(|error| format!("no HTTP client can be made: {error}"))?
+                Ok(if only_public { builder.no_proxy().dns_resolver(Arc::new(address::OnlyPublic)) } else { builder })
+            })
+            .await
         };
         self.client.get_or_try_init(make).await
     }
@@ -187,7 +185,7 @@ impl Executor for Http {
             error = context.ended() => Err(error),
             () = own_limit => {
                 let seconds = limit.unwrap_or_default();
-                let message = format!("the answer was not there within its `timeout` of {seconds} s");
+                let message = format!("no complete answer within its `timeout` of {seconds} s");
                 Err(CallError::new(ErrorCode::TaskTimeout, message))
             }
         };

@@ -108,7 +108,7 @@ impl Llm {
             "llm/complete" => self.ask(call, true, context).await,
             "llm/embed" => self.embed(&call, context).await,
             other => {
-                let message = format!("method `{other}` is none of a language model");
+                let message = format!("method `{other}` is not one of a language model");
                 Err(CallError::new(ErrorCode::MethodNotSupported, message))
             }
         }
@@ -185,9 +185,7 @@ impl Llm {
             Api::Ollama => ollama::embedded(&body),
             Api::OpenAi => openai::embedded(&body),
         };
-        let (vectors, about) = read.map_err(|why| {
-            CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} sent what is no answer: {why}"))
-        })?;
+        let (vectors, about) = read.map_err(|why| stream::malformed(&server, &why))?;
         let vectors = answer::checked_vectors(vectors, count, &server)?;
         wanted.server = server;
         about.vectors(&vectors, &wanted, started.elapsed())

@@ -11,3 +11,14 @@ pub(super) mod readiness;
 pub(super) mod system_calls;
 pub(super) mod watch;
 pub(super) mod workspace;
+
+use std::io;
+
+use gleitzeit_workflow::error::ErrorCode;
+
+use crate::call::CallError;
+
+/// Turns an error of the system into the error of a call; `what` says what failed.
+pub(super) fn failed(what: &'static str) -> impl Fn(io::Error) -> CallError {
+    move |error| CallError::new(ErrorCode::TaskExecutionFailed, format!("{what}: {error}"))
+}

@@ -76,7 +76,7 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
 fn way(wanted: Namespaces, interpreter: &Interpreter, settings: &Settings) -> (Namespaces, Option<String>) {
     let missing = ["ctypes", "resource"].into_iter().find(|module| interpreter.lacks(module));
     match (wanted, settings.way(), missing) {
-        (Namespaces::Portable, ..) => (Namespaces::Portable, Some("it was asked for".to_owned())),
+        (Namespaces::Portable, ..) => (Namespaces::Portable, Some("it was requested".to_owned())),
         (Namespaces::Auto, Way::Portable(why), _) => (Namespaces::Portable, Some(why)),
         (Namespaces::Auto, Way::Kernel, Some(module)) => {
             (Namespaces::Portable, Some(format!("this Python has no `{module}`")))
@@ -137,15 +137,8 @@ impl Python {
     async fn ready(&self) -> Result<(&Arc<Start>, &Workspace), NotReady> {
         let find = || interpreter::find(&self.options.python_executable, &self.settings);
         let interpreter = self.interpreter.get_or_try_init(find).await?;
-        let temp = self.settings.temp.clone();
-        let create = || async move {
-            let created = tokio::task::spawn_blocking(move || Workspace::create(&temp)).await;
-            created.map_err(std::io::Error::other).and_then(|created| created)
-        };
-        let workspace = self.workspace.get_or_try_init(create).await.map_err(|error| {
-            let temp = self.settings.temp.display();
-            NotReady::Refused(format!("no temporary folder can be made in `{temp}`: {error}"))
-        })?;
+        let create = || Workspace::create_in(&self.settings.temp);
+        let workspace = self.workspace.get_or_try_init(create).await.map_err(NotReady::Refused)?;
         let start = self.start.get_or_init(|| async { Arc::new(self.start(interpreter, workspace)) }).await;
         Ok((start, workspace))
     }
@@ -192,12 +185,8 @@ impl Executor for Python {
     }
 
     fn capabilities(&self) -> Vec<String> {
-        let level = match self.options.limits.sandbox {
-            Sandbox::Limits => "sandbox:limits",
-            // It was proven before this executor existed, and is proven again at each start of a server.
-            Sandbox::Strict => "sandbox:strict",
-        };
-        vec![level.to_owned()]
+        // A strict sandbox was proven before this executor existed, and is proven again at each start of a server.
+        self.options.limits.sandbox.capabilities()
     }
 
     async fn health(&self) -> Health {

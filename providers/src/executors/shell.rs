@@ -77,19 +77,14 @@ impl Shell {
     }
 
     async fn ready(&self) -> Result<run::Place<'_>, NotReady> {
-        let failed = NotReady::Refused;
         if !tokio::fs::try_exists(&self.options.shell).await.unwrap_or(false) {
             let shell = self.options.shell.display();
-            return Err(failed(format!("there is no shell `{shell}`; name another with `shell` in the options")));
+            return Err(NotReady::Refused(format!(
+                "there is no shell `{shell}`; name another with `shell` in the options"
+            )));
         }
-        let temp = self.settings.temp.clone();
-        let create = || async move {
-            let created = tokio::task::spawn_blocking(move || Workspace::create(&temp)).await;
-            created.map_err(std::io::Error::other).and_then(|created| created)
-        };
-        let workspace = self.workspace.get_or_try_init(create).await.map_err(|error| {
-            failed(format!("no temporary folder can be made in `{}`: {error}", self.settings.temp.display()))
-        })?;
+        let create = || Workspace::create_in(&self.settings.temp);
+        let workspace = self.workspace.get_or_try_init(create).await.map_err(NotReady::Refused)?;
         let find = || Namespaces::find(&self.settings, self.options.limits.sandbox);
         let namespaces = *self.namespaces.get_or_try_init(find).await?;
         Ok(run::Place { workspace, namespaces, settings: &self.settings, options: &self.options })
@@ -121,11 +116,7 @@ impl Executor for Shell {
     }
 
     fn capabilities(&self) -> Vec<String> {
-        let level = match self.options.limits.sandbox {
-            Sandbox::Limits => "sandbox:limits",
-            Sandbox::Strict => "sandbox:strict",
-        };
-        vec![level.to_owned()]
+        self.options.limits.sandbox.capabilities()
     }
 
     async fn health(&self) -> Health {

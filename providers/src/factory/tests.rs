@@ -65,7 +65,7 @@ fn a_definition_may_be_spelt_as_in_yaml_1_1_and_begin_with_a_mark() {
 }
 
 #[test]
-fn what_does_not_fit_together_is_refused() {
+fn inconsistent_definitions_are_refused() {
     let build = |text: &str| {
         let definition = Definition::parse("x.yaml", text).expect("valid");
         Factory::build(&definition, &Registry::shipped(), &settings()).expect_err("refused").to_string()

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_tells_of_this_process_what_the_system_says() {
+    fn the_table_describes_this_process_as_the_system_does() {
         let own = look().expect("readable").0[&std::process::id()];
         let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
         assert_eq!(Some(own.parent), parent);

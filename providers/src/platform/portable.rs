@@ -176,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_end_is_not_read_for_ever() {
+    fn reading_endless_output_is_limited() {
         let endless = File::open("/dev/zero").expect("opened");
         let error = read_in_time(endless).expect_err("too much");
         assert!(error.to_string().contains("does not come to an end"), "{error}");
     }
 
     #[test]
-    fn ps_tells_of_this_process_what_the_system_says() {
+    fn ps_describes_this_process_as_the_system_does() {
         let table = match look() {
             Ok(table) => table,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return skipped("there is no `ps` here"),

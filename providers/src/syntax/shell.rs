@@ -62,7 +62,7 @@ fn shell(named: Option<&str>, own: &Path, settings: &Settings) -> Result<PathBuf
     };
     if !path.file_name().is_some_and(|name| KNOWN.iter().any(|known| name == *known)) {
         return Err(Unchecked {
-            reason: format!("whether `{}` only reads a command with `-n` is not known", path.display()),
+            reason: format!("it is not known whether `{}` only reads a command with `-n`", path.display()),
             remedy: format!("shells that are known: {}", KNOWN.join(", ")),
         });
     }
@@ -78,7 +78,7 @@ async fn one(shell: &Path, command: &str, settings: &Settings) -> Result<Option<
     // Without the caller's environment the shell reads no startup file.
     process.arg("-n").env_clear().env("PATH", &settings.path).env("LC_ALL", "C");
     let answer = run(process, command.as_bytes()).await.map_err(|error| Unchecked {
-        reason: format!("`{}` cannot be asked: {error}", shell.display()),
+        reason: format!("`{}` cannot be run: {error}", shell.display()),
         remedy: "name another with `shell` in a provider file, or validate where it is".to_owned(),
     })?;
     if answer.status.success() {
@@ -88,7 +88,7 @@ async fn one(shell: &Path, command: &str, settings: &Settings) -> Result<Option<
     let first = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     if first.is_empty() {
         return Err(Unchecked {
-            reason: format!("`{}` ended with {} and said nothing", shell.display(), answer.status),
+            reason: format!("`{}` ended with {} and without output", shell.display(), answer.status),
             remedy: "validate again".to_owned(),
         });
     }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shells_name_the_line_in_ways_of_their_own() {
+    fn each_shell_has_its_own_format_for_the_line() {
         for (said, line, message) in [
             ("/bin/sh: 3: Syntax error: \"fi\" unexpected", 3, "Syntax error: \"fi\" unexpected"),
             ("bash: line 12: syntax error near unexpected token `fi'", 12, "syntax error near unexpected token `fi'"),

@@ -23,19 +23,19 @@ async fn python_programs_are_compiled_and_none_is_run() {
 }
 
 #[tokio::test]
-async fn without_an_interpreter_nothing_is_wrong_and_it_is_told_of() {
+async fn a_missing_interpreter_is_reported_and_is_no_error() {
     let unchecked = check_python("no-such-python", &["("], &settings()).await.expect_err("there is none");
     assert!(unchecked.reason.starts_with("`no-such-python` cannot be started"), "{unchecked:?}");
     assert!(unchecked.remedy.contains("python_executable"), "{unchecked:?}");
     let unchecked = check_python("false", &["("], &settings()).await.expect_err("it says nothing");
-    assert!(unchecked.reason.contains("did not say what it thinks"), "{unchecked:?}");
+    assert!(unchecked.reason.contains("gave no valid answer"), "{unchecked:?}");
     let large = "#".repeat(MAX_TEXT + 1);
     let unchecked = check_python("python3", &[&large], &settings()).await.expect_err("too large");
     assert!(unchecked.reason.contains("no more than 16777216 are checked"), "{unchecked:?}");
 }
 
 #[tokio::test]
-async fn an_interpreter_that_answers_nothing_is_given_up() {
+async fn an_interpreter_that_does_not_answer_is_abandoned() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("slow");
     std::fs::write(&path, "#!/bin/sh\nexec sleep 1000\n").expect("written");
@@ -70,7 +70,7 @@ async fn commands_are_read_by_their_shell_and_none_is_run() {
 }
 
 #[tokio::test]
-async fn what_no_shell_could_read_is_told_of_once() {
+async fn commands_that_no_shell_can_read_are_reported_once() {
     let own = std::path::Path::new("/bin/fish");
     let commands = [(None, "if"), (None, "fi"), (Some("sh"), "if"), (Some("no-such-shell"), "if")];
     let (mistakes, unchecked) = check_shell(own, &commands, &settings()).await;

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_in_every_writing_are_judged() {
+    fn numeric_addresses_in_every_notation_are_checked() {
         for private in [
             "http://127.0.0.1/",
             "http://2130706433/",

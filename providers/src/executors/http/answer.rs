@@ -170,7 +170,7 @@ async fn unpacked(partial: &mut PartialAnswer, limit: usize) -> Result<Vec<u8>, 
 fn json_of(text: &str, is_cut: bool) -> (Option<&RawValue>, Option<String>) {
     let trimmed = text.trim_matches([' ', '\t', '\n', '\r']);
     if is_cut {
-        return (None, Some("the body is not wholly text".to_owned()));
+        return (None, Some("the body is not entirely text".to_owned()));
     }
     if trimmed.is_empty() {
         return (None, None);

@@ -34,18 +34,18 @@ pub(super) enum Coding {
 #[derive(Debug, Error)]
 pub(super) enum Unreadable {
     #[error(
-        "its content-encoding `{0}` is not known; ask for one of {ACCEPTED}, or for identity, with the header `accept-encoding`"
+        "its content-encoding `{0}` is not supported; request one of {ACCEPTED}, or for identity, with the header `accept-encoding`"
     )]
     Unknown(String),
     #[error("it has more than {MAX_CODINGS} content-encodings")]
     TooMany,
-    #[error("its content-encoding says {coding}, but its bytes are none")]
+    #[error("its content-encoding is {coding}, but its bytes are not")]
     Broken {
         coding: &'static str,
         #[source]
         source: io::Error,
     },
-    #[error("it unpacks to more than the limit")]
+    #[error("it decompresses to more than the limit")]
     TooLarge,
 }
 
@@ -226,7 +226,7 @@ mod tests {
     const ALL: [Coding; 4] = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
 
     #[test]
-    fn every_coding_and_chains_of_them_are_unpacked() {
+    fn all_codings_and_chains_of_them_are_decompressed() {
         let text = b"Zo\xc3\xab costs 5 \xe2\x82\xac, ".repeat(500);
         for coding in ALL {
             let bytes = packed(coding, &text);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_off_or_is_something_else_is_an_error() {
+    fn a_truncated_or_wrongly_coded_body_is_an_error() {
         let text = b"text".repeat(1000);
         for coding in ALL {
             let bytes = packed(coding, &text);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_left_at_the_limit() {
+    fn a_decompression_bomb_is_stopped_at_the_limit() {
         let limit = 100_000;
         let zeros = vec![0; 50_000_000];
         for coding in [Coding::Gzip, Coding::Deflate, Coding::Zstd] {

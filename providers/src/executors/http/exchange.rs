@@ -106,7 +106,7 @@ fn redirect(response: &Response, url: &Url, request: &Request) -> Result<Option<
     }
     let Some(location) = response.headers().get(LOCATION) else { return Ok(None) };
     let wrong = || {
-        let message = format!("{} redirects ({status}) to what is no address", shown(url));
+        let message = format!("{} redirects ({status}) to an invalid address", shown(url));
         CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false)
     };
     let next = url.join(&header_text(location)).map_err(|_| wrong())?;

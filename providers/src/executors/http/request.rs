@@ -67,7 +67,7 @@ impl Request {
         add_query(&mut url, &asked.query)?;
         let method = asked.method.as_deref().unwrap_or("GET");
         let method =
-            Method::from_bytes(method.as_bytes()).map_err(|_| invalid(format!("`method`: `{method}` is none")))?;
+            Method::from_bytes(method.as_bytes()).map_err(|_| invalid(format!("`method`: `{method}` is not valid")))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &asked.headers {
             let bad = |what: &str| invalid(format!("`headers`: the {what} of `{name}` cannot be sent"));
@@ -83,7 +83,7 @@ impl Request {
             headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static(coding::ACCEPTED));
         }
         let body = match (asked.json, asked.body) {
-            (Some(_), Some(_)) => return Err(invalid("`body` is given beside `json`; keep one")),
+            (Some(_), Some(_)) => return Err(invalid("`body` and `json` are both given; keep one")),
             (Some(json), None) => {
                 headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
                 json.get().as_bytes().to_vec()
@@ -115,7 +115,7 @@ impl Request {
 }
 
 fn address(text: &str, service: Option<&Service>) -> Result<Url, CallError> {
-    let hint = "write for instance `https://example.com/items`";
+    let hint = "write, for example, `https://example.com/items`";
     let is_path = text.starts_with('/') && !text.starts_with("//");
     let url = match (is_path, service) {
         (true, Some(service)) => service.url_of(text),
@@ -127,14 +127,14 @@ fn address(text: &str, service: Option<&Service>) -> Result<Url, CallError> {
     };
     let url = url.map_err(|error| invalid(format!("`url`: `{text}` is no address ({error}); {hint}")))?;
     if is_path && service.is_some_and(|service| !service.is_at(&url)) {
-        return Err(invalid(format!("`url`: `{text}` leads out of the provider's `base_url`; it stays below it")));
+        return Err(invalid(format!("`url`: `{text}` is not below the provider's `base_url`")));
     }
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(invalid(format!("`url`: `{text}` is not of http or https; {hint}")));
+        return Err(invalid(format!("`url`: `{text}` is not an http or https address; {hint}")));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        let remedy = "use the `authentication` of a provider: what a task is given is recorded";
-        return Err(invalid(format!("`url` holds a user or password; {remedy}")));
+        let remedy = "use the `authentication` of a provider: parameters of tasks are recorded";
+        return Err(invalid(format!("`url` contains a user or password; {remedy}")));
     }
     Ok(url)
 }

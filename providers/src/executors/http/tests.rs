@@ -139,7 +139,7 @@ async fn bodies_are_text_json_or_base64() {
 }
 
 #[tokio::test]
-async fn an_unexpected_status_fails_and_says_whether_to_try_again() {
+async fn an_unexpected_status_fails_and_says_whether_it_is_retryable() {
     let (server, provider) = (Server::start().await, provider(""));
     for (status, code, retryable, delay) in [
         (404, ErrorCode::TaskExecutionFailed, false, None),
@@ -247,7 +247,7 @@ async fn a_server_that_hangs_is_left_at_the_timeout_and_on_cancel() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_a_clear_error_that_may_be_tried_again() {
+async fn an_unreachable_server_is_a_clear_retryable_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
@@ -257,11 +257,11 @@ async fn nobody_there_is_a_clear_error_that_may_be_tried_again() {
 }
 
 #[tokio::test]
-async fn what_makes_no_request_is_named() {
+async fn parameters_that_make_no_request_are_named() {
     let provider = provider("");
     for (params, expected) in [
         (json!({"url": "example.com"}), "is no address"),
-        (json!({"url": "ftp://example.com"}), "is not of http or https"),
+        (json!({"url": "ftp://example.com"}), "is not an http or https address"),
         (json!({"url": "/items"}), "has no `base_url`"),
         (json!({"url": "http://me:secret@host"}), "use the `authentication`"),
         (json!({"url": "http://host", "json": 1, "body": "x"}), "keep one"),
@@ -283,7 +283,7 @@ fn options_and_connection_are_checked() {
         ("options: {max_response_bytes: 0}\n", "at least 1"),
         ("options: {max_response_bytes: 99999999}\n", "is at most"),
         ("options: {refuse_private_addresses: maybe}\n", "expected true or false"),
-        ("authentication: {type: bearer, env: KEY}\n", "nobody knows who may see the secret"),
+        ("authentication: {type: bearer, env: KEY}\n", "no server is named that may see the secret"),
     ] {
         let told = try_provider(more, &[]).err().unwrap_or_default();
         assert!(told.contains(expected), "{more}: {told}");
@@ -291,13 +291,13 @@ fn options_and_connection_are_checked() {
 }
 
 #[tokio::test]
-async fn a_path_stays_below_the_address_of_its_service() {
+async fn a_path_must_be_below_the_address_of_its_service() {
     let server = Server::start().await;
     let provider = provider(&format!("connection: {{base_url: '{}'}}\n", server.url("/echo/mine")));
     for path in ["/../other", "/a/../../../admin", "/%2e%2e/other", "/..\\..\\x"] {
         let error = ask(&provider, json!({"url": path})).await.expect_err(path);
         assert_eq!(error.code, ErrorCode::InvalidParams, "{path}");
-        assert!(error.message.contains("leads out of the provider's `base_url`"), "{}", error.message);
+        assert!(error.message.contains("is not below the provider's `base_url`"), "{}", error.message);
     }
     assert!(server.seen().is_empty(), "nothing was sent");
     ask(&provider, json!({"url": "/a/../b?c=/../d"})).await.expect("it stays below");

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_stays_bytes_and_what_is_not_wholly_text_is_said() {
+    fn bytes_that_are_not_text_stay_bytes_and_partial_text_is_reported() {
         for (bytes, content_type) in [
             (&b"\x89PNG\xff"[..], "image/png; charset=utf-8"),
             (b"\xff\xfb", "application/octet-stream; charset=binary"),

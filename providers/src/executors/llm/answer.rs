@@ -8,18 +8,20 @@ use gleitzeit_workflow::error::ErrorCode;
 use gleitzeit_workflow::json;
 use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::spec::PathSegment;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::config::Api;
 use super::prompt::Size;
 use super::refusal::context_remedy;
-use super::stream::Written;
+use super::stream::{Written, malformed};
 use crate::call::CallError;
 
 /// The most characters of an answer's start that a message shows.
 const SHOWN: usize = 200;
 /// The most bytes that an error contains of each text that came instead of an answer: at most 256 KiB in all.
 const KEPT: usize = 32 * 1024;
+/// Why JSON is incomplete if the server reports that the answer reached its length limit.
+const CUT_AT_LIMIT: &str = "it was cut at the length limit";
 
 /// What a server reports about an answer, as far as it does.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +38,19 @@ pub(super) struct About {
     pub(super) eval: Option<Duration>,
     /// Why the model refused to answer, in its own words.
     pub(super) refusal: String,
-    /// The tools that the model wants to call: `{id, name, arguments}`.
+    /// The tools that the model wants to call: `{id, name, arguments}`; for the arguments see [`arguments`].
     pub(super) tool_calls: Vec<Value>,
+}
+
+/// The arguments of a tool call as a server sent them, as a value or as JSON text. A server that sends none, or an
+/// empty text, means a call without arguments. A text that is not JSON is kept, for the error.
+pub(super) fn arguments(sent: Option<Value>) -> Value {
+    let sent = match sent {
+        Some(Value::String(text)) if text.trim().is_empty() => None,
+        Some(Value::String(text)) => Some(json::parse(&text).unwrap_or(Value::String(text))),
+        other => other,
+    };
+    sent.filter(|arguments| !arguments.is_null()).unwrap_or_else(|| Value::Object(Map::new()))
 }
 
 /// The required format of an answer.
@@ -83,10 +96,12 @@ impl About {
     /// The result of a chat, a completion or a question about images.
     ///
     /// # Errors
-    /// If the prompt was cut, there is no text, or the model did not answer in the requested format.
+    /// If the prompt was cut, there is no text, or the model did not answer in the requested format or called a tool
+    /// with arguments that are not an object.
     pub(super) fn text(self, written: &Written, wanted: &Wanted, took: Duration) -> Result<Payload, CallError> {
         self.read_all(wanted)?;
         let is_complete = self.has_text(written, wanted).map_err(|error| self.keep(error, written))?;
+        self.check_arguments().map_err(|error| self.keep(error, written))?;
         let parsed = match &wanted.format {
             Some(format) if is_complete => {
                 let parsed = parse(&written.text, format, self.done_reason.as_deref());
@@ -138,8 +153,8 @@ impl About {
             return Ok(());
         }
         let message = format!(
-            "{} says that it read {tokens} tokens, which cannot be all of a prompt of {} words in {} bytes: it has cut the \
-             prompt; {} (if it counts otherwise, set `check_prompt_tokens: false` in the provider's options)",
+            "{} reports that it read {tokens} tokens, too few for a prompt of {} words in {} bytes: it has cut the \
+             prompt; {} (if it counts differently, set `check_prompt_tokens: false` in the provider's options)",
             wanted.server,
             size.words,
             size.bytes,
@@ -158,7 +173,7 @@ impl About {
         }
         if reason == Some("content_filter") {
             let message =
-                format!("the answer of `{model}` was held back by the server's content filter; change the prompt");
+                format!("the answer of `{model}` was blocked by the server's content filter; change the prompt");
             return Err(failed(message).retryable(false));
         }
         let inline = is_only_thought(&written.text);
@@ -172,22 +187,22 @@ impl About {
             return Ok(false);
         }
         let missing = if wanted.format.is_some() {
-            "did not answer in the format it was asked for, for the answer is empty"
+            "did not answer in the requested format: the answer is empty"
         } else {
-            "answered no text"
+            "returned no text"
         };
         if !self.tool_calls.is_empty() {
             let names: Vec<&str> = self.tool_calls.iter().take(3).filter_map(|call| call["name"].as_str()).collect();
             let names = start(&names.join("`, `"));
-            let hint = "tell it in `system` to answer with text, or ask another model";
+            let hint = "instruct it in `system` to answer with text, or use another model";
             return Err(failed(format!(
-                "the model `{model}` {missing}: it called `{names}`, a tool that nobody offered; {hint}"
+                "the model `{model}` {missing}: it called `{names}`, a tool that was not offered; {hint}"
             )));
         }
         let thought = if inline { written.text.len() } else { written.thinking.len() };
         let cut = reason == Some("length");
         if thought > 0 {
-            let until = if cut { " until the limit of its length" } else { "" };
+            let until = if cut { " until the length limit" } else { "" };
             let more = if cut { "give it more `max_tokens`, or switch thinking off" } else { "switch thinking off" };
             let how = match wanted.api {
                 Api::Ollama => "`extra: {think: false}`",
@@ -197,17 +212,29 @@ impl About {
                 }
             };
             return Err(failed(format!(
-                "the model `{model}` {missing}: it only thought{until}, {thought} bytes; {more}: {how}"
+                "the model `{model}` {missing}: it only returned thoughts{until}, {thought} bytes; {more}: {how}"
             )));
         }
         Err(failed(match reason {
             Some("length") => format!(
-                "the model `{model}` {missing}: the limit of its length was reached before; raise `max_tokens`, and \
+                "the model `{model}` {missing}: it reached the length limit first; raise `max_tokens`, and \
                  `num_ctx` if the prompt fills the context"
             ),
             Some(reason) => format!("the model `{model}` {missing}; it ended with `{reason}`"),
             None => format!("the model `{model}` {missing}"),
         }))
+    }
+
+    /// Fails if the arguments of a tool call are not an object.
+    fn check_arguments(&self) -> Result<(), CallError> {
+        let Some(call) = self.tool_calls.iter().find(|call| !call["arguments"].is_object()) else { return Ok(()) };
+        let name = start(call["name"].as_str().unwrap_or_default());
+        let (why, sent) = match &call["arguments"] {
+            Value::String(text) if self.done_reason.as_deref() == Some("length") => (CUT_AT_LIMIT, text.clone()),
+            Value::String(text) => ("not a JSON object", text.clone()),
+            other => ("not a JSON object", other.to_string()),
+        };
+        Err(wrong_format(&format!("the arguments of the tool `{name}`: {why}"), &sent))
     }
 
     /// Adds what came instead of an answer to an error.
@@ -256,15 +283,17 @@ fn is_only_thought(text: &str) -> bool {
     thought.split_once("</think>").is_none_or(|(_, rest)| rest.trim().is_empty())
 }
 
+/// The error for an answer whose `sent` part has the wrong format.
+fn wrong_format(why: &str, sent: &str) -> CallError {
+    failed(format!("the model did not answer in the requested format ({why}): {}", start(sent)))
+}
+
 /// Parses the JSON of an answer. Some models put a Markdown fence around it or think before it, and some servers ignore
 /// the schema.
 fn parse(response: &str, format: &Format, done_reason: Option<&str>) -> Result<Value, CallError> {
-    let wrong = |why: String| {
-        failed(format!("the model did not answer in the format it was asked for ({why}): {}", start(response)))
-    };
     let value = read(response).map_err(|problem| match done_reason {
-        Some("length") => wrong("it was cut at the limit of its length".to_owned()),
-        _ => wrong(format!("no JSON: {problem}")),
+        Some("length") => wrong_format(CUT_AT_LIMIT, response),
+        _ => wrong_format(&format!("not JSON: {problem}"), response),
     })?;
     if let Format::Fitting(schema) = format
         && let Some(violation) = schema.check(&value).into_iter().next()
@@ -275,8 +304,8 @@ fn parse(response: &str, format: &Format, done_reason: Option<&str>) -> Result<V
         };
         let path: String = violation.path.iter().map(step).collect();
         let place =
-            if path.is_empty() { "all of it".to_owned() } else { format!("`{}`", path.trim_start_matches('.')) };
-        return Err(wrong(format!("{place}: {}", violation.message)));
+            if path.is_empty() { "the whole answer".to_owned() } else { format!("`{}`", path.trim_start_matches('.')) };
+        return Err(wrong_format(&format!("{place}: {}", violation.message), response));
     }
     Ok(value)
 }
@@ -309,10 +338,10 @@ pub(super) fn checked_vectors(vectors: Vec<Value>, texts: usize, server: &str) -
     let numbers = |vector: &Value| vector.as_array().is_some_and(|numbers| numbers.iter().all(Value::is_number));
     let why = match vectors.iter().position(|vector| !numbers(vector)) {
         _ if vectors.len() != texts => format!("expected {texts} vectors, found {}", vectors.len()),
-        Some(index) => format!("vector {index} is no list of numbers"),
+        Some(index) => format!("vector {index} is not a list of numbers"),
         None => return Ok(vectors),
     };
-    Err(failed(format!("{server} sent what is no answer: {why}")))
+    Err(malformed(server, &why))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(super) fn resolve(base_url: &BaseUrl, settings: &Settings) -> Result<String,
     let Some(value) = (settings.environment)(name) else {
         return if name == VARIABLE { Ok(DEFAULT.to_owned()) } else { base_url.resolve(settings) };
     };
-    let value = value.into_string().map_err(|_| format!("the environment variable {name} is no UTF-8 text"))?;
+    let value = value.into_string().map_err(|_| format!("the environment variable {name} is not UTF-8 text"))?;
     if value.is_empty() && name != VARIABLE {
         return base_url.resolve(settings);
     }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_told_with_the_variable() {
+    fn an_invalid_address_is_reported_with_the_variable() {
         for (value, said) in [
             ("a b", "is no address"),
             ("a:b:c", "is no address"),

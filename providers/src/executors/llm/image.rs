@@ -44,7 +44,7 @@ impl Source {
             }
             Self::File { file } => read(&file, folder)?,
         };
-        let mime = kind(&bytes).ok_or("is no PNG, JPEG, GIF or WebP image")?;
+        let mime = kind(&bytes).ok_or("is not a PNG, JPEG, GIF or WebP image")?;
         Ok(Image { base64: STANDARD.encode(&bytes), mime })
     }
 }
@@ -63,11 +63,9 @@ fn decode(text: &str) -> Result<Vec<u8>, String> {
 
 fn read(name: &str, folder: Option<&Path>) -> Result<Vec<u8>, String> {
     let Some(folder) = folder else {
-        return Err(
-            "is a file, but the provider names no folder of images: set `image_folder` in its options, or give \
+        return Err("is a file, but the provider has no folder of images: set `image_folder` in its options, or give \
                     the image with `files` and `${files.NAME.base64}`"
-                .to_owned(),
-        );
+            .to_owned());
     };
     let failed = |what: &Path, error: &dyn std::fmt::Display| format!("`{}` cannot be read: {error}", what.display());
     let folder = folder.canonicalize().map_err(|error| failed(folder, &error))?;
@@ -117,11 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_image_is_refused_with_its_remedy() {
+    fn data_that_is_not_an_image_is_refused_with_the_remedy() {
         for (given, said) in [
             ("https://example.com/cat.png", "is an address"),
             ("not base64!", "is not base64"),
-            ("aGVsbG8=", "is no PNG"),
+            ("aGVsbG8=", "is not a PNG"),
             ("data:image/png,abc", "without `;base64,`"),
         ] {
             let error = text(given).expect_err("refused");

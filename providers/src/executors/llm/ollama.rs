@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::About;
+use super::answer::{About, arguments};
 use super::config::Config;
 use super::parts::{self, Object, Part};
 use super::refusal::ServerError;
@@ -134,9 +134,8 @@ impl Ndjson {
             let call = Part::at(call, "tool_calls[].");
             let function = call.object("function")?.ok_or("a tool call without `function`")?;
             let function = Part::at(function, "tool_calls[].function.");
-            let arguments = function.get("arguments").cloned().unwrap_or(Value::Null);
             let (id, name) = (call.name("id")?, function.name("name")?.unwrap_or_default());
-            let call = json!({"id": id, "name": name, "arguments": arguments});
+            let call = json!({"id": id, "name": name, "arguments": arguments(function.get("arguments").cloned())});
             piece.kept += call.to_string().len();
             self.about.tool_calls.push(call);
         }
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn thinking_and_tool_calls_are_told_from_text() {
+    fn thinking_and_tool_calls_are_separated_from_text() {
         let (text, thinking, wrong, about) = read(&[
             r#"{"message":{"role":"assistant","content":"","thinking":"It "},"done":false}"#,
             r#"{"message":{"role":"assistant","content":null,"thinking":"is."},"done":false}"#,
@@ -211,7 +210,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_told_with_its_place() {
+    fn a_tool_call_without_arguments_has_an_empty_object() {
+        for arguments in ["", r#","arguments":null"#, r#","arguments":"""#, r#","arguments":{}"#] {
+            let line = format!(r#"{{"message":{{"tool_calls":[{{"function":{{"name":"now"{arguments}}}}}]}}}}"#);
+            let (_, _, wrong, about) = read(&[&line]);
+            assert_eq!((wrong, &about.tool_calls[0]["arguments"]), (None, &json!({})), "{line}");
+        }
+    }
+
+    #[test]
+    fn malformed_answers_are_reported_with_their_place() {
         for (line, said) in [
             (r#"{"message":{"content":7}}"#, "`message.content`: expected text, found the number 7"),
             (r#"{"message":[]}"#, "`message`: expected an object, found a list"),

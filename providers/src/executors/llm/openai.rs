@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gleitzeit_workflow::json;
 use serde_json::{Map, Value, json};
 
-use super::answer::About;
+use super::answer::{About, arguments};
 use super::config::Config;
 use super::parts::{self, Object, Part};
 use super::refusal::ServerError;
@@ -112,8 +111,7 @@ impl Events {
             .tool_calls
             .into_values()
             .map(|call| {
-                // Arguments that are not JSON stay text.
-                let arguments = json::parse(&call.arguments).unwrap_or(Value::String(call.arguments));
+                let arguments = arguments(Some(Value::String(call.arguments)));
                 json!({"id": call.id, "name": call.name, "arguments": arguments})
             })
             .collect();
@@ -268,7 +266,7 @@ impl Reading for Events {
             [b'd', b'a', b't', b'a', b':', data @ ..] => data.trim_ascii_start(),
             // Comments, which keep the connection alive, and fields that carry no text.
             _ if line.starts_with(b":") || line.contains(&b':') => return Line::Piece(Piece::default()),
-            _ => return Line::Malformed("a line that is no event".to_owned()),
+            _ => return Line::Malformed("a line that is not an event".to_owned()),
         };
         if data == b"[DONE]" {
             return match self.said_something {
@@ -342,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_must_be_said_in_one_of_two_ways() {
+    fn an_answer_ends_in_one_of_two_ways() {
         let (_, end, events) = read(&[r#"data: {"choices":[{"delta":{"content":"a"}}]}"#]);
         assert!(end.is_none() && !events.may_end());
         let (_, end, events) = read(&[r#"data: {"choices":[{"delta":{},"finish_reason":"length"}]}"#]);
@@ -351,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_within_a_stream_are_seen_in_every_shape() {
+    fn errors_within_a_stream_are_recognized_in_every_shape() {
         for line in [
             r#"data: {"error":{"message":"x","code":500}}"#,
             r#"data: {"object":"error","message":"x","code":400}"#,
@@ -370,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn thoughts_are_found_under_every_usual_name_and_once() {
+    fn thoughts_are_found_once_under_every_common_name() {
         for message in [
             r#"{"reasoning_content":"hm","content":null}"#,
             r#"{"reasoning":"hm"}"#,
@@ -403,7 +401,20 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_measures_stands_in_for_what_it_does_not_count() {
+    fn a_tool_call_without_arguments_has_an_empty_object() {
+        for arguments in
+            ["", r#","arguments":null"#, r#","arguments":"""#, r#","arguments":"{}""#, r#","arguments":{}"#]
+        {
+            let line = format!(
+                r#"data: {{"choices":[{{"delta":{{"tool_calls":[{{"function":{{"name":"now"{arguments}}}}}]}}}}]}}"#
+            );
+            let (_, end, events) = read(&[&line]);
+            assert_eq!((end, &events.finish().tool_calls[0]["arguments"]), (None, &json!({})), "{line}");
+        }
+    }
+
+    #[test]
+    fn timings_replace_missing_usage() {
         let timings = r#""timings":{"cache_n":4,"prompt_n":6,"prompt_ms":12.5,"predicted_n":3,"predicted_ms":30}"#;
         let last = |more: &str| {
             let line = format!(r#"data: {{"choices":[{{"delta":{{}},"finish_reason":"stop"}}],{timings}{more}}}"#);
@@ -419,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_told_with_its_place() {
+    fn malformed_answers_are_reported_with_their_place() {
         for (line, said) in [
             (r#"data: {"choices":{}}"#, "`choices`: expected a list, found an object"),
             (r#"data: {"choices":[{"delta":{"content":{}}}]}"#, "`choices[].delta.content`: expected text"),

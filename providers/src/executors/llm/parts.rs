@@ -11,7 +11,7 @@ const MAX_NAME_BYTES: usize = 1_024;
 /// Parses a text that is one JSON object.
 pub(super) fn object(text: &[u8]) -> Result<Object, String> {
     let text =
-        std::str::from_utf8(text).map_err(|error| format!("no UTF-8 text after byte {}", error.valid_up_to()))?;
+        std::str::from_utf8(text).map_err(|error| format!("not UTF-8 text after byte {}", error.valid_up_to()))?;
     match json::parse(text) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(format!("expected an object, found {}", kind(&other))),
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_as_expected_is_named_with_its_place() {
+    fn unexpected_values_are_named_with_their_place() {
         let read = object(br#"{"a": {"n": -1, "f": 12.0, "t": [], "none": null}}"#).expect("an object");
         let a = Part::whole(&read).object("a").expect("an object").expect("there");
         let a = Part::at(a, "a.");
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(a.text("t").expect_err("a list"), "`a.t`: expected text, found a list");
         for (text, said) in [
             (&b"[1]"[..], "expected an object, found a list"),
-            (b"{\"a\": \"\xff\"}", "no UTF-8 text after byte 7"),
+            (b"{\"a\": \"\xff\"}", "not UTF-8 text after byte 7"),
             (br#"{"a": NaN}"#, "in `a`: NaN is no JSON"),
             (br#"{"a": "\ud83d"}"#, "in `a`: \\ud83d is half of a surrogate pair"),
             (br#"{"a": 1e400}"#, "in `a`: the number 1e400"),

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_of_which_only_a_part_was_read_is_noticed() {
+    fn a_partly_read_prompt_is_detected() {
         let long = size(&"filler ".repeat(20_000));
         assert_eq!((long.bytes, long.words), (140_000, 20_000));
         assert!(long.is_cut(2_050) && long.is_cut(4_999) && !long.is_cut(5_001));
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_needs_few_tokens_is_not_taken_for_cut() {
+    fn text_that_needs_few_tokens_does_not_count_as_cut() {
         // One token per 128 bytes, the longest that exist.
         for text in [" ".repeat(100_000), "\n".repeat(100_000), "=".repeat(100_000), "\u{2500}".repeat(30_000)] {
             assert!(!size(&text).is_cut(u64::try_from(text.len() / 128).expect("few")), "{:?}", &text[..3]);

@@ -112,29 +112,31 @@ fn judge(
             failed(secret(api, target, status, &words)).retryable(false)
         }
         StatusCode::TOO_MANY_REQUESTS if said.is("insufficient_quota") => {
-            failed(format!("{server} refuses because what was paid for is used up{words}")).retryable(false)
+            failed(format!("{server} refuses because the quota is used up{words}")).retryable(false)
         }
         StatusCode::TOO_MANY_REQUESTS => {
-            let message = format!("{server} gets too many requests{words}");
+            let message = format!("{server} receives too many requests{words}");
             with_retry_after(CallError::new(ErrorCode::RateLimitExceeded, message), headers)
         }
         StatusCode::SERVICE_UNAVAILABLE => {
-            let message = format!("{server} is not ready or has no room for now{words}");
+            let message = format!("{server} is not ready or is overloaded{words}");
             with_retry_after(CallError::new(ErrorCode::ProviderOverloaded, message), headers)
         }
         status if is_too_long(status, said) => {
             failed(format!("{server} cannot take the whole prompt ({status}){words}; {}", context_remedy(api)))
                 .retryable(false)
         }
-        StatusCode::NOT_IMPLEMENTED => failed(format!("{server} cannot do this ({status}){words}")).retryable(false),
+        StatusCode::NOT_IMPLEMENTED => {
+            failed(format!("{server} does not support this ({status}){words}")).retryable(false)
+        }
         StatusCode::INTERNAL_SERVER_ERROR if lacks_image_support(said) => {
-            let hint = "the model takes no images as it is loaded there: choose another, or load its projector too";
+            let hint = "the model is loaded without support for images: use another model, or load its projector too";
             failed(format!("{server} failed ({status}){words}; {hint}")).retryable(false)
         }
         StatusCode::NOT_FOUND if is_unknown_model(said) => failed(unknown(api, target, model, &words)).retryable(false),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
             let hint = match api {
-                Api::Ollama => "is `base_url` that of an Ollama?",
+                Api::Ollama => "check that `base_url` is the address of an Ollama server",
                 Api::OpenAi => "`base_url` usually ends with `/v1`",
             };
             failed(format!("{server} does not know {path} ({status}); {hint}{words}")).retryable(false)
@@ -142,7 +144,7 @@ fn judge(
         status if status.is_redirection() => {
             let to = headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
             let to = shown(to, target);
-            failed(format!("{server} points to {to}, which is not followed; correct `base_url`")).retryable(false)
+            failed(format!("{server} redirects to {to}, which is not followed; correct `base_url`")).retryable(false)
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY => {
             with_retry_after(failed(format!("{server} asks to try again ({status}){words}")), headers)
@@ -177,7 +179,7 @@ pub(super) fn midway(api: Api, target: &Target, said: &ServerError, model: &str)
         }
         _ => (ErrorCode::TaskExecutionFailed, true),
     };
-    let message = format!("{} broke off its answer: {words}", api.server(&target.url));
+    let message = format!("{} aborted its answer: {words}", api.server(&target.url));
     CallError::new(code, message).retryable(retryable)
 }
 
@@ -192,7 +194,7 @@ pub(super) fn secret(api: Api, target: &Target, status: StatusCode, words: &str)
         }
         (None, Api::OpenAi) => {
             let hint = "and none was sent; see `authentication` of the provider";
-            format!("{server} asks for a secret ({status}), {hint}{words}")
+            format!("{server} requires a secret ({status}), {hint}{words}")
         }
     }
 }
@@ -220,10 +222,10 @@ fn is_too_long(status: StatusCode, said: &ServerError) -> bool {
 pub(super) fn context_remedy(api: Api) -> &'static str {
     match api {
         Api::Ollama => {
-            "set a larger `num_ctx` in the task's `options`, shorten the prompt, or let it be cut with \
+            "set a larger `num_ctx` in the task's `options`, shorten the prompt, or allow cutting it with \
              `extra: {truncate: true}`"
         }
-        Api::OpenAi => "shorten the prompt, or run the model with a larger context there",
+        Api::OpenAi => "shorten the prompt, or run the model with a larger context on the server",
     }
 }
 
@@ -259,8 +261,8 @@ fn unknown(api: Api, target: &Target, model: &str, words: &str) -> String {
     match api {
         Api::Ollama => format!("{server} does not have the model `{model}`; get it with `ollama pull {model}`"),
         Api::OpenAi => format!(
-            "{server} does not have the model `{model}`; load it there (an Ollama: `ollama pull {model}`), or say with \
-             `models` in the provider's options what it is called there{words}"
+            "{server} does not have the model `{model}`; load it there (an Ollama: `ollama pull {model}`), or map the \
+             name with `models` in the provider's options{words}"
         ),
     }
 }
@@ -290,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_server_says_is_found_in_every_usual_shape() {
+    fn error_messages_of_servers_are_found_in_every_common_shape() {
         for body in [
             r#"{"error": "no luck"}"#,
             r#"{"error": {"message": "no luck", "code": null}}"#,
@@ -304,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_that_does_not_fit_is_known_by_what_servers_say_of_it() {
+    fn a_prompt_that_does_not_fit_is_recognized_by_the_message_of_the_server() {
         let said = |message: &str, kind: Option<&str>| ServerError {
             message: message.to_owned(),
             kind: kind.map(str::to_owned),
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_field_that_is_not_known_is_left_out_the_next_time() {
+    fn only_an_unknown_field_is_left_out_of_the_second_request() {
         let fields = ["truncate", "shift"];
         let refused = |status, message: &str| {
             let said = ServerError { message: message.to_owned(), kind: None };

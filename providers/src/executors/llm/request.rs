@@ -1,6 +1,7 @@
 //! Parses what a call asks for; the same for every kind of server.
 
-use std::path::PathBuf;
+use std::mem;
+use std::path::Path;
 
 use gleitzeit_protocols::Schema;
 use gleitzeit_workflow::error::ErrorCode;
@@ -12,6 +13,7 @@ use super::config::Config;
 use super::image::{Image, Source};
 use super::prompt::Size;
 use crate::call::{Call, CallError};
+use crate::executors::builtin::parameters;
 
 /// A checked question to a model.
 #[derive(Debug)]
@@ -101,65 +103,79 @@ const RESERVED: &[&str] = &["model", "messages", "prompt", "input", "images", "s
 
 /// Parses a chat, a completion or a question about images. Reads the files of images, so it may block.
 pub(super) fn question(call: &Call, config: &Config) -> Result<Question, CallError> {
-    let asked: Asked = parameters(call)?;
-    let load = |sources: Vec<Source>, place: &str| -> Result<Vec<Image>, CallError> {
-        let folder: Option<&PathBuf> = config.image_folder.as_ref();
-        let load = |(number, source): (usize, Source)| {
-            let image = source.load(folder.map(PathBuf::as_path));
-            image.map_err(|why| invalid(format!("`{place}[{number}]` {why}")))
-        };
-        sources.into_iter().enumerate().map(load).collect()
-    };
+    let mut asked: Asked = parameters(call)?;
+    let turns = take_turns(&mut asked, config.image_folder.as_deref())?;
+    let mut size = Size::default();
+    turns.iter().for_each(|turn| size.add(&turn.content));
+    Ok(Question {
+        model: config.model(&asked.model),
+        turns,
+        options: options(asked.options, asked.temperature, asked.max_tokens),
+        expected: asked.format.as_ref().map(expected).transpose()?,
+        format: asked.format,
+        keep_alive: asked.keep_alive.map(keep_alive).transpose()?,
+        extra: checked(asked.extra)?,
+        size,
+    })
+}
+
+/// The conversation: `system`, `messages` and `prompt`, in this order. `images` join the last message of the user.
+fn take_turns(asked: &mut Asked, folder: Option<&Path>) -> Result<Vec<Turn>, CallError> {
     let mut turns = Vec::new();
-    if let Some(content) = asked.system {
+    if let Some(content) = asked.system.take() {
         turns.push(Turn { role: "system".to_owned(), content, images: Vec::new() });
     }
-    for (number, Message { role, content, images }) in asked.messages.into_iter().enumerate() {
-        let images = load(images, &format!("messages[{number}].images"))?;
+    for (number, Message { role, content, images }) in mem::take(&mut asked.messages).into_iter().enumerate() {
+        let images = load(images, &format!("messages[{number}].images"), folder)?;
         turns.push(Turn { role, content, images });
     }
-    if let Some(content) = asked.prompt {
+    if let Some(content) = asked.prompt.take() {
         turns.push(Turn { role: "user".to_owned(), content, images: Vec::new() });
     }
     if !asked.images.is_empty() {
-        let images = load(asked.images, "images")?;
+        let images = load(mem::take(&mut asked.images), "images", folder)?;
         let last = turns.iter_mut().rev().find(|turn| turn.role == "user");
-        let last = last.ok_or_else(|| invalid("`images` belong to a message of the user, and there is none"))?;
+        let last = last.ok_or_else(|| invalid("`images` need a message of the user, and there is none"))?;
         last.images.extend(images);
     }
     if turns.is_empty() {
         return Err(invalid("`messages` or `prompt` is missing"));
     }
-    let mut size = Size::default();
-    turns.iter().for_each(|turn| size.add(&turn.content));
-    let mut options = asked.options;
+    Ok(turns)
+}
+
+/// Loads images; `place` names their list in errors.
+fn load(sources: Vec<Source>, place: &str, folder: Option<&Path>) -> Result<Vec<Image>, CallError> {
+    let image = |(number, source): (usize, Source)| {
+        source.load(folder).map_err(|why| invalid(format!("`{place}[{number}]` {why}")))
+    };
+    sources.into_iter().enumerate().map(image).collect()
+}
+
+/// The options, with the parameters that are short for one of them; an option takes precedence.
+fn options(
+    mut options: Map<String, Value>,
+    temperature: Option<Value>,
+    max_tokens: Option<Value>,
+) -> Map<String, Value> {
     // Ollama's name for the limit, for those who know it by that name.
     let tokens = options.remove("num_predict");
-    for (name, value) in [("temperature", asked.temperature), ("max_tokens", asked.max_tokens), ("max_tokens", tokens)]
-    {
+    for (name, value) in [("temperature", temperature), ("max_tokens", max_tokens), ("max_tokens", tokens)] {
         if let Some(value) = value {
             options.entry(name).or_insert(value);
         }
     }
-    let expected = match &asked.format {
-        None => None,
-        Some(schema @ Value::Object(_)) => Some(
-            Schema::compile(schema)
-                .map_err(|error| invalid(format!("`format` is no JSON Schema that can be used: {error}")))?,
-        )
-        .map(|schema| Format::Fitting(Box::new(schema))),
-        Some(_) => Some(Format::Json),
-    };
-    Ok(Question {
-        model: config.model(&asked.model),
-        turns,
-        options,
-        format: asked.format,
-        expected,
-        keep_alive: asked.keep_alive.map(keep_alive).transpose()?,
-        extra: checked(asked.extra)?,
-        size,
-    })
+    options
+}
+
+/// The compiled form of a `format`.
+fn expected(format: &Value) -> Result<Format, CallError> {
+    if !format.is_object() {
+        return Ok(Format::Json);
+    }
+    let schema =
+        Schema::compile(format).map_err(|error| invalid(format!("`format` is not a usable JSON Schema: {error}")))?;
+    Ok(Format::Fitting(Box::new(schema)))
 }
 
 /// Parses the texts of an embedding.
@@ -219,14 +235,9 @@ fn is_duration(text: &str) -> bool {
     true
 }
 
-/// Parses the parameters. The host has validated them, but the engine of another implementation may not have.
-fn parameters<'de, T: Deserialize<'de>>(call: &'de Call) -> Result<T, CallError> {
-    call.params.read().map_err(|error| invalid(format!("parameters of `{}`: {error}", call.method.as_str())))
-}
-
 fn checked(extra: Map<String, Value>) -> Result<Map<String, Value>, CallError> {
     match extra.keys().find(|name| RESERVED.contains(&name.as_str())) {
-        Some(name) => Err(invalid(format!("`extra` may not hold `{name}`"))),
+        Some(name) => Err(invalid(format!("`extra` may not contain `{name}`"))),
         None => Ok(extra),
     }
 }

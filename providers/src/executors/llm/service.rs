@@ -38,15 +38,11 @@ impl Service {
         Self { api, connection, authentication, settings, client: OnceCell::new() }
     }
 
-    /// Built once, on a blocking thread, because it may read a file with root certificates.
+    /// Built once.
     async fn client(&self) -> Result<&Client, String> {
         let make = || async {
             let (settings, ca, timeout) = (self.settings.clone(), self.connection.ca.clone(), self.connection.timeout);
-            let made = tokio::task::spawn_blocking(move || {
-                let builder = client::patient_builder(&settings, ca.as_deref(), timeout)?;
-                builder.build().map_err(|error| format!("no HTTP client can be made: {}", client::chain(&error)))
-            });
-            made.await.map_err(|error| format!("no HTTP client can be made: {error}"))?
+            client::build(move || client::patient_builder(&settings, ca.as_deref(), timeout)).await
         };
         self.client.get_or_try_init(make).await
     }
@@ -145,7 +141,7 @@ impl Service {
     fn silent(&self, target: &Target) -> CallError {
         let (server, limit) = (self.api.server(&target.url), self.connection.timeout.as_secs_f64());
         let message = format!(
-            "{server} sent nothing for {limit} s, to this call or another; the `timeout` of its `connection` can be raised"
+            "{server} sent nothing for {limit} s, to this call or another; if it needs longer, raise the `timeout` of its `connection`"
         );
         CallError::new(ErrorCode::ProviderTimeout, message)
     }
@@ -157,7 +153,7 @@ impl Service {
             let message = self.api.unreachable(&target.url, &client::cause(error));
             return CallError::new(ErrorCode::ProviderUnhealthy, message);
         }
-        let message = format!("{server} broke off its answer: {}", client::cause(error));
+        let message = format!("{server} aborted its answer: {}", client::cause(error));
         CallError::new(ErrorCode::TaskExecutionFailed, message)
     }
 
@@ -192,7 +188,7 @@ impl Service {
             if error.is_connect() {
                 return self.api.unreachable(&target.url, &client::cause(&error));
             }
-            format!("{server} cannot be asked: {}", client::cause(&error))
+            format!("{server} cannot be queried: {}", client::cause(&error))
         })?;
         match response.status() {
             status if status.is_success() => Ok(Health::default()),

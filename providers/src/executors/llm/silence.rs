@@ -85,7 +85,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
-    async fn silence_counts_only_while_no_other_call_hears_anything() {
+    async fn silence_counts_only_while_no_other_call_receives_anything() {
         let begun = Instant::now();
         let mut waiting = Patience::begin("http://one.test:1", LIMIT);
         let mut working = Patience::begin("http://one.test:1/v1", LIMIT);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_that_is_dropped_and_begun_again_goes_on() {
+    async fn a_wait_that_is_dropped_and_restarted_continues() {
         let begun = Instant::now();
         let mut waiting = Patience::begin("http://three.test", LIMIT);
         for _ in 0..3 {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn servers_that_nobody_asks_are_forgotten() {
+    async fn unused_servers_are_forgotten() {
         for number in 0..100 {
             drop(Patience::begin(&format!("http://four-{number}.test"), LIMIT));
         }

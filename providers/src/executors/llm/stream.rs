@@ -1,6 +1,9 @@
 //! Reads an answer piece by piece: lines of bounded length, text that is shown as it arrives, and an explicit end. What
 //! the lines mean is decided by `ollama` and `openai`.
 
+use std::future::pending;
+use std::pin::pin;
+
 use gleitzeit_workflow::error::ErrorCode;
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
@@ -66,65 +69,52 @@ pub(super) async fn read(
     service: &Service,
     config: &Config,
     context: &Context,
-    mut begun: Begun,
+    begun: Begun,
     model: &str,
     reading: &mut dyn Reading,
 ) -> Result<Written, CallError> {
     let server = service.api.server(&begun.target.url);
+    let mut lines = Lines::of(service, config, begun).await?;
     let mut progress = Progress::new(context);
     let (mut answer, mut kept) = (Written::default(), 0);
-    // JSON may take six bytes for one byte of text.
-    let limit = config.max_response_bytes * 6 + MAX_BEYOND_TEXT;
-    let mut lines = if service.api == Api::OpenAi && is_json(&begun.response) {
-        // The server does not stream. Its object may span several lines.
-        let object = object(service, config, &mut begun).await?;
-        Lines {
-            buffer: Value::Object(object).to_string().into_bytes(),
-            ended: true,
-            ..Lines::new(service, begun, limit)
-        }
-    } else {
-        Lines::new(service, begun, limit)
-    };
     loop {
-        let due = progress.due();
-        let show = async {
-            match due {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        let line = tokio::select! {
-            // Cancel-safe: what was read stays in `lines`.
-            line = lines.next() => line?,
-            () = show => {
-                progress.flush(Instant::now());
-                continue;
-            }
-        };
-        let piece = match line {
+        let piece = match next_line(&mut lines, &mut progress).await? {
             Some(line) => match reading.take(line) {
                 Line::Piece(piece) => piece,
                 Line::Error(said) => return Err(midway(service.api, lines.target(), &said, model)),
-                Line::Malformed(why) => {
-                    let message = format!("{server} sent what is no answer: {why}");
-                    return Err(CallError::new(ErrorCode::TaskExecutionFailed, message));
-                }
+                Line::Malformed(why) => return Err(malformed(&server, &why)),
             },
             None if reading.may_end() => Piece { is_last: true, ..Piece::default() },
             None => return Err(cut(&server)),
         };
         kept += piece.kept;
-        let bytes = answer.text.len() + piece.text.len() + answer.thinking.len() + piece.thinking.len() + kept;
-        if bytes > config.max_response_bytes {
-            return Err(too_long(config));
-        }
         answer.text.push_str(&piece.text);
         answer.thinking.push_str(&piece.thinking);
+        if answer.text.len() + answer.thinking.len() + kept > config.max_response_bytes {
+            return Err(too_long(config));
+        }
         progress.add(&piece.text, Instant::now());
         if piece.is_last {
             progress.flush(Instant::now());
             return Ok(answer);
+        }
+    }
+}
+
+/// The next line. Shows the gathered text while it waits.
+async fn next_line<'l>(lines: &'l mut Lines<'_>, progress: &mut Progress<'_>) -> Result<Option<&'l [u8]>, CallError> {
+    let mut line = pin!(lines.next());
+    loop {
+        let due = progress.due();
+        let show = async {
+            match due {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            line = &mut line => return line,
+            () = show => progress.flush(Instant::now()),
         }
     }
 }
@@ -140,7 +130,7 @@ pub(super) async fn object(service: &Service, config: &Config, begun: &mut Begun
     let mut body = Vec::new();
     while let Some(chunk) = service.more(begun).await? {
         if body.len() + chunk.len() > limit {
-            let message = format!("{server} answers with more than {limit} bytes; ask for less at a time");
+            let message = format!("{server} answers with more than {limit} bytes; request less at a time");
             return Err(CallError::new(ErrorCode::TaskResultInvalid, message));
         }
         body.extend_from_slice(&chunk);
@@ -149,7 +139,7 @@ pub(super) async fn object(service: &Service, config: &Config, begun: &mut Begun
         if error.contains("EOF while parsing") {
             return cut(&server);
         }
-        CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} sent what is no answer: {error}"))
+        malformed(&server, &error)
     })
 }
 
@@ -158,13 +148,18 @@ fn is_json(response: &Response) -> bool {
     kind.is_some_and(|kind| kind.starts_with("application/json"))
 }
 
+/// The error for an answer that does not follow the API of the server.
+pub(super) fn malformed(server: &str, why: &str) -> CallError {
+    CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} sent an invalid answer: {why}"))
+}
+
 fn cut(server: &str) -> CallError {
-    CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} ended its answer before it was whole"))
+    CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} ended its answer before it was complete"))
 }
 
 fn too_long(config: &Config) -> CallError {
     let message = format!(
-        "the answer is longer than {} bytes, with what the model thought; set `max_tokens` in the task's options, or raise `max_response_bytes` in \
+        "the answer is longer than {} bytes, including the model's thoughts; set `max_tokens` in the task's options, or raise `max_response_bytes` in \
          the provider's",
         config.max_response_bytes
     );
@@ -185,8 +180,16 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn new(service: &'a Service, begun: Begun, limit: usize) -> Self {
-        Self { service, begun, limit, buffer: Vec::new(), taken: 0, searched: 0, ended: false }
+    async fn of(service: &'a Service, config: &Config, mut begun: Begun) -> Result<Self, CallError> {
+        // JSON may take six bytes for one byte of text.
+        let limit = config.max_response_bytes * 6 + MAX_BEYOND_TEXT;
+        let (mut buffer, mut ended) = (Vec::new(), false);
+        if service.api == Api::OpenAi && is_json(&begun.response) {
+            // The server does not stream. Its object may span several lines.
+            let object = object(service, config, &mut begun).await?;
+            (buffer, ended) = (Value::Object(object).to_string().into_bytes(), true);
+        }
+        Ok(Self { service, begun, limit, buffer, taken: 0, searched: 0, ended })
     }
 
     fn target(&self) -> &super::target::Target {

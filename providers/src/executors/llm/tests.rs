@@ -62,7 +62,7 @@ async fn fails(provider: &Provider, model: &str) -> CallError {
 }
 
 #[tokio::test]
-async fn both_servers_are_asked_alike_and_answer_in_one_shape() {
+async fn both_servers_take_the_same_parameters_and_answer_in_the_same_shape() {
     let server = LlmServer::start();
     for api in BOTH {
         let provider = provider(api, &server, "");
@@ -155,7 +155,7 @@ async fn options_reach_each_server_under_its_own_names() {
 }
 
 #[tokio::test]
-async fn images_arrive_as_they_are() {
+async fn images_arrive_unchanged() {
     let server = LlmServer::start();
     let folder = tempfile::tempdir().expect("a folder");
     let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, PNG).expect("base64");
@@ -174,7 +174,7 @@ async fn images_arrive_as_they_are() {
         let error = call(&provider, "llm/vision", json!({"images": [PNG, "aGVsbG8="]}), Context::default()).await;
         let error = error.expect_err("no image");
         assert_eq!((error.code, error.retryable), (ErrorCode::InvalidParams, false));
-        assert!(error.message.starts_with("`images[1]` is no PNG"), "{error:?}");
+        assert!(error.message.starts_with("`images[1]` is not a PNG"), "{error:?}");
         assert_eq!(server.asked().len(), before, "nobody was asked");
     }
 }

@@ -30,17 +30,62 @@ pub(in crate::executors) struct Captured {
     live: Option<Live>,
 }
 
-impl Captured {
-    /// Standard output and standard error of a call, which watchers see as they are written.
-    pub(in crate::executors) fn streams_of(context: &Context) -> (Self, Self) {
+/// Standard output and standard error of a call, which watchers see as they are written.
+#[derive(Debug)]
+pub(in crate::executors) struct Outputs {
+    output: Captured,
+    errors: Captured,
+}
+
+impl Outputs {
+    pub(in crate::executors) fn of(context: &Context) -> Self {
         let active_streams = ActiveStreams::default();
-        let watched = |stream| Self {
+        let watched = |stream| Captured {
             live: context.progress.clone().map(|to| Live::new(to, stream, active_streams.clone())),
-            ..Self::default()
+            ..Captured::default()
         };
-        (watched("stdout"), watched("stderr"))
+        Self { output: watched("stdout"), errors: watched("stderr") }
     }
 
+    /// Reads until both streams end. What was read is kept if the future is dropped.
+    ///
+    /// # Errors
+    /// If a stream produces more than it may.
+    pub(in crate::executors) async fn read(
+        &mut self,
+        output: impl AsyncRead + Unpin,
+        errors: impl AsyncRead + Unpin,
+        limits: StreamLimits,
+    ) -> Result<(), CallError> {
+        tokio::try_join!(self.output.read(output, limits), self.errors.read(errors, limits)).map(drop)
+    }
+
+    /// Sends the output that was not sent yet, because the call is over.
+    pub(in crate::executors) fn send_rest(&mut self) {
+        self.output.send_rest();
+        self.errors.send_rest();
+    }
+
+    pub(in crate::executors) fn into_texts(self) -> Texts {
+        Texts { output: self.output.into_text(), error_output: self.errors.into_text() }
+    }
+}
+
+/// What a call wrote to standard output and to standard error.
+#[derive(Debug)]
+pub(in crate::executors) struct Texts {
+    pub(in crate::executors) output: String,
+    pub(in crate::executors) error_output: String,
+}
+
+impl Texts {
+    /// Adds the end of both texts to an error.
+    pub(in crate::executors) fn add_to(self, error: CallError) -> CallError {
+        error.with("output", tail(self.output)).with("error_output", tail(self.error_output))
+    }
+}
+
+impl Captured {
     /// Reads until the stream ends. What was read is kept if the future is dropped.
     ///
     /// # Errors
@@ -85,8 +130,7 @@ impl Captured {
         Ok(())
     }
 
-    /// Sends the output that was not sent yet, because the call is over.
-    pub(in crate::executors) fn send_rest(&mut self) {
+    fn send_rest(&mut self) {
         self.with_live(|live, output| live.send_rest(StreamOutput { has_ended: true, ..output }));
     }
 
@@ -103,7 +147,7 @@ impl Captured {
 
     /// The output as text, with a note if something is missing. `gleitzeit logs -f` recognizes these notes by how they
     /// begin.
-    pub(in crate::executors) fn into_text(self) -> String {
+    fn into_text(self) -> String {
         let kept = self.bytes.len();
         let mut text = String::from_utf8(self.bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
@@ -118,7 +162,7 @@ impl Captured {
 }
 
 /// The end of an output, for an error: errors are journaled, so they carry no more.
-pub(in crate::executors) fn tail(text: String) -> Value {
+fn tail(text: String) -> Value {
     const KEPT: usize = 8 * 1024;
     let start = text.len().saturating_sub(KEPT);
     let start = (start..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);

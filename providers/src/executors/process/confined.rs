@@ -47,7 +47,7 @@ impl Confinement {
                 }
                 command.spawn()
             })?;
-            starting.join().unwrap_or_else(|_| Err(io::Error::other("the thread that starts it broke off")))
+            starting.join().unwrap_or_else(|_| Err(io::Error::other("the thread that starts it panicked")))
         })
     }
 }

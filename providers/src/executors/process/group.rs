@@ -48,7 +48,7 @@ pub(in crate::executors) fn end(leader: Leader, patience: Duration) -> bool {
         let seen = match look() {
             Ok(seen) => seen,
             Err(error) => {
-                tracing::warn!(%error, "what a call started outside of its process group may outlive it");
+                tracing::warn!(%error, "processes that a call started outside of its process group may outlive it");
                 break;
             }
         };
@@ -84,7 +84,7 @@ fn wait_until_dead(group: Option<u32>, killed: &BTreeSet<u32>, deadline: Instant
         if killed.is_empty() && !group.is_some_and(is_there) {
             return true;
         }
-        // Without a list nobody can tell; the signals were sent.
+        // Without a list this is unknown; the signals were sent.
         let Ok(seen) = look() else { return false };
         if !seen.0.iter().any(|(pid, process)| Some(process.group) == group || killed.contains(pid)) {
             return true;

@@ -1,9 +1,13 @@
 //! How much a call may use, and how strictly it is confined: the options that every provider of processes has.
 
+use std::time::Duration;
+
 use gleitzeit_protocols::yaml::{Fields, Problem, Reader};
 use gleitzeit_workflow::ErrorCode;
+use tokio::time::Instant;
 
 use super::capture::StreamLimits;
+use crate::call::CallError;
 use crate::definition::{Definition, Options};
 use crate::executors::result_bytes;
 use crate::settings::Settings;
@@ -15,6 +19,17 @@ const MOST: u64 = 1 << 50;
 /// even a machine with few processors serves several users.
 pub(in crate::executors) fn concurrency(settings: &Settings) -> u32 {
     settings.cpus.saturating_mul(4).max(8)
+}
+
+/// Returns once `what` has run longer than the `timeout` of its call, in seconds since `began`.
+pub(in crate::executors) async fn own_limit(what: &str, began: Instant, timeout: Option<f64>) -> CallError {
+    let limit = timeout.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    match limit.and_then(|limit| began.checked_add(limit)) {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+    let seconds = timeout.unwrap_or_default();
+    CallError::new(ErrorCode::TaskTimeout, format!("{what} ran longer than its `timeout` of {seconds} s"))
 }
 
 /// The remedy on a machine without the strict sandbox.
@@ -36,6 +51,17 @@ pub(in crate::executors) enum Sandbox {
     Limits,
     /// No network, and of the file system only programs and the call's own folder.
     Strict,
+}
+
+impl Sandbox {
+    /// The capabilities of a provider with this sandbox.
+    pub(in crate::executors) fn capabilities(self) -> Vec<String> {
+        let level = match self {
+            Self::Limits => "sandbox:limits",
+            Self::Strict => "sandbox:strict",
+        };
+        vec![level.to_owned()]
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -130,7 +130,7 @@ impl Live {
         let piece = Piece { stream: self.stream, offset, text: &text, note };
         match Payload::of(&piece) {
             Ok(data) => permit.send(data),
-            Err(error) => tracing::debug!(%error, "output cannot be told"),
+            Err(error) => tracing::debug!(%error, "output cannot be shown"),
         }
         Ok(())
     }

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_of_whom_is_refused_on_every_machine() {
+    fn the_refused_system_calls_are_the_same_on_every_machine() {
         for machine in [X86_64, AARCH64] {
             let column = |x86: u32, arm: u32| if machine.is_x86 { x86 } else { arm };
             let says = |stage: Stage, number: u32, first: u32, second: u32| {

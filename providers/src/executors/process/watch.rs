@@ -18,7 +18,7 @@ pub(in crate::executors) async fn watch(root: impl Fn() -> Option<u32>, ours: u6
         let seen = match processes().await {
             Ok(seen) => seen,
             Err(error) => {
-                tracing::debug!(%error, "the processes of a call cannot be looked at");
+                tracing::debug!(%error, "the processes of a call cannot be listed");
                 continue;
             }
         };

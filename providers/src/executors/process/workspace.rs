@@ -47,6 +47,19 @@ impl Workspace {
         Ok(Self { folder, _lock: lock })
     }
 
+    /// Creates the folder on a blocking thread.
+    ///
+    /// # Errors
+    /// Why there can be no folder, in words.
+    pub(in crate::executors) async fn create_in(temp: &Path) -> Result<Self, String> {
+        let owned = temp.to_owned();
+        let created = tokio::task::spawn_blocking(move || Self::create(&owned)).await;
+        created
+            .map_err(io::Error::other)
+            .flatten()
+            .map_err(|error| format!("no temporary folder can be made in `{}`: {error}", temp.display()))
+    }
+
     /// Creates a folder for one call; removed when dropped.
     pub(in crate::executors) fn call_folder(&self) -> io::Result<TempDir> {
         private().prefix("call-").tempdir_in(self.folder.path())
@@ -76,7 +89,7 @@ fn private_parent(temp: &Path) -> io::Result<Option<PathBuf>> {
         return Ok(Some(path));
     }
     let folder = path.display();
-    tracing::warn!(%folder, "this is not a folder of this user alone (mode 0700); temporary folders are made beside it");
+    tracing::warn!(%folder, "this folder is not private to this user (mode 0700); temporary folders are made beside it");
     Ok(None)
 }
 
@@ -108,7 +121,7 @@ pub(in crate::executors) fn sweep(temp: &Path, grace: Duration) {
             && lock.try_lock().is_ok()
             && let Err(error) = remove(&entry.path())
         {
-            tracing::debug!(%error, folder = %entry.path().display(), "stale folder stays");
+            tracing::debug!(%error, folder = %entry.path().display(), "a stale folder cannot be removed");
         }
     }
 }
@@ -127,7 +140,7 @@ pub(in crate::executors) async fn clear(folder: TempDir) {
     });
     if let Ok(Err((folder, error))) = removed.await {
         let folder: PathBuf = folder;
-        tracing::warn!(%error, folder = %folder.display(), "the folder of a call stays");
+        tracing::warn!(%error, folder = %folder.display(), "the folder of a call cannot be removed");
     }
 }
 
@@ -178,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_planted_in_the_temporary_folder_disables_nothing() {
+    fn planted_files_in_the_temporary_folder_have_no_effect() {
         let pipe = |path: &Path| {
             let made = std::process::Command::new("mkfifo").arg(path).status();
             assert!(made.is_ok_and(|made| made.success()), "a pipe");

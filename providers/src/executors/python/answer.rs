@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::wire;
 use crate::call::CallError;
-use crate::executors::process::capture::tail;
+use crate::executors::process::capture::Texts;
 
 /// The nesting levels of the task's result around the variable `result`.
 pub(super) const AROUND_RESULT: usize = 1;
@@ -84,67 +84,63 @@ impl Answer {
     }
 
     /// Turns the answer into the method's result.
-    pub(super) fn conclude(
-        self,
-        status: ExitStatus,
-        output: String,
-        error_output: String,
-        asked: Asked,
-    ) -> Result<Payload, CallError> {
-        let failed_as = |code: ErrorCode, message: String, output: String, error_output: String| {
-            CallError::new(code, message).with("output", tail(output)).with("error_output", tail(error_output))
-        };
-        let failed = |message: String, output: String, error_output: String| {
-            failed_as(ErrorCode::TaskExecutionFailed, message, output, error_output)
-        };
+    pub(super) fn conclude(self, status: ExitStatus, texts: Texts, asked: Asked) -> Result<Payload, CallError> {
         if self.too_large {
-            let message = "the result has more bytes than `max_result_bytes`".to_owned();
-            return Err(failed_as(ErrorCode::TaskResultInvalid, message, output, error_output));
+            let message = "the result has more bytes than `max_result_bytes`";
+            return Err(texts.add_to(CallError::new(ErrorCode::TaskResultInvalid, message)));
         }
-        let Some(ended) = self.ended else {
+        let Some(mut ended) = self.ended else {
             let message = format!("Python ended before the code did: {}", how(status));
-            return Err(failed(message, output, error_output));
+            return Err(texts.add_to(CallError::new(ErrorCode::TaskExecutionFailed, message)));
         };
-        if let Some(message) = ended.error {
-            if ended.invalid {
-                return Err(failed_as(ErrorCode::TaskResultInvalid, message, output, error_output));
-            }
-            let mut error = failed(message, output, error_output);
-            if ended.is_final {
-                error = error.retryable(false);
-            }
-            for (name, at) in [("line", ended.line), ("column", ended.column)] {
-                if let Some(at) = at {
-                    error = error.with(name, at);
-                }
-            }
-            if let Some(traceback) = ended.traceback {
-                error = error.with("traceback", traceback);
-            }
-            if let Some(kind) = ended.kind {
-                error = error.with("type", kind);
-            }
-            return Err(error);
+        if let Some(message) = ended.error.take() {
+            return Err(ended.into_error(message, texts));
         }
-        let bytes = self.result.as_deref().unwrap_or(b"null");
-        // Python writes numbers and nesting of any size, and the code can write to the stream too.
-        let result = std::str::from_utf8(bytes).map_err(|error| error.to_string()).and_then(|text| {
-            json::check_inside(text, AROUND_RESULT).map_err(|problem| why_not(problem.within("result")))?;
-            serde_json::from_str::<&RawValue>(text).map_err(|error| error.to_string())
-        });
-        let result = match result {
+        let result = match read_result(self.result.as_deref().unwrap_or(b"null")) {
             Ok(result) => result,
-            Err(why) => return Err(failed_as(ErrorCode::TaskResultInvalid, why, output, error_output)),
+            Err(why) => return Err(texts.add_to(CallError::new(ErrorCode::TaskResultInvalid, why))),
         };
         if asked == Asked::Check {
             return Payload::of(result)
                 .map_err(|error| CallError::new(ErrorCode::TaskExecutionFailed, error.to_string()));
         }
+        let Texts { output, error_output } = texts;
         let execution_time = ended.seconds.unwrap_or(0.0).max(0.0);
         let outcome = Outcome { result, output, error_output, execution_time, success: true };
         Payload::of(&outcome)
             .map_err(|error| CallError::new(ErrorCode::TaskExecutionFailed, format!("the result is not JSON: {error}")))
     }
+}
+
+impl Ended {
+    /// The error of code that failed with this message.
+    fn into_error(self, message: String, texts: Texts) -> CallError {
+        if self.invalid {
+            return texts.add_to(CallError::new(ErrorCode::TaskResultInvalid, message));
+        }
+        let mut error = texts.add_to(CallError::new(ErrorCode::TaskExecutionFailed, message));
+        if self.is_final {
+            error = error.retryable(false);
+        }
+        for (name, at) in [("line", self.line), ("column", self.column)] {
+            if let Some(at) = at {
+                error = error.with(name, at);
+            }
+        }
+        for (name, text) in [("traceback", self.traceback), ("type", self.kind)] {
+            if let Some(text) = text {
+                error = error.with(name, text);
+            }
+        }
+        error
+    }
+}
+
+/// Checks a result. Python writes numbers and nesting of any size, and the code can write to the stream too.
+fn read_result(bytes: &[u8]) -> Result<&RawValue, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    json::check_inside(text, AROUND_RESULT).map_err(|problem| why_not(problem.within("result")))?;
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 /// Why a result cannot be carried, in the words of `worker.py`.

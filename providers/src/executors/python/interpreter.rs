@@ -44,7 +44,7 @@ pub(super) async fn find(name: &str, settings: &Settings) -> Result<Interpreter,
     let mut lines = text.lines();
     let (Some(path), Some(version), true) = (lines.next(), lines.next(), output.status.success()) else {
         let said: String = String::from_utf8_lossy(&output.stderr).trim().chars().take(300).collect();
-        let why = format!("`{name}` is no working Python 3 ({}: {said}); {remedy}", output.status);
+        let why = format!("`{name}` is not a working Python 3 ({}: {said}); {remedy}", output.status);
         return Err(NotReady::Refused(why));
     };
     let mut numbers = version.split(' ').map(|number| number.parse::<u32>().unwrap_or(0));

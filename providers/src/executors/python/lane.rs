@@ -148,7 +148,7 @@ impl Lane {
             match self.take_report()? {
                 Some(Report::Ended(status)) => return Ok(status),
                 Some(Report::Spent(status)) => {
-                    tracing::warn!("something that the code of a task started cannot be ended");
+                    tracing::warn!("a process that the code of a task started cannot be ended");
                     self.is_spent = true;
                     return Ok(status);
                 }
@@ -209,7 +209,7 @@ impl Lane {
         {
             // It is stopped or hangs. The number is still its own, because its end of the socket is open.
             let _ = kill_process(pid, Signal::KILL);
-            tracing::warn!(pid = number, "a lane of Python did not end in time and was killed");
+            tracing::warn!(pid = number, "a Python lane did not end in time and was killed");
             self.has_left();
         }
         // It was killed before it could end its worker.
@@ -272,7 +272,7 @@ mod tests {
     const NOBODY: u32 = u32::MAX;
 
     #[tokio::test]
-    async fn what_a_lane_says_may_come_in_parts_and_be_waited_for_again() {
+    async fn messages_of_a_lane_may_arrive_in_parts_and_a_wait_may_be_repeated() {
         let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
         ours.set_nonblocking(true).expect("set");
         let mut lane = Lane {

@@ -112,7 +112,7 @@ impl State {
         });
         let started = starting.await;
         self.starting = None;
-        let broken = |error| Err(NotReady::Refused(format!("the start of the fork server broke off: {error}")));
+        let broken = |error| Err(NotReady::Refused(format!("the start of the fork server failed: {error}")));
         let server = Arc::new(started.unwrap_or_else(broken)?);
         self.generation += 1;
         let lane = Lane::open(&server, self.generation).await.map_err(|error| {

@@ -1,6 +1,7 @@
 //! Runs one call: a worker, its streams, its end. Whatever happens, even if this future is dropped, everything that the
 //! call started is dead before its folder is removed.
 
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,9 @@ use super::request::Wanted;
 use super::server::Start;
 use super::wire;
 use crate::call::{Call, CallError, Context};
-use crate::executors::process::capture::{Captured, StreamLimits};
+use crate::executors::process::capture::{Captured, Outputs, StreamLimits};
+use crate::executors::process::failed;
+use crate::executors::process::limits::own_limit;
 use crate::executors::process::watch::watch;
 use crate::executors::process::workspace::{Workspace, clear};
 
@@ -57,64 +60,31 @@ struct Working {
 }
 
 pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<Payload, CallError> {
-    let Wanted { asked, source, args, context: values, timeout } = Wanted::read(call, job.options).await?;
-    let own = timeout.map(|seconds| {
-        let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        (Instant::now().checked_add(limit), seconds)
-    });
-    let io = |what: &'static str| {
-        move |error: std::io::Error| CallError::new(ErrorCode::TaskExecutionFailed, format!("{what}: {error}"))
-    };
+    let wanted = Wanted::read(call, job.options).await?;
+    let began = Instant::now();
     let lane = tokio::select! {
         error = context.ended() => return Err(error),
         lane = job.pool.take(job.start) => lane?,
     };
-    let folder = job.workspace.call_folder().map_err(io("no folder for the call"))?;
-    let empty = RawValue::from_string("{}".to_owned())
-        .map_err(|error| CallError::new(ErrorCode::InvalidParams, error.to_string()))?;
-    let request = Request {
-        code: &source.code,
-        name: &source.name,
-        path: source.path.as_deref(),
-        args: &args,
-        context: values.unwrap_or(&empty),
-        folder: folder.path().to_str().ok_or_else(|| {
-            CallError::new(ErrorCode::ProviderInitializationFailed, "the path of the temporary folder is not UTF-8")
-        })?,
-        only_check: asked == Asked::Check,
-    };
-    let request =
-        serde_json::to_vec(&request).map_err(|error| CallError::new(ErrorCode::InvalidParams, error.to_string()))?;
+    let folder = job.workspace.call_folder().map_err(failed("the folder of the call cannot be created"))?;
+    let request = request(&wanted, folder.path())?;
     let mut working = Working { lane, folder };
-    let number = working.lane.number().map_err(io("the process cannot be watched"))?;
+    let number = working.lane.number().map_err(failed("the process cannot be watched"))?;
 
-    let own_limit = async {
-        match own {
-            Some((Some(at), seconds)) => {
-                tokio::time::sleep_until(at).await;
-                seconds
-            }
-            _ => std::future::pending().await,
-        }
-    };
-    let (mut output, mut errors) = Captured::streams_of(context);
+    let mut outputs = Outputs::of(context);
     let outcome = tokio::select! {
-        outcome = work(&mut working.lane, &request, job.options, &mut output, &mut errors) => outcome,
+        outcome = work(&mut working.lane, &request, job.options, &mut outputs) => outcome,
         error = context.ended() => Err(error),
-        seconds = own_limit => Err(CallError::new(
-            ErrorCode::TaskTimeout,
-            format!("the code ran longer than its `timeout` of {seconds} s"),
-        )),
+        error = own_limit("the code", began, wanted.timeout) => Err(error),
         error = watch(number, 0, &job.options.limits) => Err(error),
     };
     let Working { lane, folder } = working;
-    output.send_rest();
-    errors.send_rest();
+    outputs.send_rest();
     match outcome {
         Ok((status, answer)) => {
             job.pool.give_back(lane).await;
             clear(folder).await;
-            answer.conclude(status, output.into_text(), errors.into_text(), asked)
+            answer.conclude(status, outputs.into_texts(), wanted.asked)
         }
         Err(error) => {
             lane.end().await;
@@ -122,6 +92,27 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
             Err(error)
         }
     }
+}
+
+/// The request to the worker, as JSON.
+fn request(wanted: &Wanted<'_>, folder: &Path) -> Result<Vec<u8>, CallError> {
+    let empty = RawValue::from_string("{}".to_owned()).map_err(invalid)?;
+    let request = Request {
+        code: &wanted.source.code,
+        name: &wanted.source.name,
+        path: wanted.source.path.as_deref(),
+        args: &wanted.args,
+        context: wanted.context.unwrap_or(&empty),
+        folder: folder.to_str().ok_or_else(|| {
+            CallError::new(ErrorCode::ProviderInitializationFailed, "the path of the temporary folder is not UTF-8")
+        })?,
+        only_check: wanted.asked == Asked::Check,
+    };
+    serde_json::to_vec(&request).map_err(invalid)
+}
+
+fn invalid(error: serde_json::Error) -> CallError {
+    CallError::new(ErrorCode::InvalidParams, error.to_string())
 }
 
 /// Reads until the streams end, but after the call is dead at most for the time granted to escaped processes. Available
@@ -146,13 +137,10 @@ async fn work(
     lane: &mut Lane,
     request: &[u8],
     options: &Options,
-    kept_output: &mut Captured,
-    kept_errors: &mut Captured,
+    outputs: &mut Outputs,
 ) -> Result<(ExitStatus, Answer), CallError> {
-    let lost = || {
-        CallError::new(ErrorCode::ProviderNotAvailable, "the process that ran the code is gone, and the code with it")
-            .with("lost", true)
-    };
+    let lost =
+        || CallError::new(ErrorCode::ProviderNotAvailable, "the process that ran the code has died").with("lost", true);
     let Worker { mut socket, output, errors } = lane.take_worker().ok_or_else(lost)?;
     let mut answer = Answer::default();
     let dead = CancellationToken::new();
@@ -164,14 +152,8 @@ async fn work(
         // Later data is ignored, but its writer must not block.
         Captured::default().read(&mut socket, StreamLimits::DROP).await
     };
-    let streams = async {
-        tokio::try_join!(
-            answered,
-            kept_output.read(output, options.limits.streams()),
-            kept_errors.read(errors, options.limits.streams()),
-        )
-        .map(drop)
-    };
+    let streams =
+        async { tokio::try_join!(answered, outputs.read(output, errors, options.limits.streams())).map(drop) };
     let drained = drained(streams, &dead);
     let ended = async {
         let status = lane.ended().await.map_err(|_| lost());
@@ -187,7 +169,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_can_be_read_when_the_time_is_up_is_read() {
+    async fn available_data_is_read_even_after_the_time_is_up() {
         for _ in 0..64 {
             let dead = CancellationToken::new();
             dead.cancel();

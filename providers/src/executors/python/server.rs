@@ -27,9 +27,10 @@ const KERNEL: &str = concat!(include_str!("kernel.py"), "\n", include_str!("stri
 const LINUX: &str = include_str!("linux.py");
 const PORTABLE: &str = include_str!("portable.py");
 const PLAIN_JSON: &str = include_str!("plain_json.py");
-const NO_PROCESSES: &str = "no process namespaces: what a call starts is found by its parents only";
-const ONLY_GROUPS: &str = "the portable way: what a call starts is found by its process group and its parents only";
-const NO_MOUNTS: &str = "no mount namespace: what the code of a task mounts, this machine sees";
+const NO_PROCESSES: &str = "no process namespaces: the processes of a call are found only by their parents";
+const ONLY_GROUPS: &str =
+    "the portable way: the processes of a call are found only by their process group and their parents";
+const NO_MOUNTS: &str = "no mount namespace: what the code of a task mounts is visible to this machine";
 
 /// The complete program of the Python side, for an interpreter that may lack modules.
 fn program(namespaces: Namespaces, interpreter: &Interpreter) -> String {
@@ -122,6 +123,20 @@ struct Hello {
     error: Option<String>,
 }
 
+impl Hello {
+    /// What this machine does not provide, each with the reason; the most important first.
+    fn lacks(&self) -> Vec<(&'static str, &str)> {
+        let reason = self.reason.as_deref().unwrap_or_default();
+        let processes = match self.namespaces.unwrap_or(Namespaces::None) {
+            Namespaces::None => Some((NO_PROCESSES, reason)),
+            Namespaces::Portable => Some((ONLY_GROUPS, reason)),
+            Namespaces::Auto | Namespaces::Root | Namespaces::User => None,
+        };
+        let mounts = self.shared_mounts.as_deref().map(|reason| (NO_MOUNTS, reason));
+        processes.into_iter().chain(mounts).collect()
+    }
+}
+
 /// How to start a server.
 #[derive(Clone, Debug)]
 pub(super) struct Start {
@@ -147,67 +162,20 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn start(start: &Start) -> Result<Self, NotReady> {
-        let refused = NotReady::Refused;
-        let failed = |error: io::Error| NotReady::Refused(error.to_string());
-        let proof = tempfile::Builder::new().prefix("proof-").tempdir_in(&start.folder);
-        let proof = proof.map_err(|error| refused(format!("no temporary folder can be made: {error}")))?;
-        let introduction = Introduction { server_config: &start.server_config, proof: proof.path() };
-        let program = program(start.server_config.namespaces, &start.interpreter);
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
-        ours.set_nonblocking(true).map_err(failed)?;
-        let mut control = UnixStream::from_std(ours).map_err(failed)?;
-        let mut command = Command::new(&start.interpreter.path);
-        command
-            .args(["-X", "utf8", "-c", BOOTSTRAP])
-            .env_clear()
-            .env("PATH", &start.path)
-            .env("LANG", "C.UTF-8")
-            .env("TMPDIR", &start.folder)
-            .current_dir(&start.folder)
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        if let Some(home) = &start.home {
-            command.env("HOME", home);
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(refused)?;
+        ours.set_nonblocking(true).map_err(refused)?;
+        let mut control = UnixStream::from_std(ours).map_err(refused)?;
+        let mut child = spawn(start, theirs)?;
+        let mut hello = introduce(&mut control, &mut child, start).await?;
+        if let Some(error) = hello.error.take() {
+            return Err(NotReady::Refused(error));
         }
-        let mut child = Confinement::NoTracing
-            .spawn(&mut command)
-            .map_err(|error| refused(format!("Python cannot be started: {error}")))?;
-        // Closes our copy of the server's end of the socket, so that its death ends the stream.
-        drop(command);
-        let said = match timeout(start.patience, introduce(&mut control, &program, &introduction)).await {
-            Ok(Ok(said)) => said,
-            Ok(Err(error)) => {
-                let reason = last_words(child.stderr.take()).await;
-                return Err(refused(format!("the fork server did not start ({error}): {reason}")));
-            }
-            Err(_) => {
-                let limit = start.patience.as_secs_f64();
-                return Err(NotReady::Slow(format!("the fork server did not start within {limit} s")));
-            }
-        };
-        if let Some(error) = said.error {
-            return Err(refused(error));
+        let lacks = hello.lacks();
+        for (what, reason) in &lacks {
+            tracing::warn!(reason, "{what}");
         }
-        let namespaces = said.namespaces.unwrap_or(Namespaces::None);
-        let reason = said.reason.as_deref().unwrap_or_default();
-        match namespaces {
-            Namespaces::None => tracing::warn!(reason, "{NO_PROCESSES}"),
-            Namespaces::Portable => tracing::warn!(reason, "{ONLY_GROUPS}"),
-            _ => {}
-        }
-        if let Some(reason) = &said.shared_mounts {
-            tracing::warn!(reason, "{NO_MOUNTS}");
-        }
-        let lacks = match (namespaces, said.shared_mounts) {
-            (Namespaces::None, _) => Some(format!("{NO_PROCESSES} ({})", said.reason.unwrap_or_default())),
-            (Namespaces::Portable, _) => Some(format!("{ONLY_GROUPS} ({})", said.reason.unwrap_or_default())),
-            (_, Some(reason)) => Some(format!("{NO_MOUNTS} ({reason})")),
-            (_, None) => None,
-        };
-        Ok(Self { child, control, namespaces, lacks })
+        let lacks = lacks.first().map(|(what, reason)| format!("{what} ({reason})"));
+        Ok(Self { child, control, namespaces: hello.namespaces.unwrap_or(Namespaces::None), lacks })
     }
 
     /// Whether it has not ended on its own.
@@ -227,11 +195,58 @@ impl Server {
     }
 }
 
-async fn introduce(control: &mut UnixStream, program: &str, introduction: &Introduction<'_>) -> io::Result<Hello> {
+fn refused(error: io::Error) -> NotReady {
+    NotReady::Refused(error.to_string())
+}
+
+/// Starts the process. Our copy of the server's end of the socket is closed when this returns, so that the death of the
+/// server ends the stream.
+fn spawn(start: &Start, theirs: std::os::unix::net::UnixStream) -> Result<Child, NotReady> {
+    let mut command = Command::new(&start.interpreter.path);
+    command
+        .args(["-X", "utf8", "-c", BOOTSTRAP])
+        .env_clear()
+        .env("PATH", &start.path)
+        .env("LANG", "C.UTF-8")
+        .env("TMPDIR", &start.folder)
+        .current_dir(&start.folder)
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    if let Some(home) = &start.home {
+        command.env("HOME", home);
+    }
+    Confinement::NoTracing
+        .spawn(&mut command)
+        .map_err(|error| NotReady::Refused(format!("Python cannot be started: {error}")))
+}
+
+/// Sends the program and its settings, and waits for the answer.
+async fn introduce(control: &mut UnixStream, child: &mut Child, start: &Start) -> Result<Hello, NotReady> {
+    let proof = tempfile::Builder::new().prefix("proof-").tempdir_in(&start.folder);
+    let proof = proof.map_err(|error| NotReady::Refused(format!("no temporary folder can be made: {error}")))?;
+    let introduction = Introduction { server_config: &start.server_config, proof: proof.path() };
+    let program = program(start.server_config.namespaces, &start.interpreter);
+    match timeout(start.patience, exchange(control, &program, &introduction)).await {
+        Ok(Ok(hello)) => Ok(hello),
+        Ok(Err(error)) => {
+            let reason = last_words(child.stderr.take()).await;
+            Err(NotReady::Refused(format!("the fork server did not start ({error}): {reason}")))
+        }
+        Err(_) => {
+            let limit = start.patience.as_secs_f64();
+            Err(NotReady::Slow(format!("the fork server did not start within {limit} s")))
+        }
+    }
+}
+
+async fn exchange(control: &mut UnixStream, program: &str, introduction: &Introduction<'_>) -> io::Result<Hello> {
     wire::write_sized(control, program.as_bytes()).await?;
     wire::write_sized(control, &serde_json::to_vec(introduction)?).await?;
-    let said = wire::read_sized(control, MAX_OUTPUT_BYTES).await?;
-    Ok(serde_json::from_slice(&said)?)
+    let hello = wire::read_sized(control, MAX_OUTPUT_BYTES).await?;
+    Ok(serde_json::from_slice(&hello)?)
 }
 
 /// The end of what it wrote to standard error before it died.
@@ -242,5 +257,5 @@ async fn last_words(stderr: Option<ChildStderr>) -> String {
     // Whatever arrived by then is better than nothing.
     let _ = timeout(Duration::from_secs(1), limited.read_to_end(&mut bytes)).await;
     let text = String::from_utf8_lossy(&bytes);
-    text.trim().lines().last().unwrap_or("it said nothing").chars().take(300).collect()
+    text.trim().lines().last().unwrap_or("no output").chars().take(300).collect()
 }

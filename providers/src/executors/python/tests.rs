@@ -135,7 +135,7 @@ async fn an_exception_names_itself_and_the_users_line() {
 }
 
 #[tokio::test]
-async fn every_other_end_is_a_clear_error() {
+async fn every_unusual_end_is_a_clear_error() {
     let bench = bench();
     for (code, expected) in [
         ("import sys; sys.exit(3)", "SystemExit: 3"),
@@ -311,7 +311,7 @@ async fn the_interpreter_is_the_real_executable() {
 }
 
 #[tokio::test]
-async fn every_way_of_holding_a_family_together_ends_it() {
+async fn every_kind_of_namespace_ends_the_processes_of_a_call() {
     for namespaces in [Namespaces::Root, Namespaces::User, Namespaces::None] {
         let bench = bench_in("max_processes: 20", namespaces);
         let code = format!(

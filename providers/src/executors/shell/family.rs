@@ -132,7 +132,7 @@ impl Family {
         match tokio::task::spawn_blocking(move || group::end(leader, PATIENCE)).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!(group = self.group, "processes of a command did not die in time"),
-            Err(error) => tracing::warn!(%error, "the end of a command broke off"),
+            Err(error) => tracing::warn!(%error, "ending the processes of a command failed"),
         }
         self.group = None;
     }
@@ -160,7 +160,7 @@ impl Drop for Family {
             && matches!(self.child.try_wait(), Ok(None))
             && let Err(error) = rustix::process::kill_process_group(pid, Signal::KILL)
         {
-            tracing::debug!(%error, "the processes of a command were gone");
+            tracing::debug!(%error, "the processes of a command had already ended");
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
         options.shell = shell.into();
         if !options.shell.is_absolute() {
             let hint = Some("write the whole path, such as `/bin/bash`".to_owned());
-            reader.problem(node.spot, "`shell` is no absolute path", hint);
+            reader.problem(node.spot, "`shell` is not an absolute path", hint);
         }
     }
     if let Some(node) = fields.get("strict") {

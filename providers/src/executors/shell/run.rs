@@ -3,13 +3,14 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use gleitzeit_workflow::error::ErrorCode;
 use gleitzeit_workflow::payload::Payload;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::family::{Family, OURS, Start};
 use super::interpreter::Interpreter;
@@ -17,7 +18,9 @@ use super::namespaces::Namespaces;
 use super::options::Options;
 use super::request::Wanted;
 use crate::call::{Call, CallError, Context};
-use crate::executors::process::capture::{Captured, tail};
+use crate::executors::process::capture::{Outputs, Texts};
+use crate::executors::process::failed;
+use crate::executors::process::limits::own_limit;
 use crate::executors::process::watch::{too_many, watch};
 use crate::executors::process::workspace::{Workspace, clear};
 use crate::settings::Settings;
@@ -44,11 +47,9 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
     let wanted = Wanted::read(call)?;
     let Place { namespaces, settings, options, .. } = place;
     let interpreter = Interpreter::choose(wanted.shell, wanted.strict, options, settings)?;
-    let io = |what: &'static str| {
-        move |error: io::Error| CallError::new(ErrorCode::TaskExecutionFailed, format!("{what}: {error}"))
-    };
-    let folder = place.workspace.call_folder().map_err(io("no folder for the call"))?;
-    let (arguments, status) = prepare(folder.path(), &wanted).map_err(io("no files for the call"))?;
+    let folder = place.workspace.call_folder().map_err(failed("the folder of the call cannot be created"))?;
+    let (arguments, status) =
+        prepare(folder.path(), &wanted).map_err(failed("the files of the call cannot be created"))?;
     let start = Start {
         folder: folder.path(),
         namespaces,
@@ -58,73 +59,74 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
         arguments: &arguments,
     };
     let began = Instant::now();
-    let (family, output, errors) = Family::start(start).map_err(io("the command cannot be started"))?;
+    let (family, output, errors) = Family::start(start).map_err(failed("the command cannot be started"))?;
     let mut working = Working { family, folder };
     let root = working.family.root();
 
-    let (mut kept_output, mut kept_errors) = Captured::streams_of(context);
-    let ended = {
-        let work = async {
-            let streams = async {
-                tokio::try_join!(
-                    kept_output.read(output, options.limits.streams()),
-                    kept_errors.read(errors, options.limits.streams()),
-                )
-            };
-            tokio::pin!(streams);
-            let ended = tokio::select! {
-                ended = working.family.ended() => {
-                    // A process that still holds them has escaped; what was read by then is kept.
-                    if let Ok(read) = tokio::time::timeout(DRAIN, streams).await {
-                        read?;
-                    }
-                    ended
-                }
-                read = &mut streams => {
-                    read?;
-                    working.family.ended().await
-                }
-            };
-            ended.map_err(io("the command cannot be awaited"))
-        };
-        tokio::select! {
-            ended = work => ended,
-            error = context.ended() => Err(error),
-            error = own_limit(began, wanted.timeout) => Err(error),
-            error = watch(move || root, OURS, &options.limits) => Err(error),
-        }
+    let mut outputs = Outputs::of(context);
+    let reading = outputs.read(output, errors, options.limits.streams());
+    let ended = tokio::select! {
+        ended = work(&mut working.family, reading) => ended,
+        error = context.ended() => Err(error),
+        error = own_limit("the command", began, wanted.timeout) => Err(error),
+        error = watch(move || root, OURS, &options.limits) => Err(error),
     };
     let took = began.elapsed();
     let Working { family, folder } = working;
     family.end().await;
-    kept_output.send_rest();
-    kept_errors.send_rest();
+    outputs.send_rest();
     let end = End::read(status);
     clear(folder).await;
-    let with_texts = |error: CallError, output: Captured, errors: Captured| {
-        error.with("output", tail(output.into_text())).with("error_output", tail(errors.into_text()))
-    };
     ended?;
+    conclude(end, &wanted, options.limits.max_processes, outputs.into_texts(), took)
+}
+
+/// Waits until the family is dead and its streams are read.
+async fn work(family: &mut Family, reading: impl Future<Output = Result<(), CallError>>) -> Result<(), CallError> {
+    let mut reading = pin!(reading);
+    let ended = tokio::select! {
+        ended = family.ended() => {
+            // A process that still holds the streams has escaped; what was read by then is kept.
+            if let Ok(read) = timeout(DRAIN, reading).await {
+                read?;
+            }
+            ended
+        }
+        read = &mut reading => {
+            read?;
+            family.ended().await
+        }
+    };
+    ended.map_err(failed("the end of the command cannot be awaited"))
+}
+
+/// The result of a command that has ended.
+fn conclude(
+    end: Option<End>,
+    wanted: &Wanted,
+    max_processes: u64,
+    texts: Texts,
+    took: Duration,
+) -> Result<Payload, CallError> {
     let Some(End { code, left }) = end else {
         let message = "the shell did not start, or did not end by itself";
-        let error = CallError::new(ErrorCode::TaskExecutionFailed, message);
-        return Err(with_texts(error, kept_output, kept_errors));
+        return Err(texts.add_to(CallError::new(ErrorCode::TaskExecutionFailed, message)));
     };
     if !wanted.expected_exit_codes.contains(&code) {
-        // Code that multiplies fast reaches the kernel's own limit, and ends because of it, before it was ever looked
-        // at.
-        let message = if left > options.limits.max_processes {
-            too_many(left, options.limits.max_processes)
+        // Code that multiplies fast reaches the kernel's own limit, and ends because of it, before `watch` counts its
+        // processes for the first time.
+        let message = if left > max_processes {
+            too_many(left, max_processes)
         } else {
             format!("exit code {code}{}", meaning(code))
         };
         let error = CallError::new(ErrorCode::TaskExecutionFailed, message).with("exit_code", code);
-        return Err(with_texts(error, kept_output, kept_errors));
+        return Err(texts.add_to(error));
     }
     Ok(Payload::from_value(&json!({
         "exit_code": code,
-        "output": kept_output.into_text(),
-        "error_output": kept_errors.into_text(),
+        "output": texts.output,
+        "error_output": texts.error_output,
         "execution_time": took.as_secs_f64(),
         "success": true,
     })))
@@ -159,17 +161,6 @@ impl End {
         let (code, left) = text.lines().next()?.trim().split_once(' ')?;
         Some(Self { code: code.parse().ok()?, left: left.parse().ok()? })
     }
-}
-
-/// Returns once the call has taken longer than its `timeout`.
-async fn own_limit(began: Instant, seconds: Option<f64>) -> CallError {
-    let limit = seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
-    match limit.and_then(|limit| began.checked_add(limit)) {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-    let seconds = seconds.unwrap_or_default();
-    CallError::new(ErrorCode::TaskTimeout, format!("the command ran longer than its `timeout` of {seconds} s"))
 }
 
 /// The meaning of an exit code by the convention of shells.

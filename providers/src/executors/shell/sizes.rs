@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_long_is_named_with_size_limit_and_remedy() {
+    fn values_that_are_too_long_are_named_with_size_limit_and_remedy() {
         let env = |sizes: &[(&str, usize)]| -> BTreeMap<String, String> {
             sizes.iter().map(|(name, size)| ((*name).to_owned(), "x".repeat(*size))).collect()
         };
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_takes_at_least_what_posix_says() {
+    fn the_system_accepts_at_least_the_minimum_of_posix() {
         assert!((100 << 10..=6 << 20).contains(&(max_total_text_bytes() - RESERVED_BYTES)));
     }
 }

@@ -34,7 +34,7 @@ true
 /// What is possible although it must not be, or why nothing can be run.
 pub(super) fn prove(shell: &Shell) -> Result<(), String> {
     std::thread::scope(|scope| scope.spawn(|| run(shell)).join())
-        .map_err(|_| "the proof broke off".to_owned())?
+        .map_err(|_| "the probe panicked".to_owned())?
         .map_err(|why| format!("`sandbox: strict` is not possible here: {why}"))
 }
 

@@ -149,7 +149,7 @@ async fn an_unexpected_exit_code_fails_with_code_and_streams() {
 }
 
 #[tokio::test]
-async fn standard_input_is_what_was_given_or_empty() {
+async fn standard_input_is_the_given_text_or_empty() {
     let bench = bench();
     assert_eq!(bench.run("cat").await.expect("runs")["output"], json!(""));
     let text = "line\n".repeat(200_000);
@@ -161,7 +161,7 @@ async fn standard_input_is_what_was_given_or_empty() {
 }
 
 #[tokio::test]
-async fn the_environment_is_what_was_given_and_little_else() {
+async fn the_environment_is_the_given_variables_and_little_else() {
     let bench = bench();
     let value = "a 'b' \"c\" $(touch never) `touch never` \\ \n ü";
     let params = json!({"command": "printf %s \"$GIVEN\"; test ! -e never", "env": {"GIVEN": value}});
@@ -197,7 +197,7 @@ async fn a_command_longer_than_an_argument_runs() {
 }
 
 #[tokio::test]
-async fn what_a_command_leaves_running_ends_with_it() {
+async fn processes_left_running_end_with_their_command() {
     let bench = bench();
     let seconds = unique();
     let leaving = leaving();
@@ -352,7 +352,7 @@ async fn a_task_chooses_its_shell_and_whether_a_failure_within_ends_it() {
 }
 
 #[tokio::test]
-async fn what_no_process_can_be_given_is_refused_before_one_is_started() {
+async fn arguments_that_are_too_large_are_refused_before_the_start() {
     let bench = bench();
     let most = 128 * 1024 - "X=".len() - 1;
     let params = |size: usize| json!({"command": "printf %s \"$X\" | wc -c", "env": {"X": "x".repeat(size)}});
@@ -371,7 +371,7 @@ async fn what_no_process_can_be_given_is_refused_before_one_is_started() {
 
 /// Whatever fits is really accepted.
 #[tokio::test]
-async fn what_is_not_refused_fits() {
+async fn accepted_sizes_fit() {
     let bench = bench();
     let env: serde_json::Map<String, Value> = (0..8).map(|at| (format!("X{at}"), json!("x".repeat(120_000)))).collect();
     let command = format!("# {}\nprintf %s \"$X7\" | wc -c", "x".repeat(99_000));

@@ -56,7 +56,7 @@ fn gzipped(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn json_that_cannot_be_carried_never_fails_the_request_and_says_where() {
+async fn json_that_cannot_be_represented_never_fails_the_request_and_names_its_place() {
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     for (body, expected) in [
         ("{\"x\": NaN}", "in `x`: NaN is no JSON; write null or text instead, at byte 6"),
@@ -103,7 +103,7 @@ async fn bodies_are_read_in_the_charset_they_declare() {
     let answer = answered("application/json; charset=utf-8", b"{\"name\":\"Zo\xeb\"}").await;
     assert_eq!((&answer["body"], &answer["json"]), (&json!("{\"name\":\"Zo\u{fffd}\"}"), &Value::Null));
     assert_eq!(answer["body_base64"], "eyJuYW1lIjoiWm/rIn0=");
-    assert_eq!(answer["json_error"], "the body is not wholly text");
+    assert_eq!(answer["json_error"], "the body is not entirely text");
     assert!(
         answer["body_error"]
             .as_str()
@@ -115,7 +115,7 @@ async fn bodies_are_read_in_the_charset_they_declare() {
 }
 
 #[tokio::test]
-async fn packed_answers_are_unpacked_also_when_nobody_asked() {
+async fn compressed_answers_are_decompressed_even_if_not_requested() {
     let body = gzipped(b"{\"a\": 1}");
     for (codings, body) in
         [(&b"gzip"[..], body.clone()), (b"x-gzip, identity", body.clone()), (b"gzip, gzip", gzipped(&body))]
@@ -140,13 +140,13 @@ async fn packed_answers_are_unpacked_also_when_nobody_asked() {
     assert_eq!((&error.data["body"], &error.data["body_base64"]), (&json!(""), &json!("cGFja2Vk")));
     let server = Fixed::start(200, &[("content-encoding", b"gzip")], b"<html>plain".to_vec()).await;
     let error = server.ask().await.expect_err("it is none");
-    assert!(error.message.contains("its content-encoding says gzip, but its bytes are none"), "{error:?}");
+    assert!(error.message.contains("its content-encoding is gzip, but its bytes are not"), "{error:?}");
     let server = Fixed::start(200, &[("content-encoding", b"compress")], Vec::new()).await;
     assert_eq!(server.ask().await.expect("there is nothing to unpack")["body"], "");
 }
 
 #[tokio::test]
-async fn servers_are_told_what_can_be_unpacked_unless_the_task_says_otherwise() {
+async fn accept_encoding_is_sent_unless_the_task_sets_it() {
     let (server, provider) = (Server::start().await, provider(""));
     for headers in [json!({}), json!({"Accept-Encoding": "identity"}), json!({"Range": "bytes=0-1"})] {
         ask(&provider, json!({"url": server.url("/echo"), "headers": headers})).await.expect("answered");
@@ -157,7 +157,7 @@ async fn servers_are_told_what_can_be_unpacked_unless_the_task_says_otherwise() 
 }
 
 #[tokio::test]
-async fn headers_of_all_kinds_are_there() {
+async fn all_kinds_of_headers_are_returned() {
     let headers = [
         ("set-cookie", &b"a=1; Expires=Sun, 06 Nov 1994 08:49:37 GMT"[..]),
         ("set-cookie", b"b=2; Path=/"),
@@ -216,7 +216,7 @@ async fn breaks_off(stays: bool) -> (String, JoinHandle<()>) {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_or_comes_too_slowly_keeps_what_came() {
+async fn an_interrupted_or_slow_answer_keeps_what_was_received() {
     for stays in [false, true] {
         let (url, task) = breaks_off(stays).await;
         let error = ask(&provider(""), json!({"url": url, "timeout": 2})).await.expect_err("not whole");

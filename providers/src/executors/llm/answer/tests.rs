@@ -27,7 +27,7 @@ fn ended(reason: &str) -> About {
 }
 
 #[test]
-fn json_is_parsed_only_where_it_was_asked_for() {
+fn json_is_parsed_only_if_it_was_requested() {
     let text = |response: &str, format| answer(About::default(), response, "", &wanted(format));
     let plain = text("{\"a\": 1}", None).expect("an answer");
     assert_eq!(
@@ -73,7 +73,7 @@ fn json_of_a_model_is_checked_like_all_json_from_outside() {
 }
 
 #[test]
-fn an_answer_without_text_is_an_error_that_names_what_came() {
+fn an_answer_without_text_is_an_error_that_names_what_was_received() {
     let call = || vec![json!({"id": null, "name": "now", "arguments": {}})];
     let refused = About { refusal: "I cannot help with that.".to_owned(), ..ended("stop") };
     let called = About { tool_calls: call(), ..ended("stop") };
@@ -82,19 +82,19 @@ fn an_answer_without_text_is_an_error_that_names_what_came() {
             ended("stop"),
             "",
             "It is Paris.",
-            "only thought, 12 bytes; switch thinking off: `extra: {think: false}`",
+            "only returned thoughts, 12 bytes; switch thinking off: `extra: {think: false}`",
             true,
         ),
-        (ended("length"), "\n\n", "It is", "until the limit of its length, 5 bytes; give it more `max_tokens`", true),
-        (ended("stop"), "<think>hm</think>\n", "", "it only thought, 18 bytes", true),
-        (ended("length"), "<think>hm", "", "it only thought until", true),
-        (ended("stop"), " \n", "", "answered no text; it ended with `stop`", true),
-        (ended("load"), "", "", "answered no text; it ended with `load`", true),
-        (About::default(), "", "", "the model `m` answered no text", true),
+        (ended("length"), "\n\n", "It is", "until the length limit, 5 bytes; give it more `max_tokens`", true),
+        (ended("stop"), "<think>hm</think>\n", "", "it only returned thoughts, 18 bytes", true),
+        (ended("length"), "<think>hm", "", "it only returned thoughts until", true),
+        (ended("stop"), " \n", "", "returned no text; it ended with `stop`", true),
+        (ended("load"), "", "", "returned no text; it ended with `load`", true),
+        (About::default(), "", "", "the model `m` returned no text", true),
         (ended("length"), "", "", "raise `max_tokens`, and `num_ctx`", true),
         (refused, "", "", "refuses to answer: I cannot help with that.", false),
         (ended("content_filter"), "half", "", "content filter", false),
-        (called, "", "", "it called `now`, a tool that nobody offered", true),
+        (called, "", "", "it called `now`, a tool that was not offered", true),
     ] {
         let error = answer(about.clone(), text, thinking, &wanted(None)).expect_err(said);
         assert_eq!((error.code, error.retryable), (ErrorCode::TaskExecutionFailed, retryable), "{error:?}");
@@ -104,7 +104,7 @@ fn an_answer_without_text_is_an_error_that_names_what_came() {
         assert_eq!(error.data.contains_key("tool_calls"), !about.tool_calls.is_empty());
         if retryable && about.refusal.is_empty() {
             let error = answer(about, text, thinking, &wanted(Some(Format::Json))).expect_err(said);
-            assert!(error.message.contains("in the format it was asked for, for the answer is empty"), "{error:?}");
+            assert!(error.message.contains("in the requested format: the answer is empty"), "{error:?}");
         }
     }
 }
@@ -127,6 +127,25 @@ fn thinking_and_tool_calls_are_kept_beside_an_answer() {
 }
 
 #[test]
+fn arguments_of_a_tool_call_that_are_not_an_object_are_refused() {
+    let asked = Wanted { tools: true, ..wanted(None) };
+    for (arguments, reason, expected) in [
+        (json!("{\"in\": "), "tool_calls", "(the arguments of the tool `now`: not a JSON object): {\"in\": "),
+        (json!(["UTC"]), "tool_calls", "(the arguments of the tool `now`: not a JSON object): [\"UTC\"]"),
+        (json!("{\"in\": "), "length", "it was cut at the length limit): {\"in\": "),
+    ] {
+        let calls = vec![json!({"id": null, "name": "now", "arguments": arguments})];
+        for text in ["", "Paris."] {
+            let about = About { tool_calls: calls.clone(), ..ended(reason) };
+            let error = answer(about, text, "", &asked).expect_err(expected);
+            assert_eq!((error.code, error.retryable), (ErrorCode::TaskExecutionFailed, true), "{error:?}");
+            assert!(error.message.ends_with(expected), "{error:?}");
+            assert_eq!(error.data["tool_calls"], json!(calls));
+        }
+    }
+}
+
+#[test]
 fn what_is_kept_in_an_error_is_bounded() {
     let long = "ä".repeat(1_000_000);
     let calls = vec![json!({"name": long, "arguments": {}})];
@@ -142,7 +161,7 @@ fn what_is_kept_in_an_error_is_bounded() {
 }
 
 #[test]
-fn a_prompt_that_was_cut_is_told_whatever_was_answered() {
+fn a_cut_prompt_is_reported_whatever_the_answer() {
     let mut size = Size::default();
     size.add(&"filler ".repeat(20_000));
     let about = |tokens, cached_tokens| About { prompt_tokens: Some(tokens), cached_tokens, ..ended("stop") };
@@ -160,7 +179,7 @@ fn a_prompt_that_was_cut_is_told_whatever_was_answered() {
 }
 
 #[test]
-fn totals_are_said_only_if_both_parts_are_known() {
+fn totals_are_reported_only_if_both_parts_are_known() {
     let about = About { prompt_tokens: Some(3), ..About::default() };
     let usage = |about: About| answer(about, "x", "", &wanted(None)).expect("an answer")["usage"].take();
     assert_eq!(usage(about.clone()), json!({"prompt_tokens": 3, "completion_tokens": null, "total_tokens": null}));

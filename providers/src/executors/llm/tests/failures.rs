@@ -7,7 +7,7 @@ use gleitzeit_mesh::wire::HealthState;
 use super::*;
 
 #[tokio::test]
-async fn a_server_that_asks_for_patience_gets_it() {
+async fn retry_after_is_respected() {
     let server = LlmServer::start();
     let seconds = |seconds| Some(Duration::from_secs(seconds));
     for api in BOTH {
@@ -34,7 +34,7 @@ async fn a_server_that_asks_for_patience_gets_it() {
 }
 
 #[tokio::test]
-async fn refusals_say_what_to_do_and_are_not_repeated() {
+async fn refusals_name_the_remedy_and_are_not_retried() {
     let server = LlmServer::start();
     for api in BOTH {
         let provider = provider(api, &server, "");
@@ -44,7 +44,7 @@ async fn refusals_say_what_to_do_and_are_not_repeated() {
             ("picky", "does not support this"),
             ("moved", "points to http://localhost:1/there"),
             ("page", "answers with a web page"),
-            ("unable", "cannot do this (501 Not Implemented): This server does not support embeddings."),
+            ("unable", "does not support this (501 Not Implemented): This server does not support embeddings."),
             ("blind", "load its projector too"),
             ("batched", "cannot take the whole prompt (500 Internal Server Error): input is too large to process."),
         ] {
@@ -58,7 +58,7 @@ async fn refusals_say_what_to_do_and_are_not_repeated() {
 }
 
 #[tokio::test]
-async fn broken_streams_are_errors_that_may_pass() {
+async fn broken_streams_are_retryable_errors() {
     let server = LlmServer::start();
     for api in BOTH {
         let provider = provider(
@@ -67,9 +67,9 @@ async fn broken_streams_are_errors_that_may_pass() {
             "connection: {base_url: URL, timeout: 300ms}".replace("URL", &url(api, &server)).as_str(),
         );
         for (model, code, said) in [
-            ("cut", ErrorCode::TaskExecutionFailed, "broke off its answer"),
-            ("garbled", ErrorCode::TaskExecutionFailed, "sent what is no answer"),
-            ("fails", ErrorCode::TaskExecutionFailed, "broke off its answer: "),
+            ("cut", ErrorCode::TaskExecutionFailed, "aborted its answer"),
+            ("garbled", ErrorCode::TaskExecutionFailed, "sent an invalid answer"),
+            ("fails", ErrorCode::TaskExecutionFailed, "aborted its answer: "),
             ("silent", ErrorCode::ProviderTimeout, "sent nothing for 0.3 s"),
         ] {
             let error = fails(&provider, model).await;
@@ -86,7 +86,7 @@ async fn broken_streams_are_errors_that_may_pass() {
 }
 
 #[tokio::test]
-async fn an_answer_without_measure_is_not_kept() {
+async fn an_endless_answer_is_not_kept() {
     let server = LlmServer::start();
     for api in BOTH {
         let provider = provider(api, &server, "options: {max_response_bytes: 100000}");
@@ -149,7 +149,7 @@ fn closed_port() -> u16 {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_health_and_call_say_so() {
+async fn an_unreachable_server_is_reported_by_health_and_call() {
     let url = format!("http://localhost:{}", closed_port());
     for api in BOTH {
         let provider = built(api, &url, "", &[]);
@@ -165,7 +165,7 @@ async fn where_nobody_listens_health_and_call_say_so() {
 }
 
 #[tokio::test]
-async fn a_request_that_reached_nobody_is_sent_again_as_often_as_allowed() {
+async fn a_request_that_reached_no_server_is_retried_as_often_as_allowed() {
     let port = closed_port();
     let more = format!("connection: {{base_url: \"http://127.0.0.1:{port}\", retries: 8}}");
     let provider = built(Api::Ollama, "", &more, &[]);
@@ -202,7 +202,7 @@ async fn a_proxy_is_used_but_not_for_this_machine() {
 }
 
 #[tokio::test]
-async fn what_is_no_tls_is_not_taken_for_it() {
+async fn a_server_without_tls_is_not_accepted_for_https() {
     let server = LlmServer::start();
     for api in BOTH {
         let url = url(api, &server).replace("http://", "https://");
@@ -213,7 +213,7 @@ async fn what_is_no_tls_is_not_taken_for_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_has_no_time_for_the_health_check_is_slow() {
+async fn a_server_that_does_not_answer_the_health_check_in_time_is_slow() {
     // The kernel accepts the connection, but nothing answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", silent.local_addr().expect("an address"));
@@ -277,14 +277,14 @@ async fn a_secret_is_sent_and_never_shown() {
         assert_eq!(reason, "the environment variable MODELS_KEY is not set");
         let optional = "authentication: {type: bearer, env: MODELS_KEY, optional: true}";
         let without = built(api, &url(api, &server), optional, &[]);
-        let said = if api == Api::Ollama { "`ollama signin`" } else { "asks for a secret" };
+        let said = if api == Api::Ollama { "`ollama signin`" } else { "requires a secret" };
         assert!(fails(&without, "llama3.2").await.message.contains(said));
     }
     assert!(server.asked().iter().all(|asked| asked.authorization.as_deref() != Some("Bearer ")));
 }
 
 #[tokio::test]
-async fn the_shipped_providers_go_nowhere_unasked() {
+async fn the_shipped_providers_connect_only_to_configured_servers() {
     let shipped = |name: &str| {
         let definition = crate::load::shipped().into_iter().find(|it| it.name == name).expect("shipped");
         let settings = Settings::from_env(|name| (name == "OPENAI_API_KEY").then(|| "sk-at-hand".into()));

@@ -5,16 +5,16 @@ use std::time::Duration;
 use super::*;
 
 #[tokio::test]
-async fn an_answer_without_text_is_no_success() {
+async fn an_answer_without_text_is_not_a_success() {
     let server = LlmServer::start();
     for api in BOTH {
         let provider = provider(api, &server, "");
         for (model, said, retryable) in [
-            ("thinker", "it only thought, 11 bytes; switch thinking off", true),
-            ("empty", "answered no text; it ended with `stop`", true),
+            ("thinker", "it only returned thoughts, 11 bytes; switch thinking off", true),
+            ("empty", "returned no text; it ended with `stop`", true),
             ("full", "raise `max_tokens`, and `num_ctx`", true),
-            ("caller", "it called `now`, a tool that nobody offered", true),
-            ("filtered", "held back by the server's content filter", false),
+            ("caller", "it called `now`, a tool that was not offered", true),
+            ("filtered", "blocked by the server's content filter", false),
         ] {
             for method in ["llm/chat", "llm/complete"] {
                 let params = json!({"model": model, "prompt": "one two three"});
@@ -28,7 +28,7 @@ async fn an_answer_without_text_is_no_success() {
         assert_eq!(fails(&provider, "caller").await.data["tool_calls"][0]["name"], "now");
         let format = json!({"model": "empty", "prompt": "x", "format": "json"});
         let error = chat(&provider, format).await.expect_err("empty");
-        assert!(error.message.contains("for the answer is empty"), "{error:?}");
+        assert!(error.message.contains("the answer is empty"), "{error:?}");
     }
     let refused = fails(&provider(Api::OpenAi, &server, ""), "refuser").await;
     assert!(
@@ -86,7 +86,7 @@ fn long() -> String {
 }
 
 #[tokio::test]
-async fn no_prompt_is_cut_in_silence() {
+async fn no_prompt_is_cut_silently() {
     let server = LlmServer::start();
     for api in BOTH {
         let provider = provider(api, &server, "");
@@ -177,7 +177,7 @@ async fn a_call_that_waits_for_its_turn_is_not_silent() {
 }
 
 #[tokio::test]
-async fn what_a_server_measures_is_read() {
+async fn measurements_of_a_server_are_read() {
     let server = LlmServer::start();
     let answer = chat(&provider(Api::OpenAi, &server, ""), json!({"model": "timed", "prompt": "one two"})).await;
     let answer = answer.expect("an answer");
@@ -186,7 +186,7 @@ async fn what_a_server_measures_is_read() {
 }
 
 #[tokio::test]
-async fn hostile_answers_are_errors_with_their_place() {
+async fn hostile_answers_are_errors_with_a_place() {
     let server = LlmServer::start();
     for api in BOTH {
         let provider = provider(api, &server, "");
@@ -197,13 +197,13 @@ async fn hostile_answers_are_errors_with_their_place() {
         ] {
             let error = fails(&provider, model).await;
             assert_eq!(error.code, ErrorCode::TaskExecutionFailed, "{error:?}");
-            assert!(error.message.contains("sent what is no answer: ") && error.message.contains(said), "{error:?}");
+            assert!(error.message.contains("sent an invalid answer: ") && error.message.contains(said), "{error:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_number_in_text_keeps_a_model_as_long_as_one() {
+async fn keep_alive_as_text_is_the_same_as_a_number() {
     let server = LlmServer::start();
     let provider = provider(Api::Ollama, &server, "");
     for (given, sent) in [

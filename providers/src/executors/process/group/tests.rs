@@ -25,7 +25,7 @@ fn living(numbers: &[u32]) -> Vec<u32> {
 }
 
 #[test]
-fn what_has_left_the_group_and_is_still_below_it_ends_too() {
+fn descendants_that_left_the_group_end_too() {
     let mut child = shell("setsid sh -c 'echo $$; sleep 600 & echo $!; wait' & sleep 600 & echo $!; wait");
     let all = numbers(&mut child, 3);
     assert_eq!(living(&all).len(), 3);
@@ -35,7 +35,7 @@ fn what_has_left_the_group_and_is_still_below_it_ends_too() {
 }
 
 #[test]
-fn a_group_whose_leader_is_gone_ends_with_what_has_left_it() {
+fn a_group_without_its_leader_ends_with_its_descendants() {
     // The process in between stays in the group, its child does not.
     let mut child = shell("(setsid sh -c 'echo $$; exec sleep 600' & wait) & echo $!; wait");
     let all = numbers(&mut child, 2);
@@ -47,7 +47,7 @@ fn a_group_whose_leader_is_gone_ends_with_what_has_left_it() {
 }
 
 #[test]
-fn what_multiplies_ends() {
+fn multiplying_processes_are_ended() {
     let mut child = shell("echo $$; while :; do (sleep 600 & sleep 600) & sleep 0.01; done");
     let all = numbers(&mut child, 1);
     assert!(end(Leader::Held(child.id()), PATIENCE));
@@ -57,7 +57,7 @@ fn what_multiplies_ends() {
 }
 
 #[test]
-fn what_was_stopped_is_killed_whatever_happens() {
+fn stopped_processes_are_always_killed() {
     let (mut one, mut other) = (shell("echo $$; exec sleep 600"), shell("echo $$; exec sleep 600"));
     let all = [numbers(&mut one, 1), numbers(&mut other, 1)].concat();
     let mut stopped = Stopped { group: None, processes: BTreeSet::new() };
@@ -72,7 +72,7 @@ fn what_was_stopped_is_killed_whatever_happens() {
 }
 
 #[test]
-fn a_group_of_nobody_is_no_group() {
+fn an_empty_group_is_not_a_group() {
     let mut child = shell("exit 0");
     child.wait().expect("reaped");
     assert!(end(Leader::Gone(child.id()), PATIENCE));

@@ -15,7 +15,7 @@ fn text_of(piece: &Value) -> &str {
 }
 
 #[test]
-fn whole_lines_are_told_first_and_then_what_has_not_ended() {
+fn whole_lines_are_sent_before_an_unfinished_line() {
     let mut pieces = Pieces::default();
     assert_eq!(pieces.next(b"one\ntwo\nthr", false).as_deref(), Some("one\ntwo\n"));
     assert_eq!(pieces.next(b"one\ntwo\nthree", false).as_deref(), Some("three"));
@@ -68,7 +68,7 @@ fn no_piece_is_larger_than_may_be_as_json_and_long_text_is_cut_behind_lines() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_stream_brings_is_gathered_and_told_at_a_pace() {
+async fn output_is_gathered_and_sent_at_intervals() {
     let (sender, mut receiver) = mpsc::channel(16);
     let mut live = Live::new(sender, "stdout", ActiveStreams::default());
     let begin = Instant::now();
@@ -111,7 +111,7 @@ async fn two_streams_share_the_pace_of_their_call() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_holds_nothing_up_and_hears_what_there_was_no_room_for_later() {
+async fn a_slow_reader_blocks_nothing_and_gets_the_rest_later() {
     let (sender, mut receiver) = mpsc::channel(2);
     let mut live = Live::new(sender, "stderr", ActiveStreams::default());
     let text = "x".repeat(5 * MAX_JSON_BYTES);
@@ -131,7 +131,7 @@ async fn a_slow_reader_holds_nothing_up_and_hears_what_there_was_no_room_for_lat
 }
 
 #[tokio::test]
-async fn of_a_stream_that_is_full_that_is_said_once() {
+async fn a_full_stream_is_noted_once() {
     let (sender, mut receiver) = mpsc::channel(16);
     let mut live = Live::new(sender, "stdout", ActiveStreams::default());
     let full = StreamOutput { is_full: true, ..open("abcä".as_bytes()) };

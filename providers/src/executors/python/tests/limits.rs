@@ -46,7 +46,7 @@ async fn code_cannot_write_to_the_processes_that_it_was_forked_from() {
 }
 
 #[tokio::test]
-async fn what_code_mounts_only_its_own_call_sees() {
+async fn mounts_of_the_code_are_visible_only_to_its_own_call() {
     let bench = bench_in("max_processes: 20", Namespaces::Root);
     let folder = tempfile::tempdir().expect("folder");
     std::fs::write(folder.path().join("seen"), "by all").expect("written");
@@ -72,7 +72,7 @@ async fn what_code_mounts_only_its_own_call_sees() {
 }
 
 #[tokio::test]
-async fn what_the_machine_does_not_give_is_said_in_one_line_beside_the_health() {
+async fn missing_features_of_the_machine_are_reported_in_one_line_with_the_health() {
     let health = bench_in("max_processes: 20", Namespaces::None).python.health().await;
     assert_eq!(health.state, HealthState::Healthy, "{health:?}");
     let reason = health.reason.expect("said");

@@ -9,7 +9,7 @@ use crate::factory::Factory;
 /// Tests of what the portable way does not have.
 const BUT: [&str; 1] = ["tests::strict"];
 /// Tests that take long and do not depend on the way or the version.
-const LONG: [&str; 2] = ["a_result_that_cannot_be_carried", "a_gigabyte_of_output"];
+const LONG: [&str; 2] = ["a_result_that_cannot_be_represented", "a_gigabyte_of_output"];
 
 #[tokio::test]
 #[ignore = "it takes minutes; CI runs it by itself"]
@@ -125,7 +125,7 @@ async fn a_call_whose_lane_is_killed_ends_with_it() {
 }
 
 #[tokio::test]
-async fn a_call_whose_lane_is_stopped_ends_all_the_same() {
+async fn a_call_whose_lane_is_stopped_still_ends() {
     let bench = bench_in("max_processes: 20", Namespaces::Portable);
     let marker = bench.temp.path().join("pids");
     let code = with_children(&marker, "os.kill(os.getppid(), signal.SIGSTOP)\nopen('stopped', 'w').close()");
@@ -246,7 +246,7 @@ async fn the_table_of_ps_is_that_of_proc() {
 }
 
 #[tokio::test]
-async fn the_portable_way_has_no_strict_sandbox_and_says_so_in_one_line() {
+async fn the_portable_way_refuses_a_strict_sandbox_in_one_line() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("p.yaml");
     let file = "name: p\nprotocol: python/v1\nexecutor: python-local\noptions: {sandbox: strict}\n";

@@ -9,7 +9,7 @@ fn nested(levels: usize) -> Value {
 }
 
 #[tokio::test]
-async fn a_result_that_cannot_be_carried_names_its_path() {
+async fn a_result_that_cannot_be_represented_names_its_path() {
     let bench = bench();
     for (code, expected) in [
         ("result = {'a': [1, 2, 3, float('nan')]}", "`result.a[3]` is NaN, which is no JSON; use None or text instead"),
@@ -48,7 +48,7 @@ async fn a_result_that_cannot_be_carried_names_its_path() {
 }
 
 #[tokio::test]
-async fn what_can_be_carried_is_carried() {
+async fn representable_results_are_unchanged() {
     let bench = bench();
     for (code, expected) in [
         ("result = [2**64 - 1, -2**63, True, 0.1, 5e-324]", json!([u64::MAX, i64::MIN, true, 0.1, 5e-324])),
@@ -80,7 +80,7 @@ async fn exceptions_and_output_with_half_a_character_are_kept() {
 }
 
 #[tokio::test]
-async fn code_that_does_not_compile_is_not_tried_again() {
+async fn code_that_does_not_compile_is_not_retried() {
     let bench = bench();
     for (code, kind, line) in [
         ("x = 1\ny = (\n", "SyntaxError", 2),

@@ -47,7 +47,7 @@ impl SlowPython {
 }
 
 #[tokio::test]
-async fn a_start_that_takes_longer_than_a_call_has_is_not_begun_anew_by_the_next() {
+async fn a_start_that_outlasts_a_call_continues_for_the_next_call() {
     let mut slow = slow_python(Duration::from_secs(60));
     let one = json!({"code": "result = 1", "context": {}});
     let error = slow.bench.execute(one, SlowPython::with_time(300)).await.expect_err("too slow");
@@ -62,7 +62,7 @@ async fn a_start_that_takes_longer_than_a_call_has_is_not_begun_anew_by_the_next
 }
 
 #[tokio::test]
-async fn a_start_that_never_ends_is_slow_and_begun_anew_while_a_call_has_time() {
+async fn a_start_that_hangs_is_slow_and_is_retried_while_a_call_has_time() {
     let mut slow = slow_python(Duration::from_millis(200));
     let health = slow.bench.python.health().await;
     assert_eq!(health.state, HealthState::Slow, "{health:?}");

@@ -99,7 +99,7 @@ async fn a_fork_bomb_ends_in_a_clear_error_and_harms_no_other() {
 }
 
 #[tokio::test]
-async fn who_fails_before_anybody_looked_had_too_many_processes_all_the_same() {
+async fn a_command_that_fails_before_the_first_count_is_still_charged_for_its_processes() {
     if is_portable() {
         return skipped("nobody counts what a command leaves behind in the portable way");
     }
@@ -111,14 +111,14 @@ async fn who_fails_before_anybody_looked_had_too_many_processes_all_the_same() {
 }
 
 #[tokio::test]
-async fn as_many_processes_as_allowed_are_no_bomb() {
+async fn the_allowed_number_of_processes_is_not_a_bomb() {
     let bench = bench_in("max_processes: 20", None);
     let command = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; do sleep 0.5 & done; wait; echo done";
     assert_eq!(bench.run(command).await.expect("runs")["output"], json!("done\n"));
 }
 
 #[tokio::test]
-async fn limits_end_what_takes_too_much() {
+async fn limits_end_commands_that_use_too_much() {
     let bench =
         bench_in("max_memory_bytes: 300000000\nmax_cpu_seconds: 1\nmax_open_files: 20\nmax_file_bytes: 100000", None);
     for (command, expected, code) in [
@@ -141,7 +141,7 @@ async fn limits_end_what_takes_too_much() {
 
 /// The exit code is reported in a file that the command can reach.
 #[tokio::test]
-async fn whatever_becomes_of_the_status_file_holds_nobody_up() {
+async fn a_replaced_status_file_blocks_nothing() {
     let bench = bench_in("max_processes: 50", None);
     for tampering in [
         "rm ../status; mkfifo ../status",
@@ -162,7 +162,7 @@ async fn whatever_becomes_of_the_status_file_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn odd_commands_and_variables_are_taken_as_they_are() {
+async fn unusual_commands_and_variables_are_passed_unchanged() {
     let bench = bench_in("max_processes: 50", None);
     let error = bench.run("-x").await.expect_err("no such command");
     assert!(error.message.starts_with("exit code 127"), "{}", error.message);
@@ -199,7 +199,7 @@ async fn commands_of_root_cannot_look_into_the_agent_or_change_it() {
 }
 
 #[tokio::test]
-async fn what_the_machine_does_not_give_is_said_in_one_line_beside_the_health() {
+async fn missing_features_of_the_machine_are_reported_in_one_line_with_the_health() {
     let health = bench_in("{}", Some(Namespaces::None)).shell.health().await;
     assert_eq!(health.state, gleitzeit_mesh::wire::HealthState::Healthy, "{health:?}");
     let reason = health.reason.expect("said");

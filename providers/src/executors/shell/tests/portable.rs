@@ -15,7 +15,7 @@ async fn whole_suite_in_the_portable_way() {
 }
 
 #[test]
-fn the_portable_way_has_no_strict_sandbox_and_says_so_in_one_line() {
+fn the_portable_way_refuses_a_strict_sandbox_in_one_line() {
     let file = "name: s\nprotocol: shell/v1\nexecutor: shell-local\noptions: {sandbox: strict}\n";
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("s.yaml");
@@ -49,7 +49,7 @@ async fn a_command_that_kills_the_first_process_ends_with_what_has_left_the_grou
 }
 
 #[tokio::test]
-async fn what_is_below_the_group_at_the_end_of_a_command_ends_with_it() {
+async fn descendants_outside_of_the_group_end_with_their_command() {
     let bench = bench_in("{}", Some(Namespaces::None));
     let seconds = unique();
     let ready = bench.temp.path().join("ready");

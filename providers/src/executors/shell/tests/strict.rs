@@ -147,7 +147,7 @@ fn ask(call: &str) -> String {
 }
 
 #[tokio::test]
-async fn strict_commands_are_refused_what_reaches_others_or_outlives_them() {
+async fn strict_commands_cannot_affect_others_or_outlive_their_call() {
     if !Path::new("/usr/bin/python3").exists() || cfg!(not(target_arch = "x86_64")) {
         return skipped("needs /usr/bin/python3 on x86-64 to ask the kernel directly");
     }
