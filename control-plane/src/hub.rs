@@ -4,8 +4,8 @@
 //! to the journal's writer. No domain rules live here.
 
 mod admit;
+mod allowed_hosts;
 mod compile;
-mod host;
 mod inbox;
 mod inbox_limits;
 mod local;
@@ -29,7 +29,7 @@ use tokio::time::timeout;
 pub(crate) use admit::{
     Admission, CONNECT_TIMEOUT, check_handshake, check_origin, check_token, check_upgrade, token_refusal,
 };
-pub(crate) use host::Hosts;
+pub(crate) use allowed_hosts::Hosts;
 pub(crate) use inbox::Entrance;
 pub(crate) use local::Local;
 pub(crate) use machine::HubTask;

@@ -13,7 +13,7 @@ use crate::event::{
     TaskReady, TaskRequeued, TaskRetryScheduled, TaskSkipped, TaskStarted, WorkflowCancelRequested,
 };
 use crate::id::{Attempt, AttemptRef, ComponentId};
-use crate::limits::Limits;
+use crate::payload_limit::Limits;
 use crate::planted;
 use crate::planted::Bug;
 use crate::state::State;

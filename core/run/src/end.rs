@@ -10,7 +10,7 @@ use gleitzeit_workflow::template::{self, Budget, Root};
 use serde_json::{Map, Value};
 
 use crate::event::{CancelCause, Event, WorkflowCancelRequested, WorkflowCancelled, WorkflowCompleted, WorkflowFailed};
-use crate::limits::Limits;
+use crate::payload_limit::Limits;
 use crate::scope::RunScope;
 use crate::state::State;
 

@@ -3,7 +3,6 @@
 //! The ledger holds everything that is not finished: runs, ownerships, protocols, request ids. All of it is a fold of
 //! the entries, except for the registry of connected engines, which is never stored.
 
-mod aside;
 mod assignment;
 mod authority;
 mod backlog;
@@ -11,6 +10,7 @@ mod decide;
 mod derive;
 mod protocols;
 mod route;
+mod set_aside;
 mod slice;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,12 +24,12 @@ use crate::planted;
 use crate::planted::Bug;
 use crate::{ApplyError, Entry, Event, Limits, Request, RunStatus, State, TaskStatus, Verdict};
 
-pub use aside::SetAsideRun;
 pub use assignment::{Assignment, Effect, OpenLease};
 pub use backlog::Backlog;
 use backlog::QueueTasks;
 use protocols::Protocols;
 pub use route::{Audience, audience, without_payload};
+pub use set_aside::SetAsideRun;
 pub use slice::{AttemptEnd, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState, TaskFact};
 
 /// The unfinished runs, the owners of slices and the registered protocols.

@@ -2,7 +2,7 @@
 //!
 //! An attempt is kept until the hub acknowledges its end, over reconnects too; the end is reported once.
 
-mod work;
+mod attempt;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -419,7 +419,7 @@ impl Engine {
         let (taken, calls) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.calls));
         let cancels = std::mem::take(&mut self.cancels);
         if self.link.is_up() {
-            work::send_all(taken, calls, cancels, out);
+            attempt::send_all(taken, calls, cancels, out);
             let mut appends = Vec::new();
             self.outbox.flush(now, None, &mut appends);
             out.extend(appends.into_iter().map(Output::Hub));

@@ -12,13 +12,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
+use crate::backoff::Backoff;
 use crate::cause::{Cause, Speech};
 use crate::config::{ConfigError, LinkConfig, base_url};
 use crate::frame::{self, Packet};
 use crate::outbox::{self, Ends, Frame, Link, LinkEvent, LinkEvents};
 use crate::probe::look;
 use crate::reach::Found;
-use crate::reconnect::Backoff;
 use crate::transport::{Connection, Failure};
 
 /// How many queued frames share one flush.
