@@ -95,8 +95,8 @@ mod tests {
         for (text, expected) in [
             ("18446744073709551616", "in `v`: the whole number 18446744073709551616 does not fit into 64 bits"),
             ("[1, -9223372036854775809]", "in `v[1]`: the whole number -9223372036854775809"),
-            ("1e400", "in `v`: the number 1e400 is larger"),
-            ("6E-578", "in `v`: the number 6E-578 is closer to zero"),
+            ("1e400", "in `v`: the number 1e400 is too large"),
+            ("6E-578", "in `v`: the number 6E-578 is too close to zero"),
             ("\"\\ud83d\"", "in `v`: \\ud83d is half of a surrogate pair"),
             (&nested(127), ""),
             (&nested(128), "nested deeper than the limit of 128 levels"),

@@ -266,7 +266,7 @@ async fn inputs_that_cannot_be_carried_are_refused_with_their_place() {
     let mut client = client(&plane).await;
     for (inputs, said) in [
         ("{\"v\": 18446744073709551616}", "in `v`: the whole number 18446744073709551616 does not fit into 64 bits"),
-        ("{\"v\": [6E-578]}", "in `v[0]`: the number 6E-578 is closer to zero"),
+        ("{\"v\": [6E-578]}", "in `v[0]`: the number 6E-578 is too close to zero"),
         ("{\"v\": \"\\ud83c\"}", "in `v`: \\ud83c is half of a surrogate pair"),
         ("{\"v\": NaN}", "in `v`: NaN is no JSON"),
         ("[1]", "expected a JSON object"),

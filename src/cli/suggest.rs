@@ -334,11 +334,11 @@ mod tests {
             ("gz completions tcsh", "use one of bash, elvish, fish, powershell, zsh"),
             ("gz list --color purple", "use one of auto, always, never"),
             // Nothing similar exists.
-            ("gz list --xyzzy", "`gleitzeit list --help`"),
-            ("gz list -z", "`gleitzeit list --help`"),
-            ("gz list surplus", "`gleitzeit list --help`"),
-            ("gz cancel", "`gleitzeit cancel --help`"),
-            ("gz list --limit 0", "`gleitzeit list --help`"),
+            ("gz list --xyzzy", "see `gleitzeit list --help`"),
+            ("gz list -z", "see `gleitzeit list --help`"),
+            ("gz list surplus", "see `gleitzeit list --help`"),
+            ("gz cancel", "see `gleitzeit cancel --help`"),
+            ("gz list --limit 0", "see `gleitzeit list --help`"),
         ] {
             let error = refused(line);
             assert_eq!(error.hint.as_deref(), Some(expected), "{line}: {error}");

@@ -458,7 +458,7 @@ mod tests {
             ),
             (Speech::Grpc, tls, http(400), None),
             (Speech::Http, tls, Found::Refused, Some(("nothing listens at c:4318", "start a receiver", false))),
-            (Speech::Http, plain, control_plane, Some(("a control plane", "a collector", true))),
+            (Speech::Http, plain, control_plane, Some(("a Gleitzeit control plane", "a collector", true))),
             (Speech::Grpc, plain, Found::Other("SSH".to_owned()), Some(("it sends `SSH`", "correct", true))),
             (Speech::Grpc, plain, Found::NoHost("no".to_owned()), Some(("for the host `c` (no)", "correct", true))),
         ] {
