@@ -118,7 +118,7 @@ fn a_call_that_waits_for_a_busy_provider_says_so_and_has_not_begun() {
     let status = cluster.until_run(&run, "the first is at work", |run| run["tasks"]["first"]["status"] == "running");
     assert_eq!(status["tasks"]["second"]["status"], "dispatched", "nobody works on it: {status:#}");
     let told = text(&status["tasks"]["third"]["waiting"]["reason"]);
-    assert!(told.contains("1 call of at most 1 at a time"), "`status` says that it is full: {status:#}");
+    assert!(told.contains("busy with 1 call of at most 1"), "`status` says that it is full: {status:#}");
     let remedy = text(&status["tasks"]["third"]["waiting"]["remedy"]);
     assert!(remedy.contains("`max_concurrency`"), "and what to raise: {status:#}");
     cluster.ask(&["cancel", &run]);

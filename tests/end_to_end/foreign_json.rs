@@ -85,7 +85,7 @@ fn a_result_that_cannot_be_carried_is_invalid_and_one_at_the_limit_goes_everywhe
     for (result, said) in [
         (r#"{"title": "\ud83c"}"#, "in `title`: \\ud83c is half of a surrogate pair"),
         (r#"{"n": [1e400]}"#, "in `n[0]`: the number 1e400 is too large to be stored; send it as text"),
-        (r#"{"n": 6E-578}"#, "in `n`: the number 6E-578 is closer to zero"),
+        (r#"{"n": 6E-578}"#, "in `n`: the number 6E-578 is too close to zero"),
         (r#"{"n": 18446744073709551616}"#, "the whole number 18446744073709551616 does not fit into 64 bits"),
         (&nested(129), "nested deeper than the limit of 128 levels"),
         (&nested(20_000), "nested deeper than the limit of 128 levels"),
