@@ -152,7 +152,7 @@ fn unreadable_files() -> Vec<Case> {
 fn oversized_files() -> Vec<Case> {
     let bomb_problem = (6, 38, "a4[7]", INVALID, "stand for 101218 values", "repeats its whole value");
     let large = format!("name: W\ndescription: {}\ntasks: [{{id: a, method: util/echo}}]\n", "x".repeat(10 << 20));
-    let size_problem = (1, 1, "", TOO_LARGE, "more than the limit of 8388608 bytes", "in `files`");
+    let size_problem = (1, 1, "", TOO_LARGE, "more than the limit of 8388608 bytes", "into `files`");
     vec![
         Case("a bomb", bomb().into_bytes(), vec![bomb_problem]),
         Case("ten megabytes", large.into_bytes(), vec![size_problem]),

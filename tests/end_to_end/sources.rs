@@ -77,7 +77,7 @@ fn a_provider_file_replaces_a_built_in_provider() {
 /// A file, and line, column, and parts of message and hint of its one problem.
 const BAD: [(&str, u64, u64, &str, &str); 7] = [
     ("name: p\nprotocol: util/v1\nexecutor: buildin\n", 3, 11, "unknown executor `buildin`", "`builtin`"),
-    ("name: p\nprotocol: util\nexecutor: builtin\n", 2, 11, "no protocol with a version", "python/v1"),
+    ("name: p\nprotocol: util\nexecutor: builtin\n", 2, 11, "not a protocol with a version", "python/v1"),
     ("name: p\nprotocol: util/v9\nexecutor: builtin\n", 2, 11, "unknown protocol `util/v9`", "`util/v1`"),
     ("name: p\nprotocol: chess/v1\nexecutor: builtin\n", 2, 11, "unknown protocol `chess/v1`", "--protocols DIR"),
     (
@@ -131,7 +131,7 @@ fn two_files_of_a_folder_with_the_same_name_are_refused() {
     command.env("GLEITZEIT_PROVIDERS_DIR", &dir);
     let ended = sandbox.start_command(command).wait(PATIENCE).exits(2);
     assert!(ended.stderr.contains(&format!("{dir}/b.yaml:1:7")), "{ended}");
-    assert!(ended.stderr.contains(&format!("`{dir}/a.yaml` has a provider named `util` already")), "{ended}");
+    assert!(ended.stderr.contains(&format!("`{dir}/a.yaml` already has a provider named `util`")), "{ended}");
 }
 
 #[test]
