@@ -96,7 +96,7 @@ fn event_word(kind: &str) -> Option<(Tone, &'static str)> {
         "workflow_cancelled" | "task_cancelled" => (Tone::Warning, "cancelled"),
         "task_attempt_stopped" => (Tone::Warning, "stopped"),
         "task_skipped" => (Tone::Warning, "skipped"),
-        "task_retry_scheduled" => (Tone::Warning, "tried again"),
+        "task_retry_scheduled" => (Tone::Warning, "retried"),
         "task_dispatched" => (Tone::Busy, "started"),
         _ => return None,
     })
@@ -229,6 +229,17 @@ mod tests {
             off.causes("x `y`"),
         ] {
             assert_eq!(painted, "x `y`");
+        }
+    }
+
+    #[test]
+    fn the_word_that_has_a_colour_stands_in_the_text_of_each_event() {
+        let kinds = gleitzeit_run::Event::KINDS.iter().filter(|kind| event_word(kind).is_some());
+        assert_eq!(kinds.clone().count(), 11);
+        for kind in kinds {
+            let event = event(kind, Some("greet"));
+            let text = crate::view::event(&event).unwrap_or_else(|| panic!("{kind} has no text"));
+            assert_ne!(Paint::ON.event(&event, &text), text, "{kind} has no colour");
         }
     }
 

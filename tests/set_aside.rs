@@ -99,5 +99,5 @@ async fn a_run_that_is_set_aside_is_shown_as_such_until_it_is_ended_by_force() {
 
     let checked = gleitzeit(folder.path(), &["store", "check", "--store", &store]);
     assert_eq!(checked.status.code(), Some(0), "{checked:?}");
-    assert!(String::from_utf8_lossy(&checked.stdout).contains("nothing is wrong"), "{checked:?}");
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("without damage"), "{checked:?}");
 }

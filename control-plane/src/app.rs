@@ -214,8 +214,8 @@ impl App {
         ended.and(stopped)
     }
 
-    /// Starts the hub, the periodic tasks, the export of traces and the server. All of them end once `stopping` is
-    /// cancelled.
+    /// Starts the hub, the periodic tasks, the export of traces and the server. The export ends in [`Running::stop`], the
+    /// others once `stopping` is cancelled.
     async fn start(self, stopping: CancellationToken) -> Result<(Running, WriterHandle), Error> {
         let admission = Arc::new(Admission {
             token: self.config.token.clone(),

@@ -65,8 +65,12 @@ impl FromArgMatches for TokenArgs {
                     return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
                 }
                 (true, _) => {
-                    let name = if origin == ValueSource::EnvVariable { "GLEITZEIT_TOKEN" } else { "`--token`" };
-                    return token.take().map_or(Ok(Self::None), |token| checked(token, name).map(Self::Token));
+                    let name = match origin {
+                        ValueSource::CommandLine => "`--token`",
+                        ValueSource::EnvVariable => "GLEITZEIT_TOKEN",
+                        _ => "`token` in the configuration file",
+                    };
+                    return token.take().map_or(Ok(Self::None), |token| checked(&token, name).map(Self::Token));
                 }
                 (false, true) => return Ok(token_file.take().map_or(Self::None, Self::File)),
                 (false, false) => {}
@@ -85,7 +89,8 @@ impl FromArgMatches for TokenArgs {
 const MAX_TOKEN_BYTES: usize = 4_096;
 
 /// Checks a token in the same way as [`gleitzeit_link::read_token`] checks one in a file.
-fn checked(token: String, name: &str) -> Result<String, clap::Error> {
+fn checked(token: &str, name: &str) -> Result<String, clap::Error> {
+    let token = token.trim();
     let problem = if token.is_empty() {
         "is empty".to_owned()
     } else if token.len() > MAX_TOKEN_BYTES {
@@ -93,7 +98,7 @@ fn checked(token: String, name: &str) -> Result<String, clap::Error> {
     } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         "contains spaces or other characters that a token cannot have".to_owned()
     } else {
-        return Ok(token);
+        return Ok(token.to_owned());
     };
     Err(clap::Error::raw(ErrorKind::ValueValidation, format!("{name} {problem}\n")))
 }
@@ -153,6 +158,7 @@ mod tests {
     #[test]
     fn a_token_is_given_by_itself_or_in_a_file() {
         assert_eq!(read(&["--token", "t"]).expect("read"), TokenArgs::Token("t".to_owned()));
+        assert_eq!(read(&["--token", "t\n"]).expect("read"), TokenArgs::Token("t".to_owned()), "as from a file");
         assert_eq!(read(&["--token-file", "f"]).expect("read"), TokenArgs::File("f".into()));
         let refused = read(&["--token", "t", "--token-file", "f"]).expect_err("both");
         assert!(refused.to_string().contains("`--token` and `--token-file`"), "{refused}");
@@ -163,7 +169,6 @@ mod tests {
         let long = "x".repeat(MAX_TOKEN_BYTES + 1);
         for (wrong, why) in [
             ("se cret", "contains spaces"),
-            ("secret\n", "contains spaces"),
             ("sécret", "contains spaces"),
             ("", "is empty"),
             (long.as_str(), "is longer than 4096 bytes"),

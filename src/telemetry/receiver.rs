@@ -267,7 +267,7 @@ fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
             Advice::lasting(format!("{authority} does not use TLS"), "write OTEL_EXPORTER_OTLP_ENDPOINT with `http://`")
         }
         Found::UnknownHost => Advice::lasting(
-            format!("the server at {authority} serves no host of that name over TLS"),
+            format!("the server at {authority} does not serve that host name over TLS"),
             "write OTEL_EXPORTER_OTLP_ENDPOINT with a name that it serves",
         ),
         Found::WantsCertificate => Advice::lasting(

@@ -97,9 +97,9 @@ fn message(url: &str, found: &Found, speech: Speech, reason: &str) -> String {
         Found::Silent => format!(
             "{url} accepts connections but sends nothing ({reason}): either no control plane listens there, or it is stuck"
         ),
-        Found::Closed => format!(
-            "{url} accepts connections and closes them without an answer: what listens there is not a control plane"
-        ),
+        Found::Closed => {
+            format!("{url} accepts connections and closes them without an answer: no control plane answers there")
+        }
         Found::Tls => format!("{url} is a port for TLS (https), but the client used plain HTTP"),
         Found::NotTls => format!("{url} is not a port for TLS: the server there does not use TLS"),
         Found::NoHandshake(why) => format!("{url} is a port for TLS, but the handshake fails: {why}"),

@@ -547,7 +547,8 @@ pub enum HealthState {
     Healthy = 1,
     /// The provider cannot serve calls; `health_reason` says why.
     Unhealthy = 2,
-    /// The first health check is not finished. Tasks that only this provider can serve wait.
+    /// The provider does not know its health yet, or something that it needs is still starting. Tasks that only this
+    /// provider can serve wait.
     Starting = 3,
 }
 impl HealthState {

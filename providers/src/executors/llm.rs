@@ -108,7 +108,7 @@ impl Llm {
             "llm/complete" => self.ask(call, true, context).await,
             "llm/embed" => self.embed(&call, context).await,
             other => {
-                let message = format!("method `{other}` is not one of a language model");
+                let message = format!("method `{other}` is not a method of a language model provider");
                 Err(CallError::new(ErrorCode::MethodNotSupported, message))
             }
         }

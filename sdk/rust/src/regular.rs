@@ -18,7 +18,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     // The path may have named another file before.
     check(file.metadata()?.file_type())?;
     if shows_the_kernel(&file)? {
-        return Err(refused("it is no file but a view into the running system, as in `/proc` and `/sys`"));
+        return Err(refused("it is not a file but a view into the running system, as in `/proc` and `/sys`"));
     }
     Ok(file)
 }

@@ -53,7 +53,7 @@ fn is_whole(row: &Row<'_>) -> rusqlite::Result<bool> {
     Ok(row.get::<_, i64>(10)? == stored(start) && row.get::<_, Option<i64>>(11)? == end && running == end.is_none())
 }
 
-/// Reads a row with the columns of `list`.
+/// Reads a row with the columns that `list_runs` selects.
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     if !is_whole(row)? {
         return Err(not_as_written());

@@ -46,7 +46,7 @@ enum Holder {
 #[derive(Debug)]
 struct Call {
     engine: ComponentId,
-    /// The id under which providers know it, see `names`.
+    /// The id under which providers know it, see `call_ids`.
     alias: CallId,
     holder: Holder,
     /// Whether its engine has last heard that it waits.

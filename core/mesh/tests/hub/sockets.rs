@@ -27,7 +27,7 @@ fn an_invalid_registration_is_refused_with_its_reason() {
         ("engine", "taken", json!({}), "is a queue"),
         ("engine", "e", json!({"capabilities": ["fast", "a\u{7}b"]}), "control characters"),
         ("engine", "e", json!({"capabilities": vec!["fast"; 101]}), "at most 100 capabilities"),
-        ("provider", "p", json!({"methods": vec!["m/x"; 1_001]}), "at most 1000 methods, and this one names 1001"),
+        ("provider", "p", json!({"methods": vec!["m/x"; 1_001]}), "at most 1000 methods, and this one has 1001"),
     ] {
         let mut bench = Bench::new();
         bench.join("queue", "taken", json!({}));

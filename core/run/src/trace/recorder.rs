@@ -51,7 +51,7 @@ enum Phase {
 struct TaskTrace {
     /// Dependencies that have not completed.
     missing: usize,
-    /// When the last dependency completed.
+    /// When the last dependency completed, or when the task ended if that was before.
     start: Option<Timestamp>,
     phase: Option<(Phase, Timestamp)>,
     /// How many phases have ended; the number distinguishes their spans.

@@ -34,7 +34,7 @@ pub(super) enum Coding {
 #[derive(Debug, Error)]
 pub(super) enum Unreadable {
     #[error(
-        "its content-encoding `{0}` is not supported; request one of {ACCEPTED}, or for identity, with the header `accept-encoding`"
+        "its content-encoding `{0}` is not supported; request one of {ACCEPTED}, or identity, with the header `accept-encoding`"
     )]
     Unknown(String),
     #[error("it has more than {MAX_CODINGS} content-encodings")]

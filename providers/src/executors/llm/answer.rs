@@ -22,6 +22,8 @@ const SHOWN: usize = 200;
 const KEPT: usize = 32 * 1024;
 /// Why JSON is incomplete if the server reports that the answer reached its length limit.
 const CUT_AT_LIMIT: &str = "it was cut at the length limit";
+/// What is wrong with the arguments of a tool call.
+const NO_OBJECT: &str = "not a JSON object";
 
 /// What a server reports about an answer, as far as it does.
 #[derive(Clone, Debug, Default)]
@@ -231,10 +233,13 @@ impl About {
         let name = start(call["name"].as_str().unwrap_or_default());
         let (why, sent) = match &call["arguments"] {
             Value::String(text) if self.done_reason.as_deref() == Some("length") => (CUT_AT_LIMIT, text.clone()),
-            Value::String(text) => ("not a JSON object", text.clone()),
-            other => ("not a JSON object", other.to_string()),
+            Value::String(text) => (NO_OBJECT, text.clone()),
+            other => (NO_OBJECT, other.to_string()),
         };
-        Err(wrong_format(&format!("the arguments of the tool `{name}`: {why}"), &sent))
+        Err(failed(format!(
+            "the model called the tool `{name}` with arguments that cannot be read ({why}): {}",
+            start(&sent)
+        )))
     }
 
     /// Adds what came instead of an answer to an error.

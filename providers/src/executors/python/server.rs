@@ -165,8 +165,10 @@ impl Server {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(refused)?;
         ours.set_nonblocking(true).map_err(refused)?;
         let mut control = UnixStream::from_std(ours).map_err(refused)?;
+        let proof = tempfile::Builder::new().prefix("proof-").tempdir_in(&start.folder);
+        let proof = proof.map_err(|error| NotReady::Refused(format!("no temporary folder can be made: {error}")))?;
         let mut child = spawn(start, theirs)?;
-        let mut hello = introduce(&mut control, &mut child, start).await?;
+        let mut hello = introduce(&mut control, &mut child, start, proof.path()).await?;
         if let Some(error) = hello.error.take() {
             return Err(NotReady::Refused(error));
         }
@@ -224,10 +226,13 @@ fn spawn(start: &Start, theirs: std::os::unix::net::UnixStream) -> Result<Child,
 }
 
 /// Sends the program and its settings, and waits for the answer.
-async fn introduce(control: &mut UnixStream, child: &mut Child, start: &Start) -> Result<Hello, NotReady> {
-    let proof = tempfile::Builder::new().prefix("proof-").tempdir_in(&start.folder);
-    let proof = proof.map_err(|error| NotReady::Refused(format!("no temporary folder can be made: {error}")))?;
-    let introduction = Introduction { server_config: &start.server_config, proof: proof.path() };
+async fn introduce(
+    control: &mut UnixStream,
+    child: &mut Child,
+    start: &Start,
+    proof: &Path,
+) -> Result<Hello, NotReady> {
+    let introduction = Introduction { server_config: &start.server_config, proof };
     let program = program(start.server_config.namespaces, &start.interpreter);
     match timeout(start.patience, exchange(control, &program, &introduction)).await {
         Ok(Ok(hello)) => Ok(hello),

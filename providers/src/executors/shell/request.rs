@@ -39,7 +39,7 @@ fn zero() -> Vec<u8> {
 impl Wanted {
     pub(super) fn read(call: &Call) -> Result<Self, CallError> {
         if call.method.as_str() != "shell/run" {
-            let message = format!("method `{}` is not one of a shell", call.method.as_str());
+            let message = format!("method `{}` is not a method of a shell provider", call.method.as_str());
             return Err(CallError::new(ErrorCode::MethodNotSupported, message));
         }
         let wanted: Self = parameters(call)?;

@@ -126,7 +126,7 @@ class Line:
     async def _tell(self, reason: str) -> None:
         """Logs why there is no connection, once for each different reason."""
         if self._refusal is not None:
-            text = f"the control plane at {self.url} does not let this provider in: {self._refusal}"
+            text = f"the control plane at {self.url} refuses this provider: {self._refusal}"
             self._say(logging.ERROR, text)
             return
         found = await self._looking.run(lambda: _reach.look(self.url, "WebSocket", reason, self._ca))

@@ -234,7 +234,7 @@ def _message(url: str, found: Found, speech: str, reason: str) -> tuple[str, str
         return "CONNECTION_TIMEOUT", f"{text}: either no control plane listens there, or it is stuck"
     if kind == "closed":
         text = f"{url} accepts connections and closes them without an answer"
-        return "CONNECTION_LOST", f"{text}: what listens there is not a control plane"
+        return "CONNECTION_LOST", f"{text}: no control plane answers there"
     if kind == "untrusted":
         return "CERTIFICATE_NOT_TRUSTED", f"cannot connect to {url}: {found.text}"
     if kind == "unknown_host":

@@ -68,7 +68,7 @@ class SecretFile:
         return token
 
 
-_MORE = "more than one line, or characters that no token has"
+_MORE = "more than one line, or characters that are not allowed in a token"
 
 
 def _is_token(text: str) -> bool:

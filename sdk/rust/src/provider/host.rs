@@ -202,7 +202,7 @@ impl Host {
             HubOutput::Reconnect { reason } => self.link.reconnect(&reason),
             HubOutput::Registered => tracing::info!(provider = self.provider.name, "registered"),
             HubOutput::Rejected { error } if may_pass(&error) => {
-                tracing::warn!(%error, "registration refused, trying again");
+                tracing::warn!(%error, "registration refused, retrying");
                 self.link.reconnect("the registration was refused");
             }
             HubOutput::Rejected { error } => {
@@ -219,19 +219,19 @@ impl Host {
         Some(Input::Hub(match event {
             LinkEvent::Connected { .. } => HubInput::Connected,
             LinkEvent::Disconnected { reason } => {
-                tracing::warn!(reason, "the connection to the control plane is lost, trying again");
+                tracing::warn!(reason, "the connection to the control plane is lost, retrying");
                 HubInput::Disconnected
             }
             LinkEvent::Refused { message, .. } => {
                 // Logged once; the token may be set on the other side at any time.
                 if self.refusal.as_ref() != Some(&message) {
-                    tracing::error!(message, "the control plane refuses the provider, trying again");
+                    tracing::error!(message, "the control plane refuses the provider, retrying");
                     self.refusal = Some(message);
                 }
                 return None;
             }
             LinkEvent::Unreachable(cause) => {
-                tracing::warn!(hint = cause.hint, code = cause.code.name(), "{}; trying again", cause.message);
+                tracing::warn!(hint = cause.hint, code = cause.code.name(), "{}; retrying", cause.message);
                 return None;
             }
             LinkEvent::Message { event, body } => match FromHub::decode(&event, &body) {

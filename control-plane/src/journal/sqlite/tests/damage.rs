@@ -255,7 +255,7 @@ fn a_flipped_bit_anywhere_in_the_log_is_an_error_or_changes_nothing() {
     restore(None);
     std::fs::remove_file(beside(&path, "-wal")).expect("removed");
     let error = read_all(&path).expect_err("the log is missing");
-    assert!(error.to_string().contains("not whole"), "{error}");
+    assert!(error.to_string().contains("is incomplete"), "{error}");
 }
 
 /// The file truncated to any shorter length.

@@ -75,7 +75,7 @@ fn a_store_that_is_missing_shorter_or_another_at_the_start_is_refused_with_what_
         ("its file is not there", &|| std::fs::remove_file(&path).expect("removed")),
         ("it is empty", &|| std::fs::write(&path, "").expect("emptied")),
         ("ends with entry 1", &|| assert!(std::fs::copy(&earlier, &path).is_ok())),
-        ("another store", &|| assert!(std::fs::copy(&other, &path).is_ok())),
+        ("not the store that was last used here", &|| assert!(std::fs::copy(&other, &path).is_ok())),
     ];
     for (what, put) in put {
         put();

@@ -134,7 +134,7 @@ async fn compressed_answers_are_decompressed_even_if_not_requested() {
     let error = server.ask().await.expect_err("nobody can read it");
     assert_eq!(error.code, ErrorCode::TaskResultInvalid);
     assert!(
-        error.message.contains("cannot be read: its content-encoding `compress` is not known; ask for"),
+        error.message.contains("cannot be read: its content-encoding `compress` is not supported; request one of"),
         "{error:?}"
     );
     assert_eq!((&error.data["body"], &error.data["body_base64"]), (&json!(""), &json!("cGFja2Vk")));

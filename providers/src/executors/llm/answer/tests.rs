@@ -130,8 +130,16 @@ fn thinking_and_tool_calls_are_kept_beside_an_answer() {
 fn arguments_of_a_tool_call_that_are_not_an_object_are_refused() {
     let asked = Wanted { tools: true, ..wanted(None) };
     for (arguments, reason, expected) in [
-        (json!("{\"in\": "), "tool_calls", "(the arguments of the tool `now`: not a JSON object): {\"in\": "),
-        (json!(["UTC"]), "tool_calls", "(the arguments of the tool `now`: not a JSON object): [\"UTC\"]"),
+        (
+            json!("{\"in\": "),
+            "tool_calls",
+            "the tool `now` with arguments that cannot be read (not a JSON object): {\"in\": ",
+        ),
+        (
+            json!(["UTC"]),
+            "tool_calls",
+            "the tool `now` with arguments that cannot be read (not a JSON object): [\"UTC\"]",
+        ),
         (json!("{\"in\": "), "length", "it was cut at the length limit): {\"in\": "),
     ] {
         let calls = vec![json!({"id": null, "name": "now", "arguments": arguments})];

@@ -42,7 +42,7 @@ async fn refusals_name_the_remedy_and_are_not_retried() {
             ("llama9", "does not have the model `llama9`"),
             ("llama9", "`ollama pull llama9`"),
             ("picky", "does not support this"),
-            ("moved", "points to http://localhost:1/there"),
+            ("moved", "redirects to http://localhost:1/there"),
             ("page", "answers with a web page"),
             ("unable", "does not support this (501 Not Implemented): This server does not support embeddings."),
             ("blind", "load its projector too"),
