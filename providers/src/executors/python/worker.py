@@ -174,6 +174,31 @@ def problem_of(result, config):
             return f"the variable `result` has more values than the limit of {config['max_result_bytes']} bytes allows"
 
 
+def has_more_values(result, limit):
+    """Whether a result has more values than a limit, each counted wherever it occurs. Looks into each list and dict once,
+    however often it occurs: as JSON, `x = [x, x]` doubles each time."""
+    containers, scalars = (list, tuple, dict), {int, float, str, bool, type(None)}
+    if not isinstance(result, containers):
+        return False
+    counts, inner, stack = {}, {}, [result]
+    while stack:
+        value = stack[-1]
+        name = id(value)
+        if name in counts:
+            stack.pop()
+        elif name not in inner:
+            of = value.values() if isinstance(value, dict) else value
+            inner[name] = [child for child in of if type(child) not in scalars and isinstance(child, containers)]
+            stack.extend(child for child in inner[name] if id(child) not in inner)
+        else:
+            # What holds itself has no count here; it is refused as JSON.
+            counts[name] = 1 + len(value) + sum(counts.get(id(child), 1) - 1 for child in inner[name])
+            if counts[name] > limit:
+                return True
+            stack.pop()
+    return False
+
+
 def as_json(result):
     """The result as JSON text. It does not notice nesting that Python still accepts or numbers beyond 64 bits; the reader
     does."""
@@ -189,8 +214,11 @@ def as_json(result):
 def result_of(result, config):
     """The result as JSON text, or the answer that says why it cannot be one."""
     try:
-        text = as_json(result)
         limit = config["max_result_bytes"]
+        # Each value takes at least one byte.
+        if has_more_values(result, limit):
+            raise ValueError(f"more values than the limit of {limit} bytes allows")
+        text = as_json(result)
         if len(text) <= limit:
             return text, None
         problem = f"the variable `result` has {len(text)} bytes as JSON, more than the limit of {limit}"
