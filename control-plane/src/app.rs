@@ -199,6 +199,8 @@ impl App {
     /// If the journal's writer or the listener failed. Everything that was acknowledged is in the journal.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let (readiness, address) = (self.readiness.clone(), self.address);
+        // The writer ends once nobody can write any more; until the stop that would be a failure.
+        let journal = self.journal.clone();
         let (mut running, mut writer) = self.start(stop.child_token()).await?;
         readiness.set(true);
         tracing::info!(%address, "control plane is ready");
@@ -210,6 +212,7 @@ impl App {
         };
         readiness.set(false);
         running.stop().await;
+        drop(journal);
         let stopped = writer.stop().await.map_err(Error::Writer);
         ended.and(stopped)
     }
