@@ -306,7 +306,7 @@ fn a_reference_that_program_text_cannot_take_is_refused_at_its_place() {
     good(&file("        result = ${inputs.t}  # ${inputs.t}\n"));
     let shown = bad(file("        result = 1\n        x = x${inputs.t}\n").as_bytes());
     assert_eq!(shown.len(), 1, "{shown:#?}");
-    assert!(shown[0].starts_with("f:9:14: ${inputs.t} directly after a name"), "{shown:#?}");
+    assert!(shown[0].starts_with("f:9:14: ${inputs.t} stands directly after a name"), "{shown:#?}");
     let shown = bad(file("        x = x${inputs.t}\n        y = y.${inputs.t}\n        z = ${inputs.t}\n").as_bytes());
     assert_eq!(shown.len(), 2, "each that is refused is told: {shown:#?}");
     assert!(shown[0].starts_with("f:8:14: ") && shown[1].starts_with("f:9:15: "), "{shown:#?}");
