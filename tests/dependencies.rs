@@ -6,7 +6,8 @@ use std::process::Command;
 use serde_json::Value;
 use spdx::{Expression, LicenseReq};
 
-/// The licences that a dependency may ask for. CDLA-Permissive-2.0 is that of the list of certificates that TLS ships with: data, no code.
+/// The licences that a dependency may ask for. CDLA-Permissive-2.0 is that of the list of certificates that TLS ships
+/// with: data, no code.
 const ALLOWED: [&str; 13] = [
     "0BSD",
     "Apache-2.0",

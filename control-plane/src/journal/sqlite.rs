@@ -1,5 +1,6 @@
 //! A store in one SQLite file. A lock file beside it keeps a second process out. This module opens and writes; `read`
-//! reads entries, `entries` writes and reads rows of entries, `run_tables` keeps those of runs and requests, and `list_runs` queries them.
+//! answers queries, `entries` turns entries into rows and back, `run_tables` keeps the rows of runs and requests, and
+//! `list_runs` lists them.
 
 mod backup;
 mod check;

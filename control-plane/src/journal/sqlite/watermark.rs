@@ -1,5 +1,5 @@
-//! The mark beside the store's file: the position that the journal has reached, which the file alone does not show. A truncated log
-//! looks like one whose end was never written; the mark distinguishes the two.
+//! The mark beside the store's file: the position that the journal has reached, which the file alone does not show. A
+//! truncated log looks like one whose end was never written; the mark distinguishes the two.
 //!
 //! It is written after each commit and not flushed, so it may lag after a power failure, but is never ahead.
 
