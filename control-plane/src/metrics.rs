@@ -10,7 +10,7 @@ use gleitzeit_mesh::hub::Batch;
 use gleitzeit_mesh::wire::Role;
 use gleitzeit_run::event::StopReason;
 use gleitzeit_run::ledger::Ledger;
-use gleitzeit_run::{Entry, Event, RunId, State, TaskState};
+use gleitzeit_run::{Entry, Event, Instance, RunId, State};
 use gleitzeit_workflow::TaskId;
 use now::Now;
 use opentelemetry::KeyValue;
@@ -136,7 +136,7 @@ impl Metrics {
         match &entry.event {
             Event::WorkflowSubmitted(_) => self.0.runs_submitted.add(1, &[]),
             Event::TaskDispatched(event) if event.attempt == 1 => {
-                let ready = task(ledger, entry.run_id, &event.task_id).and_then(|(_, _, task)| task.ready_at);
+                let ready = task(ledger, entry.run_id, &event.task_id).and_then(|(_, _, task)| task.ready_at());
                 if let Some(ready) = ready {
                     self.0.dispatch_latency.record(seconds(entry.recorded_at.ms_since(ready)), &[]);
                 }
@@ -204,7 +204,7 @@ impl Metrics {
     }
 }
 
-fn task<'a>(ledger: &'a Ledger, run: Option<RunId>, id: &TaskId) -> Option<(&'a State, usize, &'a TaskState)> {
+fn task<'a>(ledger: &'a Ledger, run: Option<RunId>, id: &TaskId) -> Option<(&'a State, usize, &'a Instance)> {
     let state = ledger.run(run?)?;
     let at = state.index_of(id.as_str())?;
     Some((state, at, &state.tasks[at]))

@@ -88,11 +88,11 @@ impl State {
         if run.status.is_final() {
             return Ok(Present::default());
         }
-        let open = (0..run.tasks.len()).filter(|&at| run.tasks[at].status.is_open()).take(MAX_ATTEMPTS);
+        let open = (0..run.tasks.len()).filter(|&at| run.tasks[at].open().is_some()).take(MAX_ATTEMPTS);
         let attempts = open.map(|at| AttemptRef {
             run_id: run.run_id,
             task_id: run.task(at).id.clone(),
-            attempt: run.tasks[at].attempt,
+            attempt: run.tasks[at].attempt(),
         });
         self.0.hub.present(attempts.collect()).await.ok_or_else(no_hub)
     }
@@ -139,7 +139,7 @@ impl State {
         let include_results = request.include_results.unwrap_or(true);
         let (mut tasks, mut bytes, mut next) = (Vec::new(), 0, None);
         for at in from..run.tasks.len() {
-            let wanted = (statuses.is_empty() || statuses.contains(&run.tasks[at].status))
+            let wanted = (statuses.is_empty() || statuses.contains(&run.tasks[at].status()))
                 && (ids.is_empty() || ids.contains(run.task(at).id.as_str()));
             if !wanted {
                 continue;

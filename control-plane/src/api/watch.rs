@@ -7,7 +7,7 @@ use gleitzeit_mesh::hub::Present;
 use gleitzeit_proto::convert::{self, RunOptions};
 use gleitzeit_proto::v1;
 use gleitzeit_run as run;
-use gleitzeit_run::{RunId, Seq, TaskStatus};
+use gleitzeit_run::{RunId, Seq};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Instant, sleep_until};
@@ -87,10 +87,8 @@ impl State {
 
 /// Whether the attempt that sent this progress is open.
 fn is_open(run: &run::State, progress: &Progress) -> bool {
-    run.index_of(progress.at.task_id.as_str()).is_some_and(|at| {
-        let task = &run.tasks[at];
-        task.attempt == progress.at.attempt && matches!(task.status, TaskStatus::Dispatched | TaskStatus::Running)
-    })
+    run.index_of(progress.at.task_id.as_str())
+        .is_some_and(|at| run.tasks[at].open().is_some_and(|lease| lease.attempt == progress.at.attempt))
 }
 
 struct Follow {

@@ -33,7 +33,7 @@ pub(super) fn of_payloads(event: &Event) -> usize {
 
 /// The memory that a run takes, roughly: its texts, and a flat sum for each task.
 pub(super) fn of_run(state: &State) -> usize {
-    let payloads = state.tasks.iter().flat_map(|task| [&task.result, &task.parameters]).flatten();
+    let payloads = state.tasks.iter().flat_map(|task| [task.result(), task.parameters()]).flatten();
     TASK_BYTES * (1 + state.tasks.len())
         + state.submitted.inputs.size_bytes()
         + state.outputs.as_ref().map_or(0, Payload::size_bytes)

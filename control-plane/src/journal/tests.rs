@@ -111,7 +111,7 @@ async fn a_run_is_read_live_after_its_end_and_after_a_restart() {
     desk.finish(1, Payload::from(json!(42))).await;
     let ended = desk.journal.run(run_id(1)).await.expect("read").expect("known");
     assert_eq!(ended.status, RunStatus::Completed);
-    assert_eq!(ended.tasks[0].result, Some(Payload::from(json!(42))));
+    assert_eq!(ended.tasks[0].result(), Some(&Payload::from(json!(42))));
     assert_eq!(desk.journal.run(run_id(2)).await.expect("read"), None);
     let summary = desk.journal.summary();
     assert_eq!((summary.counts.completed, summary.counts.running), (1, 0));

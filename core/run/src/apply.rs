@@ -4,10 +4,12 @@ use gleitzeit_workflow::id::TaskId;
 use gleitzeit_workflow::time::Timestamp;
 use thiserror::Error;
 
+use crate::dependencies::Became;
 use crate::event::{Entry, Event, TaskAttemptFailed, TaskAttemptStopped, TaskCompleted, TaskDispatched, TaskReady};
 use crate::id::{Attempt, Position, Seq};
+use crate::instance::{Entered, Instance, Stop};
+use crate::phase::{Lease, Outcome};
 use crate::state::{RunStatus, State};
-use crate::task::{TaskState, TaskStatus};
 
 /// Why an entry cannot follow what was recorded before: the journal is corrupt.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -73,33 +75,25 @@ impl State {
             Event::TaskReady(event) => self.make_ready(entry, event)?,
             Event::TaskDispatched(event) => self.open_attempt(entry, event)?,
             Event::TaskStarted(event) => {
-                let task = self.open_mut(entry, &event.task_id, event.attempt)?;
-                task.status = TaskStatus::Running;
-                task.started_at = Some(now.minus_ms(event.ran_ms));
+                self.open_mut(entry, &event.task_id, event.attempt)?.start(now.minus_ms(event.ran_ms));
             }
             Event::TaskCompleted(event) => self.complete(entry, event)?,
             Event::TaskAttemptFailed(event) => self.fail_attempt(entry, event)?,
             Event::TaskAttemptStopped(event) => self.stop_attempt(entry, event)?,
-            Event::TaskRequeued(event) => {
-                let task = self.task_mut(entry, &event.task_id)?;
-                task.status = TaskStatus::Ready;
-                task.stopped = None;
-            }
+            Event::TaskRequeued(event) => self.idle_mut(entry, &event.task_id)?.requeue(None),
             Event::TaskRetryScheduled(event) => {
-                let task = self.task_mut(entry, &event.task_id)?;
-                task.not_before = Some(now.plus_ms(event.delay_ms));
+                let not_before = now.plus_ms(event.delay_ms);
+                self.idle_mut(entry, &event.task_id)?.requeue(Some(not_before));
             }
             Event::TaskFailed(event) => {
-                let at = self.finish(entry, &event.task_id, TaskStatus::Failed)?;
-                self.tasks[at].error = Some(event.error.clone());
+                let at = self.finish(entry, &event.task_id, Outcome::Failed { error: event.error.clone() })?;
                 self.failed.get_or_insert(at);
             }
             Event::TaskSkipped(event) => {
-                let at = self.finish(entry, &event.task_id, TaskStatus::Skipped)?;
-                self.tasks[at].skipped_because = Some(event.because.clone());
+                self.finish(entry, &event.task_id, Outcome::Skipped { because: event.because.clone() })?;
             }
             Event::TaskCancelled(event) => {
-                self.finish(entry, &event.task_id, TaskStatus::Cancelled)?;
+                self.finish(entry, &event.task_id, Outcome::Cancelled)?;
             }
             Event::WorkflowCompleted(event) => {
                 self.end(RunStatus::Completed, now);
@@ -125,81 +119,63 @@ impl State {
     }
 
     fn make_ready(&mut self, entry: &Entry, event: &TaskReady) -> Result<(), ApplyError> {
-        let task = self.task_mut(entry, &event.task_id)?;
-        task.status = TaskStatus::Ready;
-        task.queue = Some(event.queue.clone());
-        task.priority = event.priority;
-        task.parameters = Some(event.parameters.clone());
-        task.ready_at = Some(entry.recorded_at);
-        task.ready_position = entry.position;
+        self.idle_mut(entry, &event.task_id)?.make_ready(Entered {
+            queue: event.queue.clone(),
+            priority: event.priority,
+            at: entry.recorded_at,
+            position: entry.position,
+            parameters: Some(event.parameters.clone()),
+        });
         Ok(())
     }
 
     fn open_attempt(&mut self, entry: &Entry, event: &TaskDispatched) -> Result<(), ApplyError> {
-        let task = self.task_mut(entry, &event.task_id)?;
-        task.status = TaskStatus::Dispatched;
-        task.attempt = event.attempt;
-        task.engine = Some(event.engine.clone());
-        task.dispatched_at = Some(entry.recorded_at);
-        task.dispatch_position = entry.position;
-        task.started_at = None;
-        task.not_before = None;
-        task.stopped = None;
+        self.idle_mut(entry, &event.task_id)?.dispatch(Lease {
+            attempt: event.attempt,
+            engine: event.engine.clone(),
+            position: entry.position,
+            dispatched_at: entry.recorded_at,
+            started_at: None,
+        });
         self.open += 1;
         Ok(())
     }
 
     fn fail_attempt(&mut self, entry: &Entry, event: &TaskAttemptFailed) -> Result<(), ApplyError> {
         let task = self.open_mut(entry, &event.task_id, event.attempt)?;
-        task.started_at = Some(entry.recorded_at.minus_ms(event.ran_ms));
-        task.status = TaskStatus::Backoff;
-        task.failures += 1;
-        task.error = Some(event.error.clone());
-        task.retryable = event.retryable;
-        task.retry_after_ms = event.retry_after_ms;
+        task.start(entry.recorded_at.minus_ms(event.ran_ms));
+        task.fail(event.error.clone(), event.retryable, event.retry_after_ms);
         self.open -= 1;
         Ok(())
     }
 
     fn stop_attempt(&mut self, entry: &Entry, event: &TaskAttemptStopped) -> Result<(), ApplyError> {
-        let task = self.open_mut(entry, &event.task_id, event.attempt)?;
-        task.status = TaskStatus::Backoff;
-        task.losses += 1;
-        task.stopped = Some(event.reason);
-        task.stops.push((event.attempt, event.engine.clone(), event.reason));
+        let stop = Stop { attempt: event.attempt, engine: event.engine.clone(), reason: event.reason };
+        self.open_mut(entry, &event.task_id, event.attempt)?.stop(stop);
         self.open -= 1;
         Ok(())
     }
 
     fn complete(&mut self, entry: &Entry, event: &TaskCompleted) -> Result<(), ApplyError> {
         if event.carried {
-            self.task_mut(entry, &event.task_id)?;
+            self.idle_mut(entry, &event.task_id)?;
         } else {
-            let started = entry.recorded_at.minus_ms(event.ran_ms);
-            self.open_mut(entry, &event.task_id, event.attempt)?.started_at = Some(started);
+            let started_at = entry.recorded_at.minus_ms(event.ran_ms);
+            self.open_mut(entry, &event.task_id, event.attempt)?.start(started_at);
             self.open -= 1;
         }
-        let at = self.finish(entry, &event.task_id, TaskStatus::Completed)?;
-        self.tasks[at].result = Some(event.result.clone());
-        self.tasks[at].error = None;
-        for &dependent in self.graph.clone().dependents(at) {
-            let missing = &mut self.tasks[dependent].missing_dependencies;
-            *missing = missing.saturating_sub(1);
-        }
+        self.finish(entry, &event.task_id, Outcome::Completed { result: event.result.clone() })?;
         Ok(())
     }
 
-    /// Makes a task final and drops the data that is no longer needed.
-    fn finish(&mut self, entry: &Entry, id: &TaskId, status: TaskStatus) -> Result<usize, ApplyError> {
+    /// Makes a task final, and counts it for those that depend on it.
+    fn finish(&mut self, entry: &Entry, id: &TaskId, outcome: Outcome) -> Result<usize, ApplyError> {
         let at = self.at(entry, id)?;
-        let task = &mut self.tasks[at];
-        if task.status.is_final() {
+        if self.tasks[at].is_final() {
             return Err(contradiction(entry, format!("task `{id}` is final")));
         }
-        task.status = status;
-        task.finished_at = Some(entry.recorded_at);
-        task.parameters = None;
-        task.not_before = None;
+        self.dependencies.end(at, Became::of(&outcome));
+        self.tasks[at].finish(outcome, entry.recorded_at);
         self.unfinished -= 1;
         Ok(at)
     }
@@ -217,20 +193,24 @@ impl State {
         })
     }
 
-    fn task_mut(&mut self, entry: &Entry, id: &TaskId) -> Result<&mut TaskState, ApplyError> {
+    /// A task that is neither final nor open.
+    fn idle_mut(&mut self, entry: &Entry, id: &TaskId) -> Result<&mut Instance, ApplyError> {
         let at = self.at(entry, id)?;
         let task = &mut self.tasks[at];
-        if task.status.is_final() || task.status.is_open() {
-            return Err(contradiction(entry, format!("task `{id}` is {:?}", task.status)));
+        let status = task.status();
+        if status.is_final() || status.is_open() {
+            return Err(contradiction(entry, format!("task `{id}` is {status:?}")));
         }
         Ok(task)
     }
 
-    fn open_mut(&mut self, entry: &Entry, id: &TaskId, attempt: Attempt) -> Result<&mut TaskState, ApplyError> {
+    /// A task whose attempt of this number is open.
+    fn open_mut(&mut self, entry: &Entry, id: &TaskId, attempt: Attempt) -> Result<&mut Instance, ApplyError> {
         let at = self.at(entry, id)?;
         let task = &mut self.tasks[at];
-        if !task.status.is_open() || task.attempt != attempt {
-            let why = format!("task `{id}` is {:?} in attempt {}, not open in {attempt}", task.status, task.attempt);
+        if task.open().is_none_or(|lease| lease.attempt != attempt) {
+            let (status, latest) = (task.status(), task.attempt());
+            let why = format!("task `{id}` is {status:?} in attempt {latest}, not open in {attempt}");
             return Err(contradiction(entry, why));
         }
         Ok(task)

@@ -13,11 +13,12 @@ use crate::event::{
     TaskReady, TaskRequeued, TaskRetryScheduled, TaskSkipped, TaskStarted, WorkflowCancelRequested,
 };
 use crate::id::{Attempt, AttemptRef, ComponentId};
+use crate::instance::Instance;
 use crate::payload_limit::Limits;
+use crate::phase::{Ended, Ending, Lease, Outcome, Phase};
 use crate::planted;
 use crate::planted::Bug;
 use crate::state::State;
-use crate::task::{TaskState, TaskStatus};
 
 /// After this many lost or stopped attempts a task fails instead of being requeued.
 pub const MAX_LOSSES: u32 = 10;
@@ -29,8 +30,6 @@ pub enum Refusal {
     Duplicate,
     /// The proposer is not current: its attempt or lease is stale, or the run is ending.
     Fenced,
-    /// The engine has no free slot or is not connected.
-    NoSlot,
     /// It can never be recorded.
     Invalid(Failure),
 }
@@ -52,21 +51,25 @@ impl State {
             Command::FailTask(fail) => self.decide_fail_task(fail),
             Command::DispatchTask(dispatch) => self.decide_dispatch(dispatch, now),
             Command::RequeueTask(requeue) => {
-                let (_, task) = self.undecided(&requeue.task_id, requeue.attempt)?;
-                if task.stopped.is_none() {
+                let (_, task, ended) = self.undecided(&requeue.task_id, requeue.attempt)?;
+                if ended.how != Ending::Stopped {
                     return Err(invalid(format!(
                         "attempt {} of `{}` was not stopped",
                         requeue.attempt, requeue.task_id
                     )));
                 }
-                if task.losses >= MAX_LOSSES {
-                    return Err(invalid(format!("`{}` was lost {} times and must fail", requeue.task_id, task.losses)));
+                if task.losses() >= MAX_LOSSES {
+                    return Err(invalid(format!(
+                        "`{}` was lost {} times and must fail",
+                        requeue.task_id,
+                        task.losses()
+                    )));
                 }
                 Ok(vec![TaskRequeued { task_id: requeue.task_id.clone(), attempt: requeue.attempt }.into()])
             }
             Command::ScheduleRetry(retry) => {
-                let (_, task) = self.undecided(&retry.task_id, retry.attempt)?;
-                if task.stopped.is_some() {
+                let (_, _, ended) = self.undecided(&retry.task_id, retry.attempt)?;
+                if ended.how == Ending::Stopped {
                     return Err(invalid(format!("attempt {} of `{}` did not fail", retry.attempt, retry.task_id)));
                 }
                 let task_id = retry.task_id.clone();
@@ -95,7 +98,7 @@ impl State {
             self.tasks
                 .iter()
                 .enumerate()
-                .filter(|(_, task)| !task.status.is_final() && !task.status.is_open())
+                .filter(|(_, task)| !task.is_final() && task.open().is_none())
                 .map(|(at, _)| TaskCancelled { task_id: self.task(at).id.clone() }.into()),
         );
         if self.open == 0 {
@@ -106,10 +109,14 @@ impl State {
 
     fn decide_ready(&self, ready: &ReadyTask, limits: Limits) -> Decision {
         let (at, task) = self.live(&ready.task_id)?;
-        if task.status != TaskStatus::Waiting {
-            return Err(if matches!(task.status, TaskStatus::Skipped) { Refusal::Fenced } else { Refusal::Duplicate });
+        match task.phase() {
+            Phase::Waiting => {}
+            Phase::Final { outcome: Outcome::Skipped { .. }, .. } => return Err(Refusal::Fenced),
+            Phase::Queued { .. } | Phase::Open(_) | Phase::Ended(_) | Phase::Final { .. } => {
+                return Err(Refusal::Duplicate);
+            }
         }
-        if task.missing_dependencies > 0 && !planted::is(Bug::EarlyReady) {
+        if !self.dependencies.are_met(at) && !planted::is(Bug::EarlyReady) {
             return Err(invalid(format!("`{}` has dependencies that are not done", ready.task_id)));
         }
         limits.check("parameters", &ready.parameters).map_err(Refusal::Invalid)?;
@@ -131,19 +138,21 @@ impl State {
     fn decide_fail_task(&self, fail: &FailTask) -> Decision {
         let at = if fail.attempt == 0 {
             let (at, task) = self.live(&fail.task_id)?;
-            match task.status {
-                TaskStatus::Waiting if task.missing_dependencies == 0 => at,
-                TaskStatus::Waiting => {
+            match task.phase() {
+                Phase::Waiting if self.dependencies.are_met(at) => at,
+                Phase::Waiting => {
                     return Err(invalid(format!("`{}` has dependencies that are not done", fail.task_id)));
                 }
-                TaskStatus::Failed => return Err(Refusal::Duplicate),
-                _ => return Err(Refusal::Fenced),
+                Phase::Final { outcome: Outcome::Failed { .. }, .. } => return Err(Refusal::Duplicate),
+                Phase::Queued { .. } | Phase::Open(_) | Phase::Ended(_) | Phase::Final { .. } => {
+                    return Err(Refusal::Fenced);
+                }
             }
         } else {
             self.undecided(&fail.task_id, fail.attempt)?.0
         };
         let failed = TaskFailed { task_id: fail.task_id.clone(), attempt: fail.attempt, error: fail.error.clone() };
-        let skipped = self.graph.descendants(at, |task| !self.tasks[task].status.is_final());
+        let skipped = self.dependencies.doomed(at);
         let left = self.unfinished - 1 - skipped.len();
         let mut events: Vec<Event> = vec![failed.into()];
         events.extend(
@@ -159,24 +168,23 @@ impl State {
 
     fn decide_dispatch(&self, dispatch: &DispatchTask, now: Timestamp) -> Decision {
         let (at, task) = self.live(&dispatch.task_id)?;
-        if task.attempt >= dispatch.attempt {
-            let same = task.attempt == dispatch.attempt && task.engine.as_ref() == Some(&dispatch.engine);
+        let latest = task.attempt();
+        if latest >= dispatch.attempt {
+            let same = latest == dispatch.attempt && task.engine() == Some(&dispatch.engine);
             return Err(if same { Refusal::Duplicate } else { Refusal::Fenced });
         }
-        if dispatch.attempt != task.attempt + 1 {
-            return Err(invalid(format!(
-                "attempt {} of `{}` cannot follow attempt {}",
-                dispatch.attempt, dispatch.task_id, task.attempt
-            )));
+        if dispatch.attempt != latest + 1 {
+            let (next, id) = (dispatch.attempt, &dispatch.task_id);
+            return Err(invalid(format!("attempt {next} of `{id}` cannot follow attempt {latest}")));
         }
-        match (task.status, task.not_before) {
-            (TaskStatus::Ready, _) => {}
-            (TaskStatus::Backoff, Some(not_before)) if not_before <= now => {}
-            (TaskStatus::Backoff, Some(not_before)) => {
-                let left = not_before.ms_since(now);
-                return Err(invalid(format!("the delay of `{}` has {left} ms left", dispatch.task_id)));
+        match task.phase() {
+            Phase::Queued { not_before } => {
+                if let Some(not_before) = not_before.filter(|not_before| *not_before > now) {
+                    let left = not_before.ms_since(now);
+                    return Err(invalid(format!("the delay of `{}` has {left} ms left", dispatch.task_id)));
+                }
             }
-            _ => return Err(Refusal::Fenced),
+            Phase::Waiting | Phase::Open(_) | Phase::Ended(_) | Phase::Final { .. } => return Err(Refusal::Fenced),
         }
         Ok(vec![
             TaskDispatched {
@@ -191,11 +199,11 @@ impl State {
     }
 
     fn decide_start(&self, start: &StartAttempt, engine: Option<&ComponentId>) -> Decision {
-        let (_, task) = self.held(&start.at, engine, None)?;
+        let (_, lease) = self.held(&start.at, engine, Report::Other)?;
         if self.cancel.is_some() {
             return Err(Refusal::Fenced);
         }
-        if task.status == TaskStatus::Running {
+        if lease.started_at.is_some() {
             return Err(Refusal::Duplicate);
         }
         let AttemptRef { task_id, attempt, .. } = start.at.clone();
@@ -203,9 +211,9 @@ impl State {
     }
 
     fn decide_complete(&self, complete: &CompleteAttempt, engine: Option<&ComponentId>, limits: Limits) -> Decision {
-        let (at, task) = self.held(&complete.at, engine, Some(TaskStatus::Completed))?;
+        let (at, lease) = self.held(&complete.at, engine, Report::Result)?;
         if self.cancel.is_some() {
-            return Ok(self.stopped(at, task, StopReason::Cancelled, true));
+            return Ok(self.stopped(at, lease, StopReason::Cancelled, true));
         }
         limits.check("the result", &complete.result).map_err(Refusal::Invalid)?;
         let AttemptRef { task_id, attempt, .. } = complete.at.clone();
@@ -223,9 +231,9 @@ impl State {
     }
 
     fn decide_fail_attempt(&self, fail: &FailAttempt, engine: Option<&ComponentId>) -> Decision {
-        let (at, task) = self.held(&fail.at, engine, Some(TaskStatus::Backoff))?;
+        let (at, lease) = self.held(&fail.at, engine, Report::Failure)?;
         if self.cancel.is_some() {
-            return Ok(self.stopped(at, task, StopReason::Cancelled, true));
+            return Ok(self.stopped(at, lease, StopReason::Cancelled, true));
         }
         let AttemptRef { task_id, attempt, .. } = fail.at.clone();
         Ok(vec![
@@ -242,24 +250,23 @@ impl State {
     }
 
     fn decide_stop(&self, stop: &StopAttempt, engine: Option<&ComponentId>) -> Decision {
-        let (at, task) = self.held(&stop.at, engine, None)?;
+        let (at, lease) = self.held(&stop.at, engine, Report::Other)?;
         let reason = match stop.reason {
             // The cancellation was recorded in a history that is lost. In the present one the engine has given the
             // attempt up.
             StopReason::Cancelled if self.cancel.is_none() => StopReason::EngineLost,
             reason => reason,
         };
-        Ok(self.stopped(at, task, reason, false))
+        Ok(self.stopped(at, lease, reason, false))
     }
 
     /// The events for an open attempt that ends without an answer from the work. If the run is to end, the task ends
     /// too.
-    fn stopped(&self, at: usize, task: &TaskState, reason: StopReason, late_report: bool) -> Vec<Event> {
+    fn stopped(&self, at: usize, lease: &Lease, reason: StopReason, late_report: bool) -> Vec<Event> {
         let task_id = self.task(at).id.clone();
-        let engine = task.engine.clone().unwrap_or_else(|| ComponentId::from(""));
-        let mut events: Vec<Event> = vec![
-            TaskAttemptStopped { task_id: task_id.clone(), attempt: task.attempt, reason, engine, late_report }.into(),
-        ];
+        let (attempt, engine) = (lease.attempt, lease.engine.clone());
+        let stopped = TaskAttemptStopped { task_id: task_id.clone(), attempt, reason, engine, late_report };
+        let mut events: Vec<Event> = vec![stopped.into()];
         if let Some(cancel) = &self.cancel {
             events.push(TaskCancelled { task_id }.into());
             if self.open == 1 {
@@ -269,7 +276,7 @@ impl State {
         events
     }
 
-    fn find(&self, id: &TaskId) -> Result<(usize, &TaskState), Refusal> {
+    fn find(&self, id: &TaskId) -> Result<(usize, &Instance), Refusal> {
         match self.index_of(id.as_str()) {
             Some(at) => Ok((at, &self.tasks[at])),
             None => Err(Refusal::Invalid(Failure::new(
@@ -280,46 +287,55 @@ impl State {
     }
 
     /// Looks up a task of a run that is not to end.
-    fn live(&self, id: &TaskId) -> Result<(usize, &TaskState), Refusal> {
+    fn live(&self, id: &TaskId) -> Result<(usize, &Instance), Refusal> {
         let found = self.find(id)?;
         if self.status.is_final() || self.cancel.is_some() { Err(Refusal::Fenced) } else { Ok(found) }
     }
 
     /// Looks up a task whose latest attempt ended and whose owner has not decided the next step.
-    fn undecided(&self, id: &TaskId, attempt: Attempt) -> Result<(usize, &TaskState), Refusal> {
+    fn undecided(&self, id: &TaskId, attempt: Attempt) -> Result<(usize, &Instance, &Ended), Refusal> {
         let (at, task) = self.live(id)?;
-        if task.attempt != attempt {
+        if task.attempt() != attempt {
             return Err(Refusal::Fenced);
         }
-        match task.status {
-            TaskStatus::Backoff if task.not_before.is_none() => Ok((at, task)),
-            TaskStatus::Backoff | TaskStatus::Ready | TaskStatus::Failed => Err(Refusal::Duplicate),
-            _ => Err(Refusal::Fenced),
+        match task.phase() {
+            Phase::Ended(ended) => Ok((at, task, ended)),
+            Phase::Queued { .. } | Phase::Final { outcome: Outcome::Failed { .. }, .. } => Err(Refusal::Duplicate),
+            Phase::Waiting | Phase::Open(_) | Phase::Final { .. } => Err(Refusal::Fenced),
         }
     }
 
-    /// Looks up an open attempt whose lease `engine` holds. `end` is the status that this kind of report leaves the
-    /// task in: repeating the same report for the same attempt is a duplicate, any other report is fenced.
-    fn held(
-        &self,
-        at: &AttemptRef,
-        engine: Option<&ComponentId>,
-        end: Option<TaskStatus>,
-    ) -> Result<(usize, &TaskState), Refusal> {
+    /// Looks up an open attempt whose lease `engine` holds. Repeating the same report for the same attempt is a
+    /// duplicate, any other report on an attempt that ended is fenced.
+    fn held(&self, at: &AttemptRef, engine: Option<&ComponentId>, report: Report) -> Result<(usize, &Lease), Refusal> {
         let (index, task) = self.find(&at.task_id)?;
-        let holds = |engine: &ComponentId| task.engine.as_ref() == Some(engine) || planted::is(Bug::NoLease);
-        let current = task.attempt == at.attempt && engine.is_none_or(holds);
-        if current && (task.status.is_open() || planted::is(Bug::NoDuplicateCheck)) {
-            return Ok((index, task));
-        }
-        let was_stopped = task.stops.last().is_some_and(|(attempt, _, _)| *attempt == at.attempt);
-        let stands = match end {
-            Some(TaskStatus::Completed) => task.status == TaskStatus::Completed,
-            Some(_) => task.failures > 0 && task.status != TaskStatus::Completed && !was_stopped,
-            None => was_stopped,
+        let Some(lease) = task.latest().filter(|lease| lease.attempt == at.attempt) else {
+            return Err(Refusal::Fenced);
         };
-        Err(if current && stands { Refusal::Duplicate } else { Refusal::Fenced })
+        if engine.is_some_and(|engine| lease.engine != *engine) && !planted::is(Bug::NoLease) {
+            return Err(Refusal::Fenced);
+        }
+        if task.open().is_some() || planted::is(Bug::NoDuplicateCheck) {
+            return Ok((index, lease));
+        }
+        let was_stopped = task.stops().last().is_some_and(|stop| stop.attempt == at.attempt);
+        let is_repeated = match report {
+            Report::Result => task.result().is_some(),
+            Report::Failure => task.failures() > 0 && task.result().is_none() && !was_stopped,
+            Report::Other => was_stopped,
+        };
+        Err(if is_repeated { Refusal::Duplicate } else { Refusal::Fenced })
     }
+}
+
+/// What an engine says of an attempt.
+enum Report {
+    /// It has a result.
+    Result,
+    /// It failed by itself.
+    Failure,
+    /// It started or stopped.
+    Other,
 }
 
 fn invalid(message: String) -> Refusal {

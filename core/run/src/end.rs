@@ -27,7 +27,7 @@ pub(super) fn completed(state: &State, last: Option<(usize, &Payload)>, limits: 
 
 /// A task has failed for good; the run fails with the first such failure. `last` is the failure that is being recorded.
 pub(super) fn failed(state: &State, last: Option<(usize, &Failure)>) -> Event {
-    let first = state.failed.and_then(|at| Some((at, state.tasks[at].error.as_ref()?))).or(last);
+    let first = state.failed.and_then(|at| Some((at, state.tasks[at].error()?))).or(last);
     let error = match first {
         Some((_, error)) if error.known() == Some(ErrorCode::WorkflowTimeout) => error.clone(),
         Some((at, error)) => Failure::new(
@@ -61,7 +61,7 @@ fn outputs(state: &State, last: Option<(usize, &Payload)>, limits: Limits) -> Re
     for at in referenced(state) {
         let result = match last {
             Some((last, result)) if last == at => Some(result),
-            _ => state.tasks[at].result.as_ref(),
+            _ => state.tasks[at].result(),
         };
         if let Some(result) = result {
             scope.add_result(state.task(at).id.as_str(), Cow::Owned(result.to_value()));

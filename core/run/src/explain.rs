@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use gleitzeit_workflow::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::dependencies::Became;
 use crate::outstanding::Owed;
 use crate::state::State;
-use crate::task::TaskStatus;
 
 /// The maximum number of tasks that a sentence names.
 const NAMED: usize = 5;
@@ -41,7 +41,7 @@ impl State {
     /// Why a task is not final yet, in words for people; `None` if it is final.
     pub fn waiting(&self, at: usize) -> Option<Waiting> {
         let task = &self.tasks[at];
-        let queue = task.queue.as_ref().map_or("default", |queue| queue.as_str());
+        let queue = task.queue().map_or("default", |queue| queue.as_str());
         let waiting = |reason: String, since, until, remedy: Option<&str>| {
             Some(Waiting { reason, since, until, remedy: remedy.map(str::to_owned) })
         };
@@ -55,37 +55,37 @@ impl State {
             ),
             Owed::Dispatch { not_before: None } => waiting(
                 format!("ready in queue `{queue}`, for a free slot and a provider of `{}`", self.task(at).method),
-                task.ready_at,
+                task.ready_at(),
                 None,
                 Some("if it takes long, see `gleitzeit components` and `gleitzeit providers`"),
             ),
             Owed::Dispatch { not_before } => waiting(
-                match &task.error {
+                match task.error() {
                     Some(error) => {
                         let message: String = error.message.chars().take(MESSAGE_CHARS).collect();
-                        format!("attempt {} failed: {message}; the next one starts after a delay", task.attempt)
+                        format!("attempt {} failed: {message}; the next one starts after a delay", task.attempt())
                     }
-                    None => format!("attempt {} ended; the next one starts after a delay", task.attempt),
+                    None => format!("attempt {} ended; the next one starts after a delay", task.attempt()),
                 },
-                task.ready_at,
+                task.ready_at(),
                 not_before,
                 None,
             ),
             Owed::Decision => waiting(
-                format!("attempt {} ended; the owner of queue `{queue}` decides what follows", task.attempt),
-                task.ready_at,
+                format!("attempt {} ended; the owner of queue `{queue}` decides what follows", task.attempt()),
+                task.ready_at(),
                 None,
                 Some("if it takes long, start `gleitzeit agent --role queue`"),
             ),
             Owed::Report { engine } => waiting(
-                format!("attempt {} is open on engine `{engine}`", task.attempt),
-                task.dispatched_at,
+                format!("attempt {} is open on engine `{engine}`", task.attempt()),
+                task.latest().map(|lease| lease.dispatched_at),
                 self.attempt_due(at),
                 None,
             ),
             Owed::Stop { engine } => waiting(
-                format!("engine `{engine}` must stop attempt {}, since the run is to end", task.attempt),
-                task.dispatched_at,
+                format!("engine `{engine}` must stop attempt {}, since the run is to end", task.attempt()),
+                task.latest().map(|lease| lease.dispatched_at),
                 None,
                 None,
             ),
@@ -94,16 +94,17 @@ impl State {
 
     /// When the latest attempt times out, if the task has a timeout.
     fn attempt_due(&self, at: usize) -> Option<Timestamp> {
-        let begun = self.tasks[at].started_at.or(self.tasks[at].dispatched_at)?;
+        let lease = self.tasks[at].latest()?;
+        let begun = lease.started_at.unwrap_or(lease.dispatched_at);
         Some(begun.plus_ms(self.task(at).timeout_ms?))
     }
 
     fn missing_text(&self, at: usize) -> String {
         let mut missing = self
-            .graph
+            .graph()
             .dependencies(at)
             .iter()
-            .filter(|&&dependency| self.tasks[dependency].status != TaskStatus::Completed)
+            .filter(|&&dependency| self.dependencies.became(dependency) != Some(Became::Completed))
             .map(|&dependency| format!("`{}`", self.task(dependency).id));
         let named: Vec<String> = missing.by_ref().take(5).collect();
         let more = missing.count();
@@ -124,7 +125,7 @@ impl State {
             if self.owed(next) != Some(Owed::Dependencies) {
                 continue;
             }
-            for &dependency in self.graph.dependencies(next) {
+            for &dependency in self.graph().dependencies(next) {
                 match self.owed(dependency) {
                     None => {}
                     Some(Owed::Dependencies) if seen.insert(dependency) => open.push(dependency),

@@ -22,7 +22,7 @@ use gleitzeit_workflow::time::Timestamp;
 use crate::id::{AttemptRef, ComponentId, Epoch, Position, RunId, Seq, Slice};
 use crate::planted;
 use crate::planted::Bug;
-use crate::{ApplyError, Entry, Event, Limits, Request, RunStatus, State, TaskStatus, Verdict};
+use crate::{ApplyError, Entry, Event, Lease, Limits, Request, RunStatus, State, TaskStatus, Verdict};
 
 pub use assignment::{Assignment, Effect, OpenLease};
 pub use backlog::Backlog;
@@ -101,7 +101,7 @@ impl Ledger {
             Event::TaskReady(ready) => Some(ready.queue.clone()),
             other => {
                 let task = event_task(other).and_then(|id| state?.index_of(id)).zip(state);
-                task.and_then(|(at, state)| state.tasks[at].queue.clone())
+                task.and_then(|(at, state)| state.tasks[at].queue().cloned())
             }
         };
         let seq = match run_id {
@@ -173,22 +173,19 @@ impl Ledger {
         let Some(state) = self.runs.get(&run_id) else { return };
         let Some(at) = event_task(event).and_then(|id| state.index_of(id)) else { return };
         let task = &state.tasks[at];
-        if let Some(queue) = &task.queue {
-            let is_in_queue = matches!(
-                task.status,
-                TaskStatus::Ready | TaskStatus::Backoff | TaskStatus::Dispatched | TaskStatus::Running
-            );
+        if let Some(queue) = task.queue() {
+            let is_in_queue = !task.is_final();
             if !self.queues.contains_key(queue) {
                 self.queues.insert(queue.clone(), QueueTasks::default());
             }
-            let ready_at = task.ready_at.filter(|_| task.status == TaskStatus::Ready);
+            let ready_at = task.ready_at().filter(|_| task.status() == TaskStatus::Ready);
             if let Some(of_queue) = self.queues.get_mut(queue) {
                 of_queue.set((run_id, at), is_in_queue.then_some(ready_at));
             }
         }
-        if let Some(engine) = &task.engine {
-            let attempt = AttemptRef { run_id, task_id: state.task(at).id.clone(), attempt: task.attempt };
-            if task.status.is_open() {
+        if let Some(Lease { engine, attempt, .. }) = task.latest() {
+            let attempt = AttemptRef { run_id, task_id: state.task(at).id.clone(), attempt: *attempt };
+            if task.open().is_some() {
                 self.open.entry(engine.clone()).or_default().insert(attempt);
             } else if let Some(open) = self.open.get_mut(engine) {
                 open.remove(&attempt);
@@ -256,10 +253,11 @@ impl Ledger {
         self.open_attempts().map(|(at, engine)| {
             let state = self.runs.get(&at.run_id);
             let task = state.and_then(|state| Some((state, state.index_of(at.task_id.as_str())?)));
+            let lease = task.and_then(|(state, index)| state.tasks[index].open());
             OpenLease {
                 at: at.clone(),
                 engine: engine.clone(),
-                dispatched: task.map_or(Position(0), |(state, index)| state.tasks[index].dispatch_position),
+                dispatched: lease.map_or(Position(0), |lease| lease.position),
                 provider: task.and_then(|(state, index)| state.task(index).provider.clone()),
             }
         })

@@ -13,7 +13,9 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`command`], [`event`] | what can be asked of a run, and what can happen to it, as they travel and are stored |
-//! | `state`, `tasks`, `task` | what is known of a run, of all its tasks and of each: [`State`], [`Tasks`], [`TaskState`] |
+//! | `state`, `instance`, [`phase`] | what is known of a run, what happened to each of its tasks, and what is true of it now |
+//! | [`dependencies`] | which tasks are final, and what that means for those behind them |
+//! | `chunks` | a list that copies share |
 //! | `decide`, `apply`, `end` | which events a command leads to; how an event changes the state; when a run is over |
 //! | `outstanding`, `explain` | what must happen next, and in words why a task waits |
 //! | `scope` | the values that a run's references can name |
@@ -40,15 +42,19 @@
 //! - Events written by any earlier version stay readable.
 
 mod apply;
+mod chunks;
 pub mod command;
 mod decide;
+pub mod dependencies;
 mod end;
 pub mod event;
 mod explain;
 pub mod id;
+mod instance;
 pub mod ledger;
 mod outstanding;
 mod payload_limit;
+pub mod phase;
 #[doc(hidden)]
 pub mod planted;
 pub mod retry;
@@ -57,22 +63,21 @@ mod scope;
 pub mod secret;
 mod state;
 pub mod submission;
-mod task;
-mod tasks;
 pub mod term;
 pub mod trace;
 
 pub use apply::ApplyError;
+pub use chunks::Chunks;
 pub use command::{Command, Fence, ProtocolUse, Request, Verdict};
 pub use decide::{MAX_LOSSES, Refusal};
 pub use event::{Entry, Event};
 pub use explain::Waiting;
 pub use id::*;
+pub use instance::{Entered, Instance, Stop};
 pub use outstanding::Owed;
 pub use payload_limit::Limits;
+pub use phase::{Lease, Outcome, Phase, TaskStatus};
 pub use scope::{Read, RunScope};
 pub use secret::Secret;
 pub use state::{RunStatus, State};
-pub use task::{TaskState, TaskStatus};
-pub use tasks::Tasks;
 pub use term::{History, Seen, Term};

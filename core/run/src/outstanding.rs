@@ -4,8 +4,8 @@
 use gleitzeit_workflow::time::Timestamp;
 
 use crate::id::ComponentId;
+use crate::phase::Phase;
 use crate::state::State;
-use crate::task::TaskStatus;
 
 /// What must happen next to a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,19 +36,14 @@ pub enum Owed {
 impl State {
     /// What must happen next to a task; `None` if it is final.
     pub fn owed(&self, at: usize) -> Option<Owed> {
-        let task = &self.tasks[at];
-        let engine = || task.engine.clone().unwrap_or_else(|| ComponentId::from(""));
-        match task.status {
-            TaskStatus::Waiting if task.missing_dependencies > 0 => Some(Owed::Dependencies),
-            TaskStatus::Waiting => Some(Owed::Ready),
-            TaskStatus::Ready => Some(Owed::Dispatch { not_before: None }),
-            TaskStatus::Backoff if task.not_before.is_none() => Some(Owed::Decision),
-            TaskStatus::Backoff => Some(Owed::Dispatch { not_before: task.not_before }),
-            TaskStatus::Dispatched | TaskStatus::Running if self.cancel.is_some() => {
-                Some(Owed::Stop { engine: engine() })
-            }
-            TaskStatus::Dispatched | TaskStatus::Running => Some(Owed::Report { engine: engine() }),
-            TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Skipped | TaskStatus::Cancelled => None,
+        match self.tasks[at].phase() {
+            Phase::Waiting if self.dependencies.are_met(at) => Some(Owed::Ready),
+            Phase::Waiting => Some(Owed::Dependencies),
+            Phase::Queued { not_before } => Some(Owed::Dispatch { not_before: *not_before }),
+            Phase::Open(lease) if self.cancel.is_some() => Some(Owed::Stop { engine: lease.engine.clone() }),
+            Phase::Open(lease) => Some(Owed::Report { engine: lease.engine.clone() }),
+            Phase::Ended(_) => Some(Owed::Decision),
+            Phase::Final { .. } => None,
         }
     }
 

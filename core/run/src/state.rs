@@ -9,10 +9,11 @@ use gleitzeit_workflow::spec::{Task, Workflow};
 use gleitzeit_workflow::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::chunks::Chunks;
+use crate::dependencies::Dependencies;
 use crate::event::{WorkflowCancelRequested, WorkflowSubmitted};
 use crate::id::{RunId, Seq};
-use crate::task::TaskState;
-use crate::tasks::Tasks;
+use crate::instance::Instance;
 
 /// The status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,13 +51,13 @@ pub struct State {
     /// The first request to end it.
     pub cancel: Option<WorkflowCancelRequested>,
     /// The tasks, by their index in the workflow.
-    pub tasks: Tasks,
+    pub tasks: Chunks<Instance>,
     /// The outputs, once completed.
     pub outputs: Option<Payload>,
     /// Why it failed or was cancelled.
     pub error: Option<Failure>,
-    /// The dependency graph.
-    pub(super) graph: Arc<Graph>,
+    /// Which tasks are final, and what that means for those behind them.
+    pub(super) dependencies: Dependencies,
     /// How many tasks are not final.
     pub(super) unfinished: usize,
     /// How many attempts are open.
@@ -68,14 +69,7 @@ pub struct State {
 impl State {
     /// The state of a new run.
     pub fn new(run_id: RunId, submitted: Arc<WorkflowSubmitted>, submitted_at: Timestamp) -> Self {
-        let graph = submitted.graph();
-        let tasks: Tasks = submitted
-            .workflow
-            .tasks
-            .iter()
-            .enumerate()
-            .map(|(at, task)| TaskState::waiting(graph.dependencies(at).len(), task.priority))
-            .collect();
+        let tasks: Chunks<Instance> = submitted.workflow.tasks.iter().map(|_| Instance::waiting()).collect();
         Self {
             run_id,
             status: RunStatus::Running,
@@ -87,7 +81,7 @@ impl State {
             tasks,
             outputs: None,
             error: None,
-            graph,
+            dependencies: Dependencies::new(submitted.graph()),
             open: 0,
             failed: None,
             submitted,
@@ -106,12 +100,12 @@ impl State {
 
     /// The index of a task.
     pub fn index_of(&self, id: &str) -> Option<usize> {
-        self.graph.index_of(id)
+        self.graph().index_of(id)
     }
 
     /// The dependency graph.
     pub fn graph(&self) -> &Graph {
-        &self.graph
+        self.dependencies.graph()
     }
 
     /// How many tasks are not final.

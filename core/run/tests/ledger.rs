@@ -151,7 +151,7 @@ fn losses_are_requeued_ten_times_and_then_the_task_must_fail() {
     }
     desk.ok(fail_for_good(&desk, "a", MAX_LOSSES));
     assert_eq!(desk.state().status, RunStatus::Failed);
-    assert_eq!(desk.state().tasks[0].failures, 0, "losses do not count as failures");
+    assert_eq!(desk.state().tasks[0].failures(), 0, "losses do not count as failures");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn cancel_ends_idle_tasks_at_once_and_open_ones_with_their_report() {
     let Event::TaskAttemptStopped(stopped) = &outcome.entries[0].event else { panic!("stopped") };
     assert!(stopped.late_report);
     assert_eq!(desk.state().status, RunStatus::Cancelled);
-    assert_eq!(desk.state().tasks[0].result, None);
+    assert_eq!(desk.state().tasks[0].result(), None);
     assert!(matches!(desk.propose(cancel(&desk, "late")).verdict, Verdict::Invalid(_)));
     desk.check_replay();
 }

@@ -3,7 +3,7 @@
 use gleitzeit_fixtures::{Desk, task, workflow};
 use gleitzeit_run::command::{CancelWorkflow, FailTask, RequeueTask, ScheduleRetry};
 use gleitzeit_run::event::{CancelCause, StopReason};
-use gleitzeit_run::{Request, RunStatus, TaskStatus, Verdict};
+use gleitzeit_run::{Request, RunStatus, Verdict};
 use gleitzeit_workflow::spec::{Catalog, Limits, MethodInfo, Violation, check_bytes, migrate};
 use gleitzeit_workflow::{ErrorCode, Failure};
 use proptest::collection::vec;
@@ -202,7 +202,7 @@ const IDS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 fn request(desk: &Desk, ask: Ask, id: &str, attempt: u32) -> Option<Request> {
     let run_id = desk.run;
-    let current = desk.state().tasks[desk.state().index_of(id).expect("one of ours")].attempt;
+    let current = desk.state().tasks[desk.state().index_of(id).expect("one of ours")].attempt();
     let open = if attempt == 0 { current } else { attempt };
     let error = || Failure::new(ErrorCode::TaskExecutionFailed, "no luck");
     Some(match ask {
@@ -249,7 +249,7 @@ proptest! {
                 prop_assert_eq!(before.status, RunStatus::Running, "what is final does not change");
             }
             let open = after.tasks.iter().filter(|task| {
-                matches!(task.status, TaskStatus::Dispatched | TaskStatus::Running)
+                task.open().is_some()
             });
             prop_assert_eq!(open.count(), desk.ledger.used_slots(&"e".into()));
             prop_assert!(desk.ledger.used_slots(&"e".into()) <= 2);

@@ -1,7 +1,7 @@
 //! Runs and tasks on the wire, as clients show them.
 
 use gleitzeit_mesh::hub::Present;
-use gleitzeit_run::{State, TaskStatus};
+use gleitzeit_run::{Outcome, State, TaskStatus};
 use gleitzeit_workflow::{ErrorCode, Failure};
 use prost::Message as _;
 
@@ -64,22 +64,22 @@ fn outputs(state: &State) -> Option<String> {
 /// One task of a run, by its index in the workflow.
 pub fn task_run(state: &State, at: usize, present: &Present, include_results: bool) -> v1::TaskRun {
     let (definition, task) = (state.task(at), &state.tasks[at]);
-    let result = task.result.as_ref().filter(|_| include_results);
+    let result = task.result().filter(|_| include_results);
     // While an attempt is running, the task waits for nothing but its work.
-    let waits = (task.status != TaskStatus::Running).then(|| present.waiting(state, at)).flatten();
+    let waits = (task.status() != TaskStatus::Running).then(|| present.waiting(state, at)).flatten();
     v1::TaskRun {
         id: definition.id.to_string(),
-        status: task_status(task.status).into(),
-        attempt: task.attempt,
+        status: task_status(task.status()).into(),
+        attempt: task.attempt(),
         result_json: result.map(|result| result.get().to_owned()),
         result_omitted: false,
         error: failure_of(state, at).as_ref().map(error),
         waiting: waits.as_ref().map(waiting),
-        started_at: task.started_at.map(timestamp),
-        finished_at: task.finished_at.map(timestamp),
+        started_at: task.started_at().map(timestamp),
+        finished_at: task.finished_at().map(timestamp),
         method: definition.method.to_string(),
-        queue: task.queue.as_ref().unwrap_or(&definition.queue).to_string(),
-        engine: task.engine.as_ref().map(ToString::to_string).unwrap_or_default(),
+        queue: task.queue().unwrap_or(&definition.queue).to_string(),
+        engine: task.engine().map(ToString::to_string).unwrap_or_default(),
         dependencies: Vec::new(),
         provider: definition.provider.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
@@ -98,11 +98,9 @@ pub fn explained(state: &State, at: usize, present: &Present) -> v1::TaskRun {
 
 fn failure_of(state: &State, at: usize) -> Option<Failure> {
     let task = &state.tasks[at];
-    match (&task.error, &task.skipped_because) {
-        (Some(error), _) => Some(error.clone()),
-        (None, Some(because)) => {
-            Some(Failure::new(ErrorCode::TaskDependencyFailed, format!("task `{because}` failed, on which it depends")))
-        }
-        (None, None) => None,
+    if let Some(error) = task.error() {
+        return Some(error.clone());
     }
+    let Some(Outcome::Skipped { because }) = task.outcome() else { return None };
+    Some(Failure::new(ErrorCode::TaskDependencyFailed, format!("task `{because}` failed, on which it depends")))
 }

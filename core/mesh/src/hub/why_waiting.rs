@@ -136,7 +136,7 @@ impl Present {
     pub fn waiting(&self, run: &State, at: usize) -> Option<Waiting> {
         let mut waiting = run.waiting(at)?;
         let task = run.task(at);
-        let queue = run.tasks[at].queue.as_ref().unwrap_or(&task.queue);
+        let queue = run.tasks[at].queue().unwrap_or(&task.queue);
         let route = Route::new(&task.method, task.provider.as_ref());
         match run.owed(at)? {
             Owed::Ready if self.resolvers == 0 => {
@@ -155,7 +155,7 @@ impl Present {
             }
             Owed::Report { engine } | Owed::Stop { engine } => {
                 let attempt =
-                    AttemptRef { run_id: run.run_id, task_id: task.id.clone(), attempt: run.tasks[at].attempt };
+                    AttemptRef { run_id: run.run_id, task_id: task.id.clone(), attempt: run.tasks[at].attempt() };
                 self.open(&attempt, &engine, &route, &mut waiting);
             }
             Owed::Dependencies | Owed::Ready | Owed::Dispatch { .. } | Owed::Decision => {}

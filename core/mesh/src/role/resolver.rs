@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use gleitzeit_run::command::{CancelWorkflow, FailTask, ReadyTask};
+use gleitzeit_run::dependencies::{Became, Dependencies};
 use gleitzeit_run::event::{CancelCause, WorkflowSubmitted};
 use gleitzeit_run::id::{Position, RunId, Slice};
 use gleitzeit_run::ledger::{SliceItem, TaskFact};
 use gleitzeit_run::planted::{self, Bug};
 use gleitzeit_run::{Command, Entry, Event, Read, RunScope, TaskStatus};
 use gleitzeit_workflow::error::{ErrorCode, Failure};
-use gleitzeit_workflow::graph::Graph;
 use gleitzeit_workflow::id::TaskId;
 use gleitzeit_workflow::json;
 use gleitzeit_workflow::payload::Payload;
@@ -42,14 +42,11 @@ const ASK_AGAIN_MS: u64 = 1_000;
 struct Run {
     submitted: Arc<WorkflowSubmitted>,
     inputs: Read,
-    graph: Arc<Graph>,
-    /// By task: the number of dependencies that are not completed.
-    missing: Vec<usize>,
+    dependencies: Dependencies,
     /// By task: the number of dependents that still wait.
     needed: Vec<usize>,
     /// By task: whether it is neither ready nor ended.
     waiting: Vec<bool>,
-    completed: Vec<bool>,
     results: BTreeMap<usize, Read>,
     deadline: Option<Instant>,
 }
@@ -60,12 +57,10 @@ impl Run {
         let tasks = graph.len();
         Self {
             inputs: submitted.inputs.to_value(),
-            missing: (0..tasks).map(|at| graph.dependencies(at).len()).collect(),
             needed: (0..tasks).map(|at| graph.dependents(at).len()).collect(),
             waiting: vec![true; tasks],
-            completed: vec![false; tasks],
             results: BTreeMap::new(),
-            graph,
+            dependencies: Dependencies::new(graph),
             submitted,
             deadline,
         }
@@ -76,7 +71,7 @@ impl Run {
         if !std::mem::replace(&mut self.waiting[at], false) {
             return;
         }
-        for &dependency in self.graph.dependencies(at) {
+        for &dependency in self.dependencies.graph().dependencies(at) {
             self.needed[dependency] -= 1;
             if self.needed[dependency] == 0 {
                 self.results.remove(&dependency);
@@ -84,29 +79,34 @@ impl Run {
         }
     }
 
-    /// Records a result. Returns the tasks whose dependencies are now all completed.
+    /// Records a result. Returns the tasks whose dependencies are all completed now and that were not proposed.
     fn complete(&mut self, at: usize, result: &Payload) -> Vec<usize> {
-        self.settle(at);
-        if std::mem::replace(&mut self.completed[at], true) {
-            return Vec::new();
-        }
-        if self.needed[at] > 0 {
+        if self.needed[at] > 0 && self.dependencies.became(at).is_none() {
             self.results.insert(at, result.to_value());
         }
-        let mut ready = Vec::new();
-        for &dependent in self.graph.dependents(at) {
-            self.missing[dependent] -= 1;
-            if (self.missing[dependent] == 0 || planted::is(Bug::EarlyReady)) && self.waiting[dependent] {
-                ready.push(dependent);
-            }
+        self.end(at, Became::Completed)
+    }
+
+    /// Records that a task is final. Returns the tasks whose dependencies are all completed now and that were not
+    /// proposed.
+    fn end(&mut self, at: usize, became: Became) -> Vec<usize> {
+        self.settle(at);
+        let mut ready = self.dependencies.end(at, became);
+        if planted::is(Bug::EarlyReady) {
+            ready = self.dependencies.graph().dependents(at).to_vec();
         }
+        ready.retain(|dependent| self.waiting[*dependent]);
         ready
+    }
+
+    fn index_of(&self, id: &str) -> Option<usize> {
+        self.dependencies.graph().index_of(id)
     }
 
     fn parameters(&self, run_id: RunId, at: usize, max_bytes: usize) -> Result<Payload, Failure> {
         let task = &self.submitted.workflow.tasks[at];
         let mut scope = RunScope::new(run_id, &self.submitted, &self.inputs);
-        for &dependency in self.graph.dependencies(at) {
+        for &dependency in self.dependencies.graph().dependencies(at) {
             if let Some(result) = self.results.get(&dependency) {
                 let id = self.submitted.workflow.tasks[dependency].id.as_str();
                 scope.add_result(id, Cow::Borrowed(result));
@@ -154,11 +154,12 @@ impl Ready {
     fn enter(&mut self, now: Instant, runs: &BTreeMap<RunId, Run>) -> bool {
         let Some((run_id, from)) = self.entering.pop_front() else { return false };
         let Some(run) = runs.get(&run_id) else { return true };
-        let to = run.graph.len().min(from + ENTER_STEP);
-        for at in (from..to).filter(|&at| run.waiting[at] && run.missing[at] == 0) {
+        let tasks = run.submitted.workflow.tasks.len();
+        let to = tasks.min(from + ENTER_STEP);
+        for at in (from..to).filter(|&at| run.waiting[at] && run.dependencies.are_met(at)) {
             self.push(now, run_id, run, at);
         }
-        if to < run.graph.len() {
+        if to < tasks {
             self.entering.push_back((run_id, to));
         }
         true
@@ -293,14 +294,17 @@ impl Resolver {
 
     fn known(&mut self, fact: &TaskFact) {
         let Some(run) = self.runs.get_mut(&fact.run_id) else { return };
-        let Some(at) = run.graph.index_of(fact.task_id.as_str()) else { return };
+        let Some(at) = run.index_of(fact.task_id.as_str()) else { return };
+        // Tasks that become ready by it are found when the state is complete.
         match (&fact.result, fact.status) {
-            // Tasks that become ready by it are found when the state is complete.
-            (Some(result), TaskStatus::Completed) => {
-                run.complete(at, result);
-            }
+            (Some(result), TaskStatus::Completed) => drop(run.complete(at, result)),
+            (_, TaskStatus::Failed) => drop(run.end(at, Became::Failed)),
+            (_, TaskStatus::Skipped) => drop(run.end(at, Became::Skipped)),
+            (_, TaskStatus::Cancelled) => drop(run.end(at, Became::Cancelled)),
+            (_, TaskStatus::Ready | TaskStatus::Dispatched | TaskStatus::Running | TaskStatus::Backoff)
+            // Without the result, those behind it cannot be resolved.
+            | (None, TaskStatus::Completed) => run.settle(at),
             (_, TaskStatus::Waiting) => {}
-            _ => run.settle(at),
         }
     }
 
@@ -312,24 +316,44 @@ impl Resolver {
                 self.insert(run_id, submitted.clone(), deadline);
                 self.ready.entering.push_back((run_id, 0));
             }
+            Event::TaskReady(event) => self.about(now, run_id, &event.task_id, |run, at| {
+                run.settle(at);
+                Vec::new()
+            }),
             Event::TaskCompleted(event) => {
-                let Some(run) = self.runs.get_mut(&run_id) else { return };
-                let Some(at) = run.graph.index_of(event.task_id.as_str()) else { return };
-                let ready = run.complete(at, &event.result);
-                ready.into_iter().for_each(|at| self.ready.push(now, run_id, run, at));
+                self.about(now, run_id, &event.task_id, |run, at| run.complete(at, &event.result));
             }
-            Event::TaskReady(_) | Event::TaskFailed(_) | Event::TaskSkipped(_) | Event::TaskCancelled(_) => {
-                let Some(run) = self.runs.get_mut(&run_id) else { return };
-                if let Some(at) = entry.event.task_id().and_then(|id| run.graph.index_of(id)) {
-                    run.settle(at);
-                }
+            Event::TaskFailed(event) => {
+                self.about(now, run_id, &event.task_id, |run, at| run.end(at, Became::Failed));
+            }
+            Event::TaskSkipped(event) => {
+                self.about(now, run_id, &event.task_id, |run, at| run.end(at, Became::Skipped));
+            }
+            Event::TaskCancelled(event) => {
+                self.about(now, run_id, &event.task_id, |run, at| run.end(at, Became::Cancelled));
             }
             Event::WorkflowCancelRequested(_)
             | Event::WorkflowCompleted(_)
             | Event::WorkflowFailed(_)
             | Event::WorkflowCancelled(_) => self.forget(run_id),
-            _ => {}
+            Event::TaskDispatched(_)
+            | Event::TaskStarted(_)
+            | Event::TaskAttemptFailed(_)
+            | Event::TaskAttemptStopped(_)
+            | Event::TaskRequeued(_)
+            | Event::TaskRetryScheduled(_)
+            | Event::OwnershipGranted(_)
+            | Event::ProtocolRegistered(_)
+            | Event::ProtocolsUsed(_)
+            | Event::ProtocolRemoved(_) => {}
         }
+    }
+
+    /// Tells a run something of one of its tasks; the tasks that `what` returns take their turn.
+    fn about(&mut self, now: Instant, run_id: RunId, id: &TaskId, what: impl FnOnce(&mut Run, usize) -> Vec<usize>) {
+        let Some(run) = self.runs.get_mut(&run_id) else { return };
+        let Some(at) = run.index_of(id.as_str()) else { return };
+        what(run, at).into_iter().for_each(|at| self.ready.push(now, run_id, run, at));
     }
 
     fn time_is_up(&mut self, run_id: RunId) {

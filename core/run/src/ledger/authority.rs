@@ -23,7 +23,7 @@ impl Ledger {
                 let message = format!("run {} has no task `{task_id}`", state.run_id);
                 Verdict::Invalid(Failure::new(ErrorCode::TaskNotFound, message))
             })?;
-            state.tasks[at].queue.clone().map(Slice::Queue).ok_or(Verdict::Fenced)
+            state.tasks[at].queue().cloned().map(Slice::Queue).ok_or(Verdict::Fenced)
         };
         let slice = match command {
             Command::CancelWorkflow(cancel) if cancel.cause != CancelCause::Timeout => {

@@ -151,7 +151,7 @@ impl Ledger {
         let mut events = vec![Event::WorkflowSubmitted(submitted.clone())];
         let mut state = State::new(run_id, submitted, now);
         for (at, task) in old.tasks.iter().enumerate() {
-            let Some(result) = task.result.as_ref().filter(|_| !all) else { continue };
+            let Some(result) = task.result().filter(|_| !all) else { continue };
             let event: Event = TaskCompleted {
                 task_id: old.task(at).id.clone(),
                 attempt: 0,
@@ -258,7 +258,6 @@ fn verdict(refusal: Refusal) -> Verdict {
     match refusal {
         Refusal::Duplicate => Verdict::Duplicate { run_id: None },
         Refusal::Fenced => Verdict::Fenced,
-        Refusal::NoSlot => Verdict::NoSlot,
         Refusal::Invalid(failure) => Verdict::Invalid(failure),
     }
 }

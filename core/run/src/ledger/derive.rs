@@ -10,9 +10,10 @@ use crate::ledger::{
     Assignment, AttemptEnd, Effect, Ledger, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState,
     TaskFact,
 };
+use crate::phase::{Ending, Phase};
 use crate::planted;
 use crate::planted::Bug;
-use crate::{Entry, Event, Owed, State, TaskStatus};
+use crate::{Entry, Event, Owed, State};
 
 impl Ledger {
     /// The messages for engines that follow from an entry that was just applied.
@@ -26,7 +27,7 @@ impl Ledger {
             }
             Event::TaskAttemptFailed(_) | Event::TaskAttemptStopped(_) | Event::TaskCompleted(_) => {
                 let Some(at) = entry.event.task_id().and_then(|id| state.index_of(id)) else { return };
-                if let Some(engine) = state.tasks[at].engine.clone().filter(|_| state.tasks[at].attempt > 0) {
+                if let Some(engine) = state.tasks[at].engine().cloned() {
                     effects.push(Effect::Ended { engine, at: attempt_ref(state, at) });
                 }
             }
@@ -75,7 +76,7 @@ impl Ledger {
                 engine: engine.clone(),
                 method: state.task(at).method.clone(),
                 provider: state.task(at).provider.clone(),
-                queue: state.tasks[at].queue.clone()?,
+                queue: state.tasks[at].queue().cloned()?,
             }))
         });
         let tasks = self.queues.get(queue).into_iter().flat_map(QueueTasks::tasks);
@@ -96,13 +97,13 @@ impl Ledger {
                 remaining_ms: state.remaining_ms(now),
                 cancel_requested: state.cancel.is_some(),
             }));
-            let facts = state.tasks.iter().enumerate().filter(|(_, task)| task.status != TaskStatus::Waiting);
+            let facts = state.tasks.iter().enumerate().filter(|(_, task)| *task.phase() != Phase::Waiting);
             items.extend(facts.map(|(at, task)| {
                 SliceItem::Task(TaskFact {
                     run_id: state.run_id,
                     task_id: state.task(at).id.clone(),
-                    status: task.status,
-                    result: task.result.clone(),
+                    status: task.status(),
+                    result: task.result().cloned(),
                 })
             }));
         }
@@ -111,23 +112,24 @@ impl Ledger {
 }
 
 fn attempt_ref(state: &State, at: usize) -> AttemptRef {
-    AttemptRef { run_id: state.run_id, task_id: state.task(at).id.clone(), attempt: state.tasks[at].attempt }
+    AttemptRef { run_id: state.run_id, task_id: state.task(at).id.clone(), attempt: state.tasks[at].attempt() }
 }
 
 fn execute(state: &State, at: usize, now: Timestamp) -> Option<Effect> {
     let (definition, task) = (state.task(at), &state.tasks[at]);
+    let (lease, entered) = (task.open()?, task.entered()?);
     Some(Effect::Execute {
-        engine: task.engine.clone()?,
+        engine: lease.engine.clone(),
         assignment: Assignment {
             at: attempt_ref(state, at),
-            dispatched: task.dispatch_position,
+            dispatched: lease.position,
             method: definition.method.clone(),
             provider: definition.provider.clone(),
             protocol_version: definition.protocol_version.clone(),
-            parameters: task.parameters.clone()?,
+            parameters: entered.parameters.clone()?,
             timeout_ms: definition.timeout_ms,
             run_remaining_ms: state.remaining_ms(now),
-            priority: task.priority,
+            priority: entered.priority,
             correlation_id: state.submitted.correlation_id.clone(),
             traceparent: state.submitted.traceparent.clone(),
         },
@@ -136,35 +138,36 @@ fn execute(state: &State, at: usize, now: Timestamp) -> Option<Effect> {
 
 fn queue_task(state: &State, at: usize, now: Timestamp) -> Option<QueueTask> {
     let (definition, task) = (state.task(at), &state.tasks[at]);
-    let status = match state.owed(at)? {
-        Owed::Dispatch { not_before: None } => QueueTaskStatus::Ready,
-        Owed::Dispatch { not_before: Some(not_before) } => {
+    let entered = task.entered()?;
+    let status = match task.phase() {
+        Phase::Queued { not_before: None } => QueueTaskStatus::Ready,
+        Phase::Queued { not_before: Some(not_before) } => {
             QueueTaskStatus::Backoff { remaining_ms: not_before.ms_since(now) }
         }
-        Owed::Report { engine } | Owed::Stop { engine } => QueueTaskStatus::Open { engine },
-        Owed::Decision => QueueTaskStatus::Ended(match task.stopped {
-            Some(reason) => AttemptEnd::Stopped { reason, engine: task.engine.clone()? },
-            None => AttemptEnd::Failed {
-                error: task.error.clone()?,
-                retryable: task.retryable,
-                retry_after_ms: task.retry_after_ms,
-            },
+        Phase::Open(lease) => QueueTaskStatus::Open { engine: lease.engine.clone() },
+        Phase::Ended(ended) => QueueTaskStatus::Ended(match &ended.how {
+            Ending::Failed { error, retryable, retry_after_ms } => {
+                AttemptEnd::Failed { error: error.clone(), retryable: *retryable, retry_after_ms: *retry_after_ms }
+            }
+            Ending::Stopped => {
+                AttemptEnd::Stopped { reason: task.stops().last()?.reason, engine: ended.lease.engine.clone() }
+            }
         }),
-        Owed::Dependencies | Owed::Ready => return None,
+        Phase::Waiting | Phase::Final { .. } => return None,
     };
     Some(QueueTask {
         run_id: state.run_id,
         task_id: definition.id.clone(),
         method: definition.method.clone(),
         provider: definition.provider.clone(),
-        priority: task.priority,
-        order: task.ready_position,
-        age_ms: task.ready_at.map_or(0, |ready_at| now.ms_since(ready_at)),
+        priority: entered.priority,
+        order: entered.position,
+        age_ms: now.ms_since(entered.at),
         retry: definition.retry.clone(),
-        attempt: task.attempt,
-        failures: task.failures,
-        losses: task.losses,
-        lost: task.stops.clone(),
+        attempt: task.attempt(),
+        failures: task.failures(),
+        losses: task.losses(),
+        lost: task.stops().iter().map(|stop| (stop.attempt, stop.engine.clone(), stop.reason)).collect(),
         status,
     })
 }

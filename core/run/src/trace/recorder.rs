@@ -1,14 +1,12 @@
 //! The fold: it takes entries and emits spans as they end. It keeps little data, and only on tasks that have not ended.
 
-use std::sync::Arc;
-
 use gleitzeit_workflow::error::{ErrorCode, Failure};
-use gleitzeit_workflow::graph::Graph;
 use gleitzeit_workflow::id::{MethodName, TaskId};
 use gleitzeit_workflow::time::Timestamp;
 use serde_json::Value;
 
 use super::{MAX_ITEMS, Outcome, Span, SpanId, TraceId, TraceParent, gen_ai, short};
+use crate::dependencies::{Became, Dependencies};
 use crate::event::{
     StopReason, TaskAttemptFailed, TaskAttemptStopped, TaskCompleted, TaskDispatched, TaskReady, WorkflowSubmitted,
 };
@@ -28,7 +26,7 @@ pub struct Recorder {
     is_sampled: Option<bool>,
     attributes: Attributes,
     ids: Vec<TaskId>,
-    graph: Arc<Graph>,
+    dependencies: Dependencies,
     tasks: Vec<TaskTrace>,
 }
 
@@ -49,9 +47,7 @@ enum Phase {
 
 #[derive(Clone, Debug, Default)]
 struct TaskTrace {
-    /// Dependencies that have not completed.
-    missing: usize,
-    /// When the last dependency completed, or when the task ended if that was before.
+    /// When the last dependency completed.
     start: Option<Timestamp>,
     phase: Option<(Phase, Timestamp)>,
     /// How many phases have ended; the number distinguishes their spans.
@@ -69,12 +65,10 @@ impl Recorder {
     pub fn begin(entry: &Entry) -> Option<Self> {
         let Event::WorkflowSubmitted(submitted) = &entry.event else { return None };
         let (run_id, start) = (entry.run_id?, entry.recorded_at);
-        let graph = submitted.graph();
-        let tasks = (0..graph.len()).map(|at| {
-            let missing = graph.dependencies(at).len();
-            let begun = (missing == 0).then_some(start);
-            let phase = begun.map(|at| (Phase::Resolve, at));
-            TaskTrace { missing, start: begun, phase, ..TaskTrace::default() }
+        let dependencies = Dependencies::new(submitted.graph());
+        let tasks = (0..submitted.workflow.tasks.len()).map(|at| {
+            let begun = dependencies.are_met(at).then_some(start);
+            TaskTrace { start: begun, phase: begun.map(|at| (Phase::Resolve, at)), ..TaskTrace::default() }
         });
         let (caller, is_sampled) = caller(submitted);
         Some(Self {
@@ -87,7 +81,7 @@ impl Recorder {
             attributes: run_attributes(run_id, submitted),
             ids: submitted.workflow.tasks.iter().map(|task| task.id.clone()).collect(),
             tasks: tasks.collect(),
-            graph,
+            dependencies,
         })
     }
 
@@ -123,16 +117,16 @@ impl Recorder {
             }
             Event::TaskFailed(event) => {
                 let Some(at) = self.at(&event.task_id) else { return };
-                self.finish(at, "failed", now, error(&event.error), Some(error_type(&event.error)), spans);
+                self.finish(at, Became::Failed, now, error(&event.error), Some(error_type(&event.error)), spans);
             }
             Event::TaskSkipped(event) => {
                 let Some(at) = self.at(&event.task_id) else { return };
                 let because = Some(("gleitzeit.skipped_because", Value::from(event.because.to_string())));
-                self.finish(at, "skipped", now, Outcome::Unset, because, spans);
+                self.finish(at, Became::Skipped, now, Outcome::Unset, because, spans);
             }
             Event::TaskCancelled(event) => {
                 let Some(at) = self.at(&event.task_id) else { return };
-                self.finish(at, "cancelled", now, Outcome::Unset, None, spans);
+                self.finish(at, Became::Cancelled, now, Outcome::Unset, None, spans);
             }
             Event::WorkflowCompleted(_) => spans.push(self.run("completed", Some(now), None)),
             Event::WorkflowFailed(event) => spans.push(self.run("failed", Some(now), Some(&event.error))),
@@ -180,19 +174,7 @@ impl Recorder {
         }
         self.close(at, now, Outcome::Ok, spans);
         let carried = event.carried.then_some(("gleitzeit.carried", Value::from(true)));
-        self.finish(at, "completed", now, Outcome::Ok, carried, spans);
-        self.begin_dependents(at, now);
-    }
-
-    /// Begins the tasks whose last missing dependency has completed.
-    fn begin_dependents(&mut self, at: usize, now: Timestamp) {
-        for &dependent in self.graph.clone().dependents(at) {
-            let task = &mut self.tasks[dependent];
-            task.missing = task.missing.saturating_sub(1);
-            if task.missing == 0 && task.start.is_none() {
-                (task.start, task.phase) = (Some(now), Some((Phase::Resolve, now)));
-            }
-        }
+        self.finish(at, Became::Completed, now, Outcome::Ok, carried, spans);
     }
 
     fn attempt_failed(&mut self, event: &TaskAttemptFailed, now: Timestamp, spans: &mut Vec<Span>) {
@@ -233,7 +215,7 @@ impl Recorder {
     }
 
     fn at(&self, id: &TaskId) -> Option<usize> {
-        self.graph.index_of(id.as_str())
+        self.dependencies.graph().index_of(id.as_str())
     }
 
     /// Records how long an attempt took to start.
@@ -267,10 +249,11 @@ impl Recorder {
         }
     }
 
+    /// Ends a task, and begins those whose dependencies are met by that.
     fn finish(
         &mut self,
         at: usize,
-        status: &'static str,
+        became: Became,
         now: Timestamp,
         outcome: Outcome,
         more: Option<(&'static str, Value)>,
@@ -278,11 +261,13 @@ impl Recorder {
     ) {
         self.close(at, now, Outcome::Unset, spans);
         let start = self.tasks[at].start.unwrap_or(now);
-        spans.push(self.task(at, status, start, Some(now), outcome, more));
+        spans.push(self.task(at, became.name(), start, Some(now), outcome, more));
         let task = &mut self.tasks[at];
-        // A carried result may come before those that the task depends on; they must not begin it again.
-        task.start = Some(start);
         (task.asked, task.attributes, task.method) = (Vec::new(), Vec::new(), None);
+        for dependent in self.dependencies.end(at, became) {
+            let task = &mut self.tasks[dependent];
+            (task.start, task.phase) = (Some(now), Some((Phase::Resolve, now)));
+        }
     }
 
     fn run(&self, status: &'static str, end: Option<Timestamp>, failure: Option<&Failure>) -> Span {

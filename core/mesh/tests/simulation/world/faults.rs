@@ -263,12 +263,12 @@ impl World {
         let Some(plane) = &self.plane else { return Vec::new() };
         let mut items = Vec::new();
         for run in plane.ledger.runs() {
-            for at in (0..run.tasks.len()).filter(|at| !run.tasks[*at].status.is_final()) {
-                let (run_id, task_id, attempt) = (run.run_id, run.task(at).id.clone(), run.tasks[at].attempt);
+            for at in (0..run.tasks.len()).filter(|at| !run.tasks[*at].status().is_final()) {
+                let (run_id, task_id, attempt) = (run.run_id, run.task(at).id.clone(), run.tasks[at].attempt());
                 let queue = run.task(at).queue.clone();
                 let of = AttemptRef { run_id, task_id: task_id.clone(), attempt };
                 let error = Failure::new(ErrorCode::TaskExecutionFailed, "forged");
-                let engine = run.tasks[at].engine.clone().unwrap_or_else(|| "stranger".into());
+                let engine = run.tasks[at].engine().cloned().unwrap_or_else(|| "stranger".into());
                 let (shard, line) = (Slice::Shard(run_id.shard()), Slice::Queue(queue.clone()));
                 let priority = run.task(at).priority;
                 let parameters = Payload::null();

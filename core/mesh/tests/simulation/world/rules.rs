@@ -34,7 +34,7 @@ impl World {
                 return Err(format!("run {} cannot tell what it waits for", run.run_id));
             }
             for at in 0..run.tasks.len() {
-                let is_final = run.tasks[at].status.is_final();
+                let is_final = run.tasks[at].status().is_final();
                 if present.waiting(run, at).is_some_and(|waiting| !waiting.reason.is_empty()) == is_final {
                     return Err(format!("`{}` of {} cannot tell what it waits for", run.task(at).id, run.run_id));
                 }
@@ -108,7 +108,7 @@ impl World {
         for run_id in unfinished {
             let Some(run) = self.plane.as_ref().and_then(|plane| plane.ledger.run(run_id)) else { continue };
             for (at, owed) in run.outstanding() {
-                why.push_str(&format!("\n  {run_id} `{}` {:?}: {owed:?}", run.task(at).id, run.tasks[at].status));
+                why.push_str(&format!("\n  {run_id} `{}` {:?}: {owed:?}", run.task(at).id, run.tasks[at].status()));
             }
         }
         Err(why)
