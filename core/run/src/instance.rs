@@ -223,9 +223,11 @@ impl Instance {
         self.enter(Phase::Queued { not_before: None });
     }
 
-    /// It returns to its queue, after a delay if one is named.
+    /// It returns to its queue, after a delay if one is named. If it never was in one, it goes on waiting.
     pub(crate) fn requeue(&mut self, not_before: Option<Timestamp>) {
-        self.enter(Phase::Queued { not_before });
+        if self.entered().is_some() {
+            self.enter(Phase::Queued { not_before });
+        }
     }
 
     /// An engine gets a lease on it.

@@ -1,7 +1,8 @@
 //! How a scenario shows the state of a run and of its tasks. Nothing else in the scenarios depends on the fields of a
 //! task's state.
 
-use gleitzeit_run::{Owed, Position, State, Waiting};
+use gleitzeit_run::phase::Ending;
+use gleitzeit_run::{Outcome, Owed, Phase, Position, State, Waiting};
 use gleitzeit_workflow::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -53,30 +54,37 @@ pub(crate) fn counts(state: &State) -> String {
 /// The state of a task.
 pub(crate) fn task(state: &State, at: usize) -> String {
     let task = &state.tasks[at];
-    let mut parts = Parts(vec![word(&task.status)]);
-    parts.some("attempt", Some(task.attempt).filter(|attempt| *attempt > 0));
-    parts.some("engine", task.engine.as_ref());
-    parts.some("queue", task.queue.as_ref());
-    parts.some("priority", Some(task.priority).filter(|priority| !priority.is_normal()).map(|priority| priority.0));
-    parts.some("parameters", task.parameters.as_ref().map(|parameters| parameters.get()));
-    parts.some("ready at", task.ready_at.map(|time| moment(time, task.ready_position)));
-    parts.some("dispatched at", task.dispatched_at.map(|time| moment(time, task.dispatch_position)));
-    parts.some("started at", task.started_at.map(Timestamp::as_millis));
-    parts.some("finished at", task.finished_at.map(Timestamp::as_millis));
-    parts.some("not before", task.not_before.map(Timestamp::as_millis));
-    parts.some("failures", Some(task.failures).filter(|failures| *failures > 0));
-    if task.losses > 0 {
-        let stops = task.stops.iter().map(|(attempt, engine, reason)| format!("{attempt} {engine} {}", word(reason)));
-        parts.text(format!("losses {} ({})", task.losses, stops.collect::<Vec<_>>().join("; ")));
+    let mut parts = Parts(vec![word(&task.status())]);
+    parts.some("attempt", task.latest().map(|lease| lease.attempt));
+    parts.some("engine", task.engine());
+    parts.some("queue", task.queue());
+    let priority = task.entered().map(|entered| entered.priority);
+    parts.some("priority", priority.filter(|priority| !priority.is_normal()).map(|priority| priority.0));
+    parts.some("parameters", task.parameters().map(|parameters| parameters.get()));
+    parts.some("ready at", task.entered().map(|entered| moment(entered.at, entered.position)));
+    parts.some("dispatched at", task.latest().map(|lease| moment(lease.dispatched_at, lease.position)));
+    parts.some("started at", task.started_at().map(Timestamp::as_millis));
+    parts.some("finished at", task.finished_at().map(Timestamp::as_millis));
+    if let Phase::Queued { not_before } = task.phase() {
+        parts.some("not before", not_before.map(Timestamp::as_millis));
     }
-    parts.some("stopped", task.stopped.map(|reason| word(&reason)));
-    parts.some("error", task.error.as_ref().map(write_failure));
-    if task.is_undecided() && task.stopped.is_none() {
-        parts.text(if task.retryable { "retryable" } else { "not retryable" });
-        parts.some("retry_after_ms", task.retry_after_ms);
+    parts.some("failures", Some(task.failures()).filter(|failures| *failures > 0));
+    if task.losses() > 0 {
+        let stops = task.stops().iter();
+        let stops = stops.map(|stop| format!("{} {} {}", stop.attempt, stop.engine, word(&stop.reason)));
+        parts.text(format!("losses {} ({})", task.losses(), stops.collect::<Vec<_>>().join("; ")));
     }
-    parts.some("because", task.skipped_because.as_ref());
-    parts.some("result", task.result.as_ref().map(|result| result.get()));
+    parts.some("error", task.error().map(write_failure));
+    if let Phase::Ended(ended) = task.phase()
+        && let Ending::Failed { retryable, retry_after_ms, .. } = &ended.how
+    {
+        parts.text(if *retryable { "retryable" } else { "not retryable" });
+        parts.some("retry_after_ms", *retry_after_ms);
+    }
+    if let Some(Outcome::Skipped { because }) = task.outcome() {
+        parts.some("because", Some(because));
+    }
+    parts.some("result", task.result().map(|result| result.get()));
     parts.some("needs", state.owed(at).map(needs));
     parts.0.join(", ")
 }

@@ -231,7 +231,6 @@ fn refused(refusal: Refusal) -> String {
     match refusal {
         Refusal::Duplicate => "refused: duplicate".to_owned(),
         Refusal::Fenced => "refused: fenced".to_owned(),
-        Refusal::NoSlot => "refused: no slot".to_owned(),
         Refusal::Invalid(failure) => invalid(failure),
     }
 }
