@@ -61,12 +61,14 @@ impl RunRow {
 
 /// How a run ended and, if it did not complete, why; `None` if the event does not end a run.
 pub(super) fn ending(event: &Event) -> Option<(RunStatus, Option<Failure>)> {
-    match event {
-        Event::WorkflowCompleted(_) => Some((RunStatus::Completed, None)),
-        Event::WorkflowFailed(failed) => Some((RunStatus::Failed, Some(failed.error.clone()))),
-        Event::WorkflowCancelled(cancelled) => Some((RunStatus::Cancelled, Some(cancelled.failure()))),
-        _ => None,
-    }
+    let error = if let Event::WorkflowFailed(failed) = event {
+        Some(failed.error.clone())
+    } else if let Event::WorkflowCancelled(cancelled) = event {
+        Some(cancelled.failure())
+    } else {
+        None
+    };
+    event.meaning().ends.map(|status| (status, error))
 }
 
 /// Selects runs: a run must pass every criterion that is set.

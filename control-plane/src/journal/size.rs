@@ -18,17 +18,14 @@ pub(super) fn of_event(event: &Event) -> usize {
 
 /// The size of the payloads of an event as JSON, roughly. Failures, reasons and names are short texts and do not count.
 pub(super) fn of_payloads(event: &Event) -> usize {
-    match event {
-        Event::WorkflowSubmitted(submitted) => {
-            submitted.inputs.size_bytes() + of_files(submitted) + ENTRY_BYTES * submitted.workflow.tasks.len()
-        }
-        Event::TaskReady(ready) => ready.parameters.size_bytes(),
-        Event::TaskCompleted(completed) => completed.result.size_bytes(),
-        Event::WorkflowCompleted(completed) => completed.outputs.size_bytes(),
-        Event::ProtocolRegistered(protocol) => protocol.methods.size_bytes(),
-        Event::ProtocolsUsed(used) => used.protocols.len() * ENTRY_BYTES,
-        _ => 0,
-    }
+    let beside = if let Event::WorkflowSubmitted(submitted) = event {
+        of_files(submitted) + ENTRY_BYTES * submitted.workflow.tasks.len()
+    } else if let Event::ProtocolsUsed(used) = event {
+        ENTRY_BYTES * used.protocols.len()
+    } else {
+        0
+    };
+    beside + event.meaning().payload.map_or(0, Payload::size_bytes)
 }
 
 /// The memory that a run takes, roughly: its texts, and a flat sum for each task.

@@ -332,11 +332,7 @@ impl Hub {
 
     /// Enforces a limit that components check before sending. Errors that are too large are cut, see [`bounded`].
     fn oversized(&self, command: &Command) -> Option<gleitzeit_workflow::error::Failure> {
-        let (what, payload) = match command {
-            Command::ReadyTask(ready) => ("`parameters`", &ready.parameters),
-            Command::CompleteAttempt(complete) => ("`result`", &complete.result),
-            _ => return None,
-        };
+        let (what, payload) = command.carried()?;
         let message = payload.over(self.config.max_payload_bytes, what)?;
         Some(gleitzeit_workflow::error::Failure::new(ErrorCode::TaskResultInvalid, message))
     }
@@ -484,7 +480,14 @@ fn bounded(mut command: Command) -> Command {
         Command::FailAttempt(FailAttempt { error, .. }) | Command::FailTask(FailTask { error, .. }) => {
             *error = error.clone().bounded();
         }
-        _ => {}
+        Command::CancelWorkflow(_)
+        | Command::ReadyTask(_)
+        | Command::DispatchTask(_)
+        | Command::RequeueTask(_)
+        | Command::ScheduleRetry(_)
+        | Command::StartAttempt(_)
+        | Command::CompleteAttempt(_)
+        | Command::StopAttempt(_) => {}
     }
     command
 }

@@ -38,6 +38,56 @@ tagged! {
     }
 }
 
+impl Command {
+    /// The run that the command is about.
+    pub fn run_id(&self) -> RunId {
+        match self {
+            Self::CancelWorkflow(command) => command.run_id,
+            Self::ReadyTask(command) => command.run_id,
+            Self::FailTask(command) => command.run_id,
+            Self::DispatchTask(command) => command.run_id,
+            Self::RequeueTask(command) => command.run_id,
+            Self::ScheduleRetry(command) => command.run_id,
+            Self::StartAttempt(command) => command.at.run_id,
+            Self::CompleteAttempt(command) => command.at.run_id,
+            Self::FailAttempt(command) => command.at.run_id,
+            Self::StopAttempt(command) => command.at.run_id,
+        }
+    }
+
+    /// The attempt that it ends, if it does.
+    pub fn ended_attempt(&self) -> Option<&AttemptRef> {
+        match self {
+            Self::CompleteAttempt(command) => Some(&command.at),
+            Self::FailAttempt(command) => Some(&command.at),
+            Self::StopAttempt(command) => Some(&command.at),
+            Self::CancelWorkflow(_)
+            | Self::ReadyTask(_)
+            | Self::FailTask(_)
+            | Self::DispatchTask(_)
+            | Self::RequeueTask(_)
+            | Self::ScheduleRetry(_)
+            | Self::StartAttempt(_) => None,
+        }
+    }
+
+    /// The parameters or the result that it carries, with the name of the field.
+    pub fn carried(&self) -> Option<(&'static str, &Payload)> {
+        match self {
+            Self::ReadyTask(command) => Some(("`parameters`", &command.parameters)),
+            Self::CompleteAttempt(command) => Some(("`result`", &command.result)),
+            Self::CancelWorkflow(_)
+            | Self::FailTask(_)
+            | Self::DispatchTask(_)
+            | Self::RequeueTask(_)
+            | Self::ScheduleRetry(_)
+            | Self::StartAttempt(_)
+            | Self::FailAttempt(_)
+            | Self::StopAttempt(_) => None,
+        }
+    }
+}
+
 /// See [`Command::CancelWorkflow`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelWorkflow {

@@ -97,12 +97,11 @@ impl Ledger {
     /// Assigns an event its position in the journal and in its run.
     fn number(&self, run_id: Option<RunId>, event: Event, now: Timestamp) -> Entry {
         let state = run_id.and_then(|id| self.runs.get(&id));
-        let queue = match &event {
-            Event::TaskReady(ready) => Some(ready.queue.clone()),
-            other => {
-                let task = event_task(other).and_then(|id| state?.index_of(id)).zip(state);
-                task.and_then(|(at, state)| state.tasks[at].queue().cloned())
-            }
+        let queue = if let Event::TaskReady(ready) = &event {
+            Some(ready.queue.clone())
+        } else {
+            let task = event.task_id().and_then(|id| state?.index_of(id)).zip(state);
+            task.and_then(|(at, state)| state.tasks[at].queue().cloned())
         };
         let seq = match run_id {
             Some(run_id) => {
@@ -171,7 +170,7 @@ impl Ledger {
     /// Updates the sets of open attempts and of tasks per queue to match a task's state.
     fn index(&mut self, run_id: RunId, event: &Event) {
         let Some(state) = self.runs.get(&run_id) else { return };
-        let Some(at) = event_task(event).and_then(|id| state.index_of(id)) else { return };
+        let Some(at) = event.task_id().and_then(|id| state.index_of(id)) else { return };
         let task = &state.tasks[at];
         if let Some(queue) = task.queue() {
             let is_in_queue = !task.is_final();
@@ -291,30 +290,5 @@ impl Ledger {
     /// How many of the runs in memory have this status.
     pub fn count(&self, status: RunStatus) -> usize {
         self.runs.values().filter(|run| run.status == status).count()
-    }
-}
-
-/// The task that an event is about, if any.
-fn event_task(event: &Event) -> Option<&str> {
-    Some(match event {
-        Event::TaskReady(event) => event.task_id.as_str(),
-        Event::TaskDispatched(event) => event.task_id.as_str(),
-        Event::TaskStarted(event) => event.task_id.as_str(),
-        Event::TaskCompleted(event) => event.task_id.as_str(),
-        Event::TaskAttemptFailed(event) => event.task_id.as_str(),
-        Event::TaskAttemptStopped(event) => event.task_id.as_str(),
-        Event::TaskRequeued(event) => event.task_id.as_str(),
-        Event::TaskRetryScheduled(event) => event.task_id.as_str(),
-        Event::TaskFailed(event) => event.task_id.as_str(),
-        Event::TaskSkipped(event) => event.task_id.as_str(),
-        Event::TaskCancelled(event) => event.task_id.as_str(),
-        _ => return None,
-    })
-}
-
-impl Event {
-    /// The task that the event is about, if any.
-    pub fn task_id(&self) -> Option<&str> {
-        event_task(self)
     }
 }

@@ -13,10 +13,11 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`command`], [`event`] | what can be asked of a run, and what can happen to it, as they travel and are stored |
+//! | [`meaning`] | what each event means to those who hear of it |
 //! | `state`, `instance`, [`phase`] | what is known of a run, what happened to each of its tasks, and what is true of it now |
 //! | [`dependencies`] | which tasks are final, and what that means for those behind them |
 //! | `chunks` | a list that copies share |
-//! | `decide`, `apply`, `end` | which events a command leads to; how an event changes the state; when a run is over |
+//! | `transition` | one file for each: which events a command leads to, and what they change |
 //! | `outstanding`, `explain` | what must happen next, and in words why a task waits |
 //! | `scope` | the values that a run's references can name |
 //! | [`retry`] | how long to wait before the next attempt |
@@ -41,17 +42,15 @@
 //! - Nothing is stored that a fold of the events could not reproduce; counters are sizes of sets.
 //! - Events written by any earlier version stay readable.
 
-mod apply;
 mod chunks;
 pub mod command;
-mod decide;
 pub mod dependencies;
-mod end;
 pub mod event;
 mod explain;
 pub mod id;
 mod instance;
 pub mod ledger;
+pub mod meaning;
 mod outstanding;
 mod payload_limit;
 pub mod phase;
@@ -65,11 +64,10 @@ mod state;
 pub mod submission;
 pub mod term;
 pub mod trace;
+mod transition;
 
-pub use apply::ApplyError;
 pub use chunks::Chunks;
 pub use command::{Command, Fence, ProtocolUse, Request, Verdict};
-pub use decide::{MAX_LOSSES, Refusal};
 pub use event::{Entry, Event};
 pub use explain::Waiting;
 pub use id::*;
@@ -81,3 +79,4 @@ pub use scope::{Read, RunScope};
 pub use secret::Secret;
 pub use state::{RunStatus, State};
 pub use term::{History, Seen, Term};
+pub use transition::{ApplyError, MAX_LOSSES, Refusal};

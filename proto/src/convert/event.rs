@@ -15,17 +15,16 @@ const PRIVATE: &[&str] = &["workflow", "files", "env", "request"];
 
 /// An entry of a run on the wire.
 pub fn event(entry: &Entry) -> v1::RunEvent {
-    let payload = match &entry.event {
-        Event::WorkflowSubmitted(_) => public(&entry.event.body()),
-        other => other.body(),
-    };
+    let task = entry.event.meaning().task;
+    let body = entry.event.body();
+    let payload = if let Event::WorkflowSubmitted(_) = entry.event { public(&body) } else { body };
     let omitted = payload.len() > MAX_PAYLOAD_BYTES;
     v1::RunEvent {
         seq: entry.seq.0,
         time: Some(timestamp(entry.recorded_at)),
         r#type: entry.event.kind().to_owned(),
-        task_id: entry.event.task_id().unwrap_or_default().to_owned(),
-        attempt: attempt(&entry.event),
+        task_id: task.map(|(id, _)| id.to_string()).unwrap_or_default(),
+        attempt: task.map_or(0, |(_, attempt)| attempt),
         payload_json: (!omitted).then_some(payload),
         payload_omitted: omitted,
     }
@@ -46,18 +45,4 @@ fn public(body: &str) -> String {
         fields.insert("name".to_owned(), named.name);
     }
     serde_json::to_string(&fields).expect("keys are strings and the values are JSON already")
-}
-
-fn attempt(event: &Event) -> u32 {
-    match event {
-        Event::TaskDispatched(event) => event.attempt,
-        Event::TaskStarted(event) => event.attempt,
-        Event::TaskCompleted(event) => event.attempt,
-        Event::TaskAttemptFailed(event) => event.attempt,
-        Event::TaskAttemptStopped(event) => event.attempt,
-        Event::TaskRequeued(event) => event.attempt,
-        Event::TaskRetryScheduled(event) => event.attempt,
-        Event::TaskFailed(event) => event.attempt,
-        _ => 0,
-    }
 }

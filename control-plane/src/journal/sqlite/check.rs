@@ -137,15 +137,16 @@ fn replay(db: &Connection, checked: &mut Checked) -> Result<(), StoreError> {
             (Ok(entry), _) if entry.seq != of.last.next() => {
                 Some(format!("entry {}: there is no entry {} of the run before it", entry.position, of.last.next()))
             }
-            (Ok(entry), None) => match &entry.event {
-                Event::WorkflowSubmitted(submitted) => {
+            (Ok(entry), None) => {
+                if let Event::WorkflowSubmitted(submitted) = &entry.event {
                     let mut run = Run::new(run_id, submitted.clone(), entry.recorded_at);
                     (run.seq, of.last) = (entry.seq, entry.seq);
                     of.run = Some(run);
                     None
+                } else {
+                    Some(format!("entry {}: the run does not begin with its submission", entry.position))
                 }
-                _ => Some(format!("entry {}: the run does not begin with its submission", entry.position)),
-            },
+            }
             (Ok(entry), Some(run)) => {
                 of.last = entry.seq;
                 guarded(|| run.apply(&entry)).and_then(|applied| applied.map_err(|error| error.to_string())).err()

@@ -45,10 +45,8 @@ pub(super) fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<Checksum
     let run_id = entry.run_id.map(|id| id.0.into_bytes());
     let queue = entry.queue.as_ref().map(QueueName::as_str);
     let kind = entry.event.kind();
-    let body = match &entry.event {
-        Event::WorkflowSubmitted(submitted) => submitted.take_text().unwrap_or_else(|| entry.event.body()),
-        other => other.body(),
-    };
+    let prepared = if let Event::WorkflowSubmitted(submitted) = &entry.event { submitted.take_text() } else { None };
+    let body = prepared.unwrap_or_else(|| entry.event.body());
     let sum = Sum::new()
         .number(signed(entry.position.0))
         .maybe(run_id.as_ref().map(<[u8; 16]>::as_slice))

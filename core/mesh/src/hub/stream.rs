@@ -76,14 +76,11 @@ impl Kept {
 
     /// Roughly what it holds in memory.
     fn bytes(&self) -> usize {
-        let body = match &self.entry.event {
-            Event::TaskReady(event) => event.parameters.size_bytes(),
-            Event::TaskCompleted(event) => event.result.size_bytes(),
-            // Shared with the run's state: what is encoded for the wire counts.
-            Event::WorkflowSubmitted(event) => event.workflow.tasks.len() * 256 + event.inputs.size_bytes(),
-            _ => 0,
-        };
-        ITEM_BYTES + 2 * body
+        let payload = self.entry.event.meaning().payload.map_or(0, Payload::size_bytes);
+        // Shared with the run's state: what is encoded for the wire counts.
+        let tasks =
+            if let Event::WorkflowSubmitted(event) = &self.entry.event { event.workflow.tasks.len() } else { 0 };
+        ITEM_BYTES + 2 * (256 * tasks + payload)
     }
 }
 

@@ -143,6 +143,11 @@ fn payload_bytes(command: &Command) -> usize {
         Command::CompleteAttempt(complete) => complete.result.size_bytes(),
         Command::FailAttempt(fail) => failure(&fail.error),
         Command::FailTask(fail) => failure(&fail.error),
-        _ => 0,
+        Command::CancelWorkflow(_)
+        | Command::DispatchTask(_)
+        | Command::RequeueTask(_)
+        | Command::ScheduleRetry(_)
+        | Command::StartAttempt(_)
+        | Command::StopAttempt(_) => 0,
     }
 }

@@ -391,12 +391,22 @@ impl Resolver {
                 }
             }
             // The journal's limit may be lower than ours. The task fails, so that it does not wait for ever.
-            Command::ReadyTask(ready) if verdict == ProposalVerdict::Invalid => {
+            Command::ReadyTask(ready) => {
+                if verdict != ProposalVerdict::Invalid {
+                    return;
+                }
                 let reason = error.map_or_else(|| "no reason was given".to_owned(), |error| error.message);
                 let error = parameter_error(format!("the parameters were refused: {reason}"));
                 self.fail(ready.run_id, ready.task_id, error);
             }
-            _ => {}
+            Command::FailTask(_)
+            | Command::DispatchTask(_)
+            | Command::RequeueTask(_)
+            | Command::ScheduleRetry(_)
+            | Command::StartAttempt(_)
+            | Command::CompleteAttempt(_)
+            | Command::FailAttempt(_)
+            | Command::StopAttempt(_) => {}
         }
     }
 

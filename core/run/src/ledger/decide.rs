@@ -261,21 +261,3 @@ fn verdict(refusal: Refusal) -> Verdict {
         Refusal::Invalid(failure) => Verdict::Invalid(failure),
     }
 }
-
-impl Command {
-    /// The run that the command is about.
-    pub fn run_id(&self) -> RunId {
-        match self {
-            Self::CancelWorkflow(command) => command.run_id,
-            Self::ReadyTask(command) => command.run_id,
-            Self::FailTask(command) => command.run_id,
-            Self::DispatchTask(command) => command.run_id,
-            Self::RequeueTask(command) => command.run_id,
-            Self::ScheduleRetry(command) => command.run_id,
-            Self::StartAttempt(command) => command.at.run_id,
-            Self::CompleteAttempt(command) => command.at.run_id,
-            Self::FailAttempt(command) => command.at.run_id,
-            Self::StopAttempt(command) => command.at.run_id,
-        }
-    }
-}

@@ -10,35 +10,33 @@ use crate::ledger::{
     Assignment, AttemptEnd, Effect, Ledger, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState,
     TaskFact,
 };
+use crate::meaning::ForEngines;
 use crate::phase::{Ending, Phase};
 use crate::planted;
 use crate::planted::Bug;
-use crate::{Entry, Event, Owed, State};
+use crate::{Entry, Owed, State};
 
 impl Ledger {
     /// The messages for engines that follow from an entry that was just applied.
     pub(super) fn derive_effects(&self, entry: &Entry, effects: &mut Vec<Effect>) {
         let Some(state) = entry.run_id.and_then(|id| self.runs.get(&id)) else { return };
-        match &entry.event {
-            Event::TaskDispatched(event) => {
-                if let Some(at) = state.index_of(event.task_id.as_str()) {
-                    effects.extend(execute(state, at, entry.recorded_at));
-                }
+        let meaning = entry.event.meaning();
+        let task = meaning.task.and_then(|(id, _)| state.index_of(id.as_str()));
+        match meaning.for_engines {
+            ForEngines::Nothing => {}
+            ForEngines::Execute => effects.extend(task.and_then(|at| execute(state, at, entry.recorded_at))),
+            ForEngines::Ended => {
+                let of = task.and_then(|at| Some((at, state.tasks[at].engine()?.clone())));
+                effects.extend(of.map(|(at, engine)| Effect::Ended { engine, at: attempt_ref(state, at) }));
             }
-            Event::TaskAttemptFailed(_) | Event::TaskAttemptStopped(_) | Event::TaskCompleted(_) => {
-                let Some(at) = entry.event.task_id().and_then(|id| state.index_of(id)) else { return };
-                if let Some(engine) = state.tasks[at].engine().cloned() {
-                    effects.push(Effect::Ended { engine, at: attempt_ref(state, at) });
-                }
-            }
-            Event::WorkflowCancelRequested(_) if state.open_attempts() > 0 && !planted::is(Bug::NoCancel) => {
+            ForEngines::Cancel if state.open_attempts() == 0 || planted::is(Bug::NoCancel) => {}
+            ForEngines::Cancel => {
                 for at in 0..state.tasks.len() {
                     if let Some(Owed::Stop { engine }) = state.owed(at) {
                         effects.push(Effect::Cancel { engine, at: attempt_ref(state, at) });
                     }
                 }
             }
-            _ => {}
         }
     }
 

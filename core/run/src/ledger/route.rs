@@ -21,27 +21,11 @@ pub struct Audience {
 /// The receivers of an entry. Resolvers receive what makes tasks ready or ends runs. Queue owners receive what concerns
 /// their tasks. All queue owners receive each dispatch and each end of an attempt, so that they count the same slots.
 pub fn audience(entry: &Entry) -> Audience {
-    let for_resolver = matches!(
-        entry.event,
-        Event::WorkflowSubmitted(_)
-            | Event::WorkflowCancelRequested(_)
-            | Event::TaskReady(_)
-            | Event::TaskCompleted(_)
-            | Event::TaskFailed(_)
-            | Event::TaskSkipped(_)
-            | Event::WorkflowCompleted(_)
-            | Event::WorkflowFailed(_)
-            | Event::WorkflowCancelled(_)
-    );
-    let all_queues = match &entry.event {
-        Event::TaskDispatched(_) | Event::TaskAttemptFailed(_) | Event::TaskAttemptStopped(_) => true,
-        Event::TaskCompleted(event) => !event.carried,
-        _ => false,
-    };
+    let meaning = entry.event.meaning();
     Audience {
-        shard: entry.run_id.map(crate::id::RunId::shard).filter(|_| for_resolver),
+        shard: entry.run_id.map(crate::id::RunId::shard).filter(|_| meaning.is_for_resolver),
         queue: entry.queue.clone(),
-        all_queues,
+        all_queues: meaning.is_for_all_queues,
     }
 }
 
@@ -55,7 +39,24 @@ pub fn without_payload(entry: &Entry) -> Entry {
         Event::TaskCompleted(event) => {
             Event::TaskCompleted(TaskCompleted { result: Payload::null(), ..TaskCompleted::clone(event) })
         }
-        other => other.clone(),
+        Event::WorkflowSubmitted(_)
+        | Event::WorkflowCancelRequested(_)
+        | Event::TaskDispatched(_)
+        | Event::TaskStarted(_)
+        | Event::TaskAttemptFailed(_)
+        | Event::TaskAttemptStopped(_)
+        | Event::TaskRequeued(_)
+        | Event::TaskRetryScheduled(_)
+        | Event::TaskFailed(_)
+        | Event::TaskSkipped(_)
+        | Event::TaskCancelled(_)
+        | Event::WorkflowCompleted(_)
+        | Event::WorkflowFailed(_)
+        | Event::WorkflowCancelled(_)
+        | Event::OwnershipGranted(_)
+        | Event::ProtocolRegistered(_)
+        | Event::ProtocolsUsed(_)
+        | Event::ProtocolRemoved(_) => entry.event.clone(),
     };
     Entry { event, ..entry.clone() }
 }

@@ -184,12 +184,7 @@ impl Engine {
     pub(super) fn answered(&mut self, now: Instant, result: ProposalResult, out: &mut Vec<Output>) {
         self.past.see(result.position.unwrap_or_default());
         let Some((_, item)) = self.outbox.settle(now, &result.proposal_id) else { return };
-        let at = match &item.command {
-            Command::CompleteAttempt(complete) => &complete.at,
-            Command::FailAttempt(fail) => &fail.at,
-            Command::StopAttempt(stop) => &stop.at,
-            _ => return,
-        };
+        let Some(at) = item.command.ended_attempt() else { return };
         self.reported.remove(at);
         if result.verdict == ProposalVerdict::Fenced {
             let warning = !matches!(item.command, Command::StopAttempt(_));
@@ -219,16 +214,7 @@ impl Engine {
     }
 
     pub(super) fn report(&mut self, command: Command) {
-        let at = match &command {
-            Command::CompleteAttempt(complete) => &complete.at,
-            Command::FailAttempt(fail) => &fail.at,
-            Command::StopAttempt(stop) => &stop.at,
-            _ => {
-                self.outbox.push(None, command);
-                return;
-            }
-        };
-        self.reported.insert(at.clone());
+        self.reported.extend(command.ended_attempt().cloned());
         self.outbox.push(None, command);
     }
 

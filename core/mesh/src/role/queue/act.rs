@@ -103,7 +103,11 @@ impl Queue {
         let at = |task_id: &TaskId, attempt| AttemptRef { run_id, task_id: task_id.clone(), attempt };
         let key = |task_id: &TaskId| (run_id, task_id.clone());
         match &entry.event {
-            Event::TaskReady(event) if owned => self.arrived(now, run_id, entry.position, event),
+            Event::TaskReady(event) => {
+                if owned {
+                    self.arrived(now, run_id, entry.position, event);
+                }
+            }
             Event::TaskDispatched(event) => {
                 let attempt = at(&event.task_id, event.attempt);
                 self.opened(attempt, event.engine.clone(), Route::new(&event.method, event.provider.as_ref()));
@@ -129,16 +133,31 @@ impl Queue {
                 let end = AttemptEnd::Stopped { reason: event.reason, engine: event.engine.clone() };
                 self.ended(&key(&event.task_id), event.attempt, end, owned);
             }
-            Event::TaskRequeued(event) if owned => self.requeued(&key(&event.task_id)),
-            Event::TaskRetryScheduled(event) if owned => {
-                self.scheduled(now, &key(&event.task_id), event.delay_ms);
-            }
-            Event::TaskFailed(_) | Event::TaskSkipped(_) | Event::TaskCancelled(_) if owned => {
-                if let Some(id) = entry.event.task_id() {
-                    self.remove(&(run_id, TaskId::from(id)));
+            Event::TaskRequeued(event) => {
+                if owned {
+                    self.requeued(&key(&event.task_id));
                 }
             }
-            _ => {}
+            Event::TaskRetryScheduled(event) => {
+                if owned {
+                    self.scheduled(now, &key(&event.task_id), event.delay_ms);
+                }
+            }
+            Event::TaskFailed(_) | Event::TaskSkipped(_) | Event::TaskCancelled(_) => {
+                if let Some((id, _)) = entry.event.meaning().task.filter(|_| owned) {
+                    self.remove(&key(id));
+                }
+            }
+            Event::WorkflowSubmitted(_)
+            | Event::WorkflowCancelRequested(_)
+            | Event::TaskStarted(_)
+            | Event::WorkflowCompleted(_)
+            | Event::WorkflowFailed(_)
+            | Event::WorkflowCancelled(_)
+            | Event::OwnershipGranted(_)
+            | Event::ProtocolRegistered(_)
+            | Event::ProtocolsUsed(_)
+            | Event::ProtocolRemoved(_) => {}
         }
     }
 
@@ -207,7 +226,12 @@ impl Queue {
             Command::RequeueTask(requeue) => self.requeued(&(requeue.run_id, requeue.task_id)),
             Command::ScheduleRetry(retry) => self.scheduled(now, &(retry.run_id, retry.task_id), retry.delay_ms),
             Command::FailTask(fail) => self.remove(&(fail.run_id, fail.task_id)),
-            _ => {}
+            Command::CancelWorkflow(_)
+            | Command::ReadyTask(_)
+            | Command::StartAttempt(_)
+            | Command::CompleteAttempt(_)
+            | Command::FailAttempt(_)
+            | Command::StopAttempt(_) => {}
         }
     }
 
@@ -224,7 +248,12 @@ impl Queue {
             Command::RequeueTask(requeue) => (requeue.run_id, &requeue.task_id),
             Command::ScheduleRetry(retry) => (retry.run_id, &retry.task_id),
             Command::FailTask(fail) => (fail.run_id, &fail.task_id),
-            _ => return,
+            Command::CancelWorkflow(_)
+            | Command::ReadyTask(_)
+            | Command::StartAttempt(_)
+            | Command::CompleteAttempt(_)
+            | Command::FailAttempt(_)
+            | Command::StopAttempt(_) => return,
         };
         let key = (run_id, task_id.clone());
         let Some(task) = self.tasks.get(&key) else { return self.withdraw(command) };

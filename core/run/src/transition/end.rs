@@ -9,10 +9,12 @@ use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::template::{self, Budget, Root};
 use serde_json::{Map, Value};
 
-use crate::event::{CancelCause, Event, WorkflowCancelRequested, WorkflowCancelled, WorkflowCompleted, WorkflowFailed};
+use crate::event::{
+    CancelCause, Entry, Event, WorkflowCancelRequested, WorkflowCancelled, WorkflowCompleted, WorkflowFailed,
+};
 use crate::payload_limit::Limits;
 use crate::scope::RunScope;
-use crate::state::State;
+use crate::state::{RunStatus, State};
 
 /// All tasks are completed and the outputs are evaluated. `last` is the result that is being recorded.
 pub(super) fn completed(state: &State, last: Option<(usize, &Payload)>, limits: Limits) -> Event {
@@ -100,5 +102,25 @@ impl State {
     /// The event that ends a run whose tasks are all completed.
     pub(crate) fn completion(&self, limits: Limits) -> Event {
         completed(self, None, limits)
+    }
+
+    pub(super) fn apply_run_completed(&mut self, entry: &Entry, event: &WorkflowCompleted) {
+        self.outputs = Some(event.outputs.clone());
+        self.end(entry, RunStatus::Completed);
+    }
+
+    pub(super) fn apply_run_failed(&mut self, entry: &Entry, event: &WorkflowFailed) {
+        self.error = Some(event.error.clone());
+        self.end(entry, RunStatus::Failed);
+    }
+
+    pub(super) fn apply_run_cancelled(&mut self, entry: &Entry, event: &WorkflowCancelled) {
+        self.error = Some(event.failure());
+        self.end(entry, RunStatus::Cancelled);
+    }
+
+    fn end(&mut self, entry: &Entry, status: RunStatus) {
+        self.status = status;
+        self.finished_at = Some(entry.recorded_at);
     }
 }
