@@ -34,7 +34,7 @@ pub(crate) fn waiting(state: &State) -> Vec<String> {
 }
 
 /// The state of a run, without its tasks.
-pub(crate) fn run(state: &State) -> String {
+fn run(state: &State) -> String {
     let mut parts = Parts(vec![word(&state.status)]);
     parts.text(counts(state));
     if let Some(cancel) = &state.cancel {
