@@ -42,7 +42,6 @@ impl State {
         } else {
             let started_at = entry.recorded_at.minus_ms(event.ran_ms);
             self.open_mut(entry, &event.task_id, event.attempt)?.start(started_at);
-            self.open -= 1;
         }
         self.finish(entry, &event.task_id, Outcome::Completed { result: event.result.clone() })?;
         Ok(())

@@ -126,6 +126,9 @@ impl State {
         if self.tasks[at].is_final() {
             return Err(contradiction(entry, format!("task `{id}` is final")));
         }
+        if self.tasks[at].open().is_some() {
+            self.open -= 1;
+        }
         self.dependencies.end(at, Became::of(&outcome));
         self.tasks[at].finish(outcome, entry.recorded_at);
         self.unfinished -= 1;
