@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use gleitzeit_workflow::ErrorCode;
+
 /// The domain, in the order in which one learns it: each knows only those before it.
 const CORE: [&str; 3] = ["gleitzeit-workflow", "gleitzeit-run", "gleitzeit-mesh"];
 
@@ -212,6 +214,21 @@ fn circles_of_modules_are_found() {
     assert_eq!(found(&none), []);
 }
 
+#[test]
+fn every_error_code_is_used() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut used = BTreeSet::new();
+    for name in module_roots(root) {
+        for (file, text) in Sources::read(&root.join(name)).0.into_values() {
+            if !file.ends_with("core/workflow/src/error.rs") {
+                used.extend(text.split("::").map(|it| it[..name_end(it)].to_owned()));
+            }
+        }
+    }
+    let unused: Vec<&ErrorCode> = ErrorCode::ALL.iter().filter(|code| !used.contains(&format!("{code:?}"))).collect();
+    assert!(unused.is_empty(), "remove these from the table, or return them where they apply: {unused:?}");
+}
+
 /// The folder of the root module of each crate of the workspace, and of the benchmarks.
 fn module_roots(root: &Path) -> BTreeSet<String> {
     let metadata = metadata();
@@ -390,7 +407,7 @@ fn read_tree<'t>(mut text: &'t str, above: &[String], paths: &mut Vec<Vec<String
                 }
             }
         }
-        let end = text.find(|char| !is_of_name(char)).unwrap_or(text.len());
+        let end = name_end(text);
         if end > 0 {
             path.push(text[..end].to_owned());
         }
@@ -408,6 +425,11 @@ fn read_tree<'t>(mut text: &'t str, above: &[String], paths: &mut Vec<Vec<String
         Some(renamed) => renamed.trim_start_matches(is_of_name),
         None => text,
     }
+}
+
+/// Where the name ends that a text begins with.
+fn name_end(text: &str) -> usize {
+    text.find(|char| !is_of_name(char)).unwrap_or(text.len())
 }
 
 fn is_of_name(char: char) -> bool {

@@ -164,7 +164,6 @@ pub fn may_pass(error: &Failure) -> bool {
                 | ErrorCode::SystemShutdown
                 | ErrorCode::PersistenceWriteFailed
                 | ErrorCode::PersistenceReadFailed
-                | ErrorCode::PersistenceTransactionFailed
         );
         of_the_store || code.is_retryable()
     })
