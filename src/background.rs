@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::cli::DEFAULT_PORT;
 use crate::error::{CommandError, Exit};
-use crate::{output, place, setup, trust};
+use crate::{hub_url, output, place, trust};
 
 /// How long a control plane may take to become ready: a large journal is read first.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -42,7 +42,7 @@ const READY: &str = "ready at ";
 /// # Errors
 /// If stdout cannot be written.
 pub(crate) async fn announce(address: SocketAddr) -> Result<(), CommandError> {
-    let text = format!("{READY}{}\n", setup::local_url(address));
+    let text = format!("{READY}{}\n", hub_url::local_url(address));
     let printed = tokio::task::spawn_blocking(move || output::print(&text).map(drop)).await;
     printed.unwrap_or_else(|error| Err(CommandError::internal(format!("cannot write to stdout: {error}"))))
 }

@@ -10,17 +10,17 @@ use crate::cli::AgentArgs;
 use crate::error::{CommandResult, Exit};
 use crate::plane::from_agent;
 use crate::signals::{OnSignal, block_on};
-use crate::{memory, service, setup, trust};
+use crate::{definitions, memory, service, trust, worker_config};
 
 pub(crate) fn run(args: &AgentArgs) -> CommandResult {
-    let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
+    let registry = Arc::new(definitions::registry_to_serve(&args.definitions)?);
     let hub_url = args.client.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned());
     let config = AgentConfig {
         token: args.client.token.source()?.or_kept(&hub_url, gleitzeit_link::variable),
         unused_proxy: gleitzeit_link::proxy(&hub_url, |name| std::env::var_os(name)),
         hub_url,
         trust: trust::roots(),
-        ..setup::agent(&args.worker, &args.roles, args.name.as_deref(), args.max_payload_bytes, registry)?
+        ..worker_config::from_args(&args.worker, &args.roles, args.name.as_deref(), args.max_payload_bytes, registry)?
     };
     block_on(OnSignal::Finish, |stop| async move {
         let agent = Agent::new(config).map_err(from_agent)?;

@@ -18,7 +18,7 @@ use crate::color::Tone;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::place::Denied;
 use crate::signals::{OnSignal, block_on};
-use crate::{client, color, hub_url, output, place, setup, text};
+use crate::{client, color, hub_url, output, place, text, workers};
 
 /// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -52,7 +52,7 @@ impl Check {
 pub(crate) fn run(args: DoctorArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let mut checks = vec![Check::new("version", Finding::Ok, env!("CARGO_PKG_VERSION"))];
-        let settings = setup::machine();
+        let settings = workers::machine();
         checks.push(platform(&settings));
         checks.extend(control_plane(&args).await);
         checks.push(store(args.store.as_deref()));

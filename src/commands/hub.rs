@@ -9,12 +9,12 @@ use crate::own_token::{OwnToken, publish};
 use crate::plane::from_control_plane;
 use crate::signals::{OnSignal, block_on};
 use crate::telemetry::Telemetry;
-use crate::{memory, service, setup};
+use crate::{definitions, memory, plane_config, service};
 
 pub(crate) fn run(args: &HubCommandArgs, telemetry: &Telemetry) -> CommandResult {
-    let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
+    let registry = Arc::new(definitions::registry_to_serve(&args.definitions)?);
     let mut own = OwnToken::of(&args.hub)?;
-    let config = telemetry.of(setup::control_plane(&args.hub, own.as_ref().map(OwnToken::token), registry)?);
+    let config = telemetry.of(plane_config::from_args(&args.hub, own.as_ref().map(OwnToken::token), registry)?);
     block_on(OnSignal::Finish, |stop| async move {
         let app = gleitzeit_control_plane::build(config).await.map_err(from_control_plane)?;
         let _marker = Marker::hold(app.local_addr().port());
