@@ -33,7 +33,7 @@ pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
 pub use probe::{HTTP2, PROBE_LIMIT, ask_ready, front_page, look, probe, probe_tls};
 pub use pulse::Pulse;
 pub use reach::{Found, Lacks};
-pub use secret::{SecretFile, read_token};
+pub use secret::{SecretFile, TokenProblem, check_token, read_token};
 pub use token::{TokenFile, TokenSource, check_private, variable};
 
 /// Reads a frame as a connection does. Public for fuzzing.
