@@ -117,7 +117,7 @@ pub struct HubPort {
     pub start: hub::Start,
 }
 
-/// A handle on the journal; cheap to clone.
+/// A handle on the journal; cheap to clone. The one without a writer is made in `read_only`.
 #[derive(Clone, Debug)]
 pub struct Journal {
     shared: Arc<Shared>,

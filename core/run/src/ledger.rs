@@ -32,7 +32,9 @@ pub use route::{Audience, audience, without_payload};
 pub use set_aside::SetAsideRun;
 pub use slice::{AttemptEnd, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState, TaskFact};
 
-/// The unfinished runs, the owners of slices and the registered protocols.
+/// The unfinished runs, the owners of slices and the registered protocols. Requests are authorized in `authority` and
+/// decided in `decide`; `derive` tells what follows from the state, and `backlog` what waits; `protocols` and
+/// `set_aside` are about protocols and runs that cannot be replayed.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     limits: Limits,

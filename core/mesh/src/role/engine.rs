@@ -1,6 +1,7 @@
 //! The engine role: takes attempts, has them validated, names providers, enforces timeouts, reports ends.
 //!
-//! An attempt is kept until the hub acknowledges its end, over reconnects too; the end is reported once.
+//! An attempt is kept until the hub acknowledges its end, over reconnects too; the end is reported once. The steps of
+//! one attempt stand in `attempt`, for `Engine` and for `Work`.
 
 mod attempt;
 
