@@ -10,7 +10,7 @@ use crate::cli::AgentArgs;
 use crate::error::{CommandResult, Exit};
 use crate::plane::from_agent;
 use crate::signals::{OnSignal, block_on};
-use crate::{definitions, memory, service, trust, worker_config};
+use crate::{definitions, return_memory, service, trust, worker_config};
 
 pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let registry = Arc::new(definitions::registry_to_serve(&args.definitions)?);
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     };
     block_on(OnSignal::Finish, |stop| async move {
         let agent = Agent::new(config).map_err(from_agent)?;
-        let _returning = memory::return_when_settled();
+        let _returning = return_memory::when_settled();
         // A worker is ready as soon as it runs: it waits for its control plane, however long that is away.
         let _notifier = service::notify(stop.clone(), async {}, || async { true });
         // A second signal drops the running agent.

@@ -10,7 +10,7 @@ use crate::own_token::{OwnToken, publish};
 use crate::plane::Plane;
 use crate::signals::{OnSignal, Threads, block_on, block_on_threads};
 use crate::telemetry::Telemetry;
-use crate::{definitions, memory, output, plane_config, service, worker_config};
+use crate::{definitions, output, plane_config, return_memory, service, worker_config};
 
 pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
     let registry = Arc::new(definitions::registry_to_serve(&args.definitions)?);
@@ -30,7 +30,7 @@ pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
         let mut plane = Plane::start(config, worker).await?;
         let _marker = Marker::hold(plane.address().port());
         let ready = plane.ready();
-        let _returning = memory::return_when_settled();
+        let _returning = return_memory::when_settled();
         let _notifier = service::of_control_plane(stop.clone(), plane.liveness());
         publish(&mut own, plane.address())?;
         let address = plane.address();
