@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::denied::Denied;
 use crate::error::{CommandError, Exit, chain};
 use crate::hub_url;
-use crate::place::Denied;
 
 /// A running control plane and worker. Dropping it aborts both.
 pub(crate) struct Plane {

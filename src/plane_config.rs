@@ -10,7 +10,7 @@ use gleitzeit_protocols::Registry;
 
 use crate::cli::{HubArgs, PatienceArgs, RunArgs};
 use crate::error::CommandError;
-use crate::{output, place};
+use crate::{output, store_url};
 
 /// The control plane's configuration for `hub` and `start`; `own` is the generated token, if there is one.
 ///
@@ -33,7 +33,7 @@ pub(crate) fn from_args(
     Ok(Config {
         host: args.host,
         port: args.port,
-        store: place::store(args.store.as_deref())?,
+        store: store_url::parse(args.store.as_deref())?,
         token: asked_token(args, own_token)?,
         insecure: args.no_auth,
         allow_hosts: args.allow_hosts.clone(),

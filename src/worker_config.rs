@@ -11,8 +11,8 @@ use gleitzeit_workflow::spec::Workflow;
 
 use crate::cli::WorkerArgs;
 use crate::definitions;
+use crate::denied::Denied;
 use crate::error::CommandError;
-use crate::place::Denied;
 use crate::workers::{admits, machine};
 
 /// Checks the folder for temporary files: tasks get their folders there.
