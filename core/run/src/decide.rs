@@ -14,8 +14,8 @@ use crate::event::{
 };
 use crate::id::{Attempt, AttemptRef, ComponentId};
 use crate::payload_limit::Limits;
-use crate::planted;
-use crate::planted::Bug;
+use crate::planted_bugs;
+use crate::planted_bugs::Bug;
 use crate::state::State;
 use crate::task::{TaskState, TaskStatus};
 
@@ -109,7 +109,7 @@ impl State {
         if task.status != TaskStatus::Waiting {
             return Err(if matches!(task.status, TaskStatus::Skipped) { Refusal::Fenced } else { Refusal::Duplicate });
         }
-        if task.missing_dependencies > 0 && !planted::is(Bug::EarlyReady) {
+        if task.missing_dependencies > 0 && !planted_bugs::is(Bug::EarlyReady) {
             return Err(invalid(format!("`{}` has dependencies that are not done", ready.task_id)));
         }
         limits.check("parameters", &ready.parameters).map_err(Refusal::Invalid)?;
@@ -151,7 +151,7 @@ impl State {
                 .into_iter()
                 .map(|task| TaskSkipped { task_id: self.task(task).id.clone(), because: fail.task_id.clone() }.into()),
         );
-        if left == 0 && !planted::is(Bug::NoEnd) {
+        if left == 0 && !planted_bugs::is(Bug::NoEnd) {
             events.push(end::failed(self, Some((at, &fail.error))));
         }
         Ok(events)
@@ -307,9 +307,9 @@ impl State {
         end: Option<TaskStatus>,
     ) -> Result<(usize, &TaskState), Refusal> {
         let (index, task) = self.find(&at.task_id)?;
-        let holds = |engine: &ComponentId| task.engine.as_ref() == Some(engine) || planted::is(Bug::NoLease);
+        let holds = |engine: &ComponentId| task.engine.as_ref() == Some(engine) || planted_bugs::is(Bug::NoLease);
         let current = task.attempt == at.attempt && engine.is_none_or(holds);
-        if current && (task.status.is_open() || planted::is(Bug::NoDuplicateCheck)) {
+        if current && (task.status.is_open() || planted_bugs::is(Bug::NoDuplicateCheck)) {
             return Ok((index, task));
         }
         let was_stopped = task.stops.last().is_some_and(|(attempt, _, _)| *attempt == at.attempt);

@@ -20,8 +20,8 @@ use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Timestamp;
 
 use crate::id::{AttemptRef, ComponentId, Epoch, Position, RunId, Seq, Slice};
-use crate::planted;
-use crate::planted::Bug;
+use crate::planted_bugs;
+use crate::planted_bugs::Bug;
 use crate::{ApplyError, Entry, Event, Limits, Request, RunStatus, State, TaskStatus, Verdict};
 
 pub use assignment::{Assignment, Effect, OpenLease};
@@ -228,7 +228,7 @@ impl Ledger {
     /// An engine is no longer connected.
     pub fn engine_gone(&mut self, engine: &ComponentId) {
         self.roster.remove(engine);
-        if planted::is(Bug::ForgottenLeases) {
+        if planted_bugs::is(Bug::ForgottenLeases) {
             self.open.remove(engine);
         }
     }

@@ -50,7 +50,7 @@ pub mod ledger;
 mod outstanding;
 mod payload_limit;
 #[doc(hidden)]
-pub mod planted;
+pub mod planted_bugs;
 pub mod retry;
 pub mod route;
 mod scope;

@@ -13,7 +13,7 @@ mod sent;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::id::MethodName;
 use gleitzeit_workflow::payload::Payload;
@@ -410,7 +410,7 @@ impl Provider {
     /// Gives up its calls after being without a hub for long enough: they may already run elsewhere. This is not done
     /// between a registration and its answer, because the listed calls must be kept.
     fn give_up_if_disconnected(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let is_alone = self.link == Link::Down && !planted::is(Bug::NeverAlone);
+        let is_alone = self.link == Link::Down && !planted_bugs::is(Bug::NeverAlone);
         if is_alone && self.down_since.is_some_and(|since| since.plus_ms(self.config.max_disconnected_ms) <= now) {
             self.answers.clear();
             self.sent.clear();

@@ -12,7 +12,7 @@ use gleitzeit_run::command::{CancelWorkflow, FailTask, ReadyTask};
 use gleitzeit_run::event::{CancelCause, WorkflowSubmitted};
 use gleitzeit_run::id::{Position, RunId, Slice};
 use gleitzeit_run::ledger::{SliceItem, TaskFact};
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_run::{Command, Entry, Event, Read, RunScope, TaskStatus};
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::graph::Graph;
@@ -96,7 +96,7 @@ impl Run {
         let mut ready = Vec::new();
         for &dependent in self.graph.dependents(at) {
             self.missing[dependent] -= 1;
-            if (self.missing[dependent] == 0 || planted::is(Bug::EarlyReady)) && self.waiting[dependent] {
+            if (self.missing[dependent] == 0 || planted_bugs::is(Bug::EarlyReady)) && self.waiting[dependent] {
                 ready.push(dependent);
             }
         }

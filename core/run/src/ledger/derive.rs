@@ -10,8 +10,8 @@ use crate::ledger::{
     Assignment, AttemptEnd, Effect, Ledger, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState,
     TaskFact,
 };
-use crate::planted;
-use crate::planted::Bug;
+use crate::planted_bugs;
+use crate::planted_bugs::Bug;
 use crate::{Entry, Event, Owed, State, TaskStatus};
 
 impl Ledger {
@@ -30,7 +30,7 @@ impl Ledger {
                     effects.push(Effect::Ended { engine, at: attempt_ref(state, at) });
                 }
             }
-            Event::WorkflowCancelRequested(_) if state.open_attempts() > 0 && !planted::is(Bug::NoCancel) => {
+            Event::WorkflowCancelRequested(_) if state.open_attempts() > 0 && !planted_bugs::is(Bug::NoCancel) => {
                 for at in 0..state.tasks.len() {
                     if let Some(Owed::Stop { engine }) = state.owed(at) {
                         effects.push(Effect::Cancel { engine, at: attempt_ref(state, at) });
