@@ -195,9 +195,7 @@ impl Provider {
             }
             Input::Hub(role::Input::Disconnected) => self.drop_link(now),
             Input::Hub(role::Input::Tick) => {
-                let mut of_link = Vec::new();
-                self.link.tick(now, &mut of_link);
-                out.extend(of_link.into_iter().map(Output::Hub));
+                out.extend(self.link.tick(now).map(Output::Hub));
             }
             Input::Hub(role::Input::Message(message)) => {
                 if self.link != Link::Down {
@@ -336,11 +334,10 @@ impl Provider {
     fn message(&mut self, now: Instant, message: FromHub, out: &mut Vec<Output>) {
         match message {
             FromHub::ComponentRegistered(answer) => {
-                let mut log = Vec::new();
-                if self.past.registered(&answer, &mut log) {
+                if let Some(log) = self.past.registered(&answer) {
                     self.start_anew(out);
+                    out.push(Output::Hub(log));
                 }
-                out.extend(log.into_iter().map(Output::Hub));
                 self.unanswered = self.unanswered.saturating_sub(1);
                 self.link = Link::Up;
                 self.down_since = None;
