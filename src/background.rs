@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::cli::DEFAULT_PORT;
 use crate::error::{CommandError, Exit};
-use crate::{output, place, setup, trust};
+use crate::{folders, hub_url, output, trust};
 
 /// How long a control plane may take to become ready: a large journal is read first.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -42,7 +42,7 @@ const READY: &str = "ready at ";
 /// # Errors
 /// If stdout cannot be written.
 pub(crate) async fn announce(address: SocketAddr) -> Result<(), CommandError> {
-    let text = format!("{READY}{}\n", setup::local_url(address));
+    let text = format!("{READY}{}\n", hub_url::local_url(address));
     let printed = tokio::task::spawn_blocking(move || output::print(&text).map(drop)).await;
     printed.unwrap_or_else(|error| Err(CommandError::internal(format!("cannot write to stdout: {error}"))))
 }
@@ -69,7 +69,7 @@ impl Marker {
     /// everything else works, so errors are only logged.
     pub(crate) fn hold(port: u16) -> Option<Self> {
         let made = marker_path(port).and_then(|path| {
-            place::make_folder(path.parent().unwrap_or(Path::new("/")), DATA_FOLDER)?;
+            folders::make_private(path.parent().unwrap_or(Path::new("/")), DATA_FOLDER)?;
             let write = || {
                 let mut file = open(&path, true)?;
                 file.try_lock().map_err(io::Error::from)?;
@@ -94,7 +94,7 @@ impl Drop for Marker {
 }
 
 fn marker_path(port: u16) -> Result<PathBuf, CommandError> {
-    Ok(place::data_folder()?.join(format!("hub-{port}.json")))
+    Ok(folders::data_folder()?.join(format!("hub-{port}.json")))
 }
 
 /// Locked while a process asks the control plane of this marker to stop.
@@ -212,8 +212,8 @@ pub(crate) async fn start_default() -> Result<Started, CommandError> {
 /// # Errors
 /// If it ends or is not ready in time; the process is not left running then.
 pub(crate) async fn start(arguments: Vec<OsString>, port: u16) -> Result<Started, CommandError> {
-    let folder = place::data_folder()?;
-    place::make_folder(&folder, DATA_FOLDER)?;
+    let folder = folders::data_folder()?;
+    folders::make_private(&folder, DATA_FOLDER)?;
     let log = folder.join(format!("hub-{port}.log"));
     let cannot = |what: &str, error: io::Error| CommandError::internal(format!("cannot {what}: {error}"));
     let file = open_log(&log).map_err(|error| cannot(&format!("write the log `{}`", log.display()), error))?;

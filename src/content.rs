@@ -12,7 +12,7 @@ use gleitzeit_workflow::spec::{Limits, Note, ParameterText, Problem, Task, Workf
 use gleitzeit_workflow::template::{self, Language, Piece};
 use serde_json::Value;
 
-use crate::setup::Workers;
+use crate::workers::Workers;
 use crate::workflow::Source;
 
 const PYTHON: &[(&str, &str)] = &[("python/execute", "code")];

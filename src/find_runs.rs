@@ -215,7 +215,8 @@ impl Sources {
     }
 
     /// A page of runs, the newest first, with the place of each if there are several places. With `also_interrupted` it
-    /// lists interrupted runs besides those of the filter's statuses, and only them if the filter names no status.
+    /// lists interrupted runs besides those of the filter's statuses, and only them if the filter names no status; a
+    /// named control plane has none.
     ///
     /// # Errors
     /// If the filter or its page token is invalid, or a named control plane does not answer.

@@ -1,6 +1,7 @@
-//! Where a control plane's address comes from: a flag or an options file, the environment, or the default.
+//! Where a control plane's address comes from: a flag or an options file, the environment, or the default; and the
+//! address of one on this machine.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gleitzeit_sdk::DEFAULT_URL;
 
@@ -41,9 +42,30 @@ pub(crate) fn origin(argument: Option<&str>) -> Option<String> {
     }
 }
 
+/// The URL under which processes of this machine reach `address`.
+pub(crate) fn local_url(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wildcard_address_is_reached_through_loopback() {
+        for (address, url) in [
+            ("0.0.0.0:80", "http://127.0.0.1:80"),
+            ("[::]:80", "http://[::1]:80"),
+            ("10.1.2.3:80", "http://10.1.2.3:80"),
+        ] {
+            assert_eq!(local_url(address.parse().expect("an address")), url);
+        }
+    }
 
     #[test]
     fn only_this_machine_has_ports_of_its_own() {

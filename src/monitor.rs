@@ -9,8 +9,8 @@ mod log;
 mod look;
 mod model;
 mod paint;
+mod query;
 mod recent;
-mod seen;
 mod task;
 #[cfg(test)]
 mod tests;

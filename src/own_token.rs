@@ -14,8 +14,9 @@ use std::path::Path;
 use gleitzeit_link::{TokenFile, check_private, read_token};
 
 use crate::cli::HubArgs;
+use crate::denied::Denied;
 use crate::error::CommandError;
-use crate::place::{self, Denied};
+use crate::folders;
 
 /// A control plane's own token, from its creation until the control plane ends.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ fn hold(port: u16, wanted: Option<&str>) -> Result<(String, File), CommandError>
     };
     let path = file.path();
     let instead = "name another with XDG_STATE_HOME, or give a token in GLEITZEIT_TOKEN or with --token-file";
-    place::make_folder(path.parent().unwrap_or(Path::new("/")), instead)?;
+    folders::make_private(path.parent().unwrap_or(Path::new("/")), instead)?;
     open(path).and_then(|file| token_in(file, wanted)).map_err(|error| {
         let message = format!("cannot use the control plane's token in `{}`: {error}", path.display());
         let instead = "give a token in GLEITZEIT_TOKEN or with --token-file, or give `--no-auth`";

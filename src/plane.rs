@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::denied::Denied;
 use crate::error::{CommandError, Exit, chain};
-use crate::place::Denied;
-use crate::setup;
+use crate::hub_url;
 
 /// A running control plane and worker. Dropping it aborts both.
 pub(crate) struct Plane {
@@ -38,7 +38,7 @@ impl Plane {
         let max_payload_bytes = config.max_payload_bytes;
         let app = control_plane::build(config).await.map_err(from_control_plane)?;
         let address = app.local_addr();
-        let hub_url = setup::local_url(address);
+        let hub_url = hub_url::local_url(address);
         let worker = AgentConfig { hub_url, max_payload_bytes, is_within_hub: true, ..worker };
         let agent = Agent::with_connector(worker, within(app.local_hub())).map_err(from_agent)?;
         let (ready, liveness) = (agent.ready(), app.liveness());

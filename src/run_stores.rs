@@ -10,7 +10,7 @@ use gleitzeit_control_plane::unserved_stores::{self, Effort, Keep, Removed, STOR
 
 use crate::cli::Retention;
 use crate::error::{CommandError, chain};
-use crate::{output, place};
+use crate::{folders, output, store_url};
 
 /// The most stores that are kept, the newest ones; with little content they take about 150 MB.
 const MOST: usize = 1_000;
@@ -35,7 +35,7 @@ pub(crate) struct OwnFolder {
 
 /// The parent of all run folders, which may not exist yet. `None` for a user without a data folder.
 pub(crate) fn folder() -> Option<PathBuf> {
-    place::data_folder().map(|folder| folder.join("runs")).ok()
+    folders::data_folder().map(|folder| folder.join("runs")).ok()
 }
 
 impl OwnFolder {
@@ -46,7 +46,7 @@ impl OwnFolder {
     pub(crate) fn new() -> Result<Self, CommandError> {
         let (runs, is_found) = folder().map_or_else(|| (std::env::temp_dir(), false), |runs| (runs, true));
         let path = runs.join(unserved_stores::folder_name());
-        place::make_folder(&path, "name a folder in XDG_DATA_HOME that you may write to: runs are kept there")?;
+        folders::make_private(&path, "name a folder in XDG_DATA_HOME that you may write to: runs are kept there")?;
         Ok(Self { path, is_found })
     }
 
@@ -92,7 +92,7 @@ impl OwnFolder {
 /// The file that `gleitzeit start` would open without `--store`; `None` if that would be no file.
 pub(crate) fn control_plane_store() -> Option<PathBuf> {
     let named = std::env::var("GLEITZEIT_STORE_URL").ok().filter(|url| !url.is_empty());
-    match place::store(named.as_deref()) {
+    match store_url::parse(named.as_deref()) {
         Ok(StoreConfig::Sqlite(file)) => Some(file),
         Ok(StoreConfig::Memory) => None,
         Err(error) => {

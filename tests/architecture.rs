@@ -1,9 +1,14 @@
-//! Checks the architecture: imports point one way, and the core stays pure.
+//! Checks the architecture: imports point one way, the core stays pure, and a type says which files extend it.
+
+#[path = "architecture/sources.rs"]
+mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use gleitzeit_workflow::ErrorCode;
+use sources::{Edges, Module, Sources, metadata, module_roots, name_end};
 
 /// The domain, in the order in which one learns it: each knows only those before it.
 const CORE: [&str; 3] = ["gleitzeit-workflow", "gleitzeit-run", "gleitzeit-mesh"];
@@ -25,17 +30,6 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Crates that the core must not depend on, directly or indirectly.
 const IMPURE: &[&str] = &["tokio", "tonic", "axum", "rusqlite", "socketioxide", "rust_socketio", "reqwest", "tracing"];
-
-fn metadata() -> serde_json::Value {
-    let out = Command::new(env!("CARGO"))
-        // Not offline: a dependency that no build for this platform has needed may have to be fetched.
-        .args(["metadata", "--format-version", "1", "--locked"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo runs");
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    serde_json::from_slice(&out.stdout).expect("cargo prints JSON")
-}
 
 #[test]
 fn imports_follow_the_arrows() {
@@ -135,15 +129,6 @@ fn only_the_platform_modules_ask_which_system_this_is() {
 /// Circles that are meant: the crate, the modules, and the reason.
 const MEANT_CIRCLES: [(&str, &[&str], &str); 0] = [];
 
-/// A path from the crate's root, such as `["hub", "presence"]`; empty for the root itself.
-type Module = Vec<String>;
-
-/// What one crate's files say: each module's file and its text without comments and tests.
-struct Sources(BTreeMap<Module, (PathBuf, String)>);
-
-/// From a module to a sibling of it, and the files that make it so.
-type Edges = BTreeMap<(String, String), BTreeSet<String>>;
-
 #[test]
 fn imports_between_the_modules_of_a_crate_run_one_way() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -212,206 +197,69 @@ fn circles_of_modules_are_found() {
     assert_eq!(found(&none), []);
 }
 
-/// The folder of the root module of each crate of the workspace, and of the benchmarks.
-fn module_roots(root: &Path) -> BTreeSet<String> {
-    let metadata = metadata();
-    let packages = metadata["packages"].as_array().expect("packages").iter();
-    let ours = packages.filter(|package| package["source"].is_null()).map(|package| {
-        let manifest = Path::new(package["manifest_path"].as_str().expect("a path"));
-        let folder = manifest.with_file_name("src");
-        folder.strip_prefix(root).expect("a crate of ours").display().to_string()
-    });
-    ours.chain(["benches/suite".to_owned()]).collect()
+#[test]
+fn a_type_names_the_other_files_that_have_methods_of_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut unnamed = Vec::new();
+    for name in module_roots(root) {
+        let sources = Sources::read(&root.join(&name));
+        for (declared, home, at) in sources.scattered_impls() {
+            let docs = sources.docs_of(&home, &declared);
+            let stem = at.last().expect("the root declares its own types");
+            if !quoted(&docs).any(|it| it == stem) {
+                let file = |module: &Module| sources.0[module].0.strip_prefix(root).expect("a file of ours").display();
+                unnamed.push(format!("{}: `{declared}` has methods in {}", file(&home), file(&at)));
+            }
+        }
+    }
+    assert!(
+        unnamed.is_empty(),
+        "name these files in backticks in the comment of the type or of its module:\n{}",
+        unnamed.join("\n")
+    );
+}
+
+/// The last parts of the names in backticks: of `calls::answers`, `calls/answers.rs` and `answers` the same.
+fn quoted(docs: &str) -> impl Iterator<Item = &str> {
+    let names = docs.split('`').skip(1).step_by(2).map(|name| name.trim_end_matches(".rs"));
+    names.filter_map(|name| name.rsplit([':', '/']).next())
+}
+
+#[test]
+fn methods_in_other_files_are_found() {
+    let module = |path: &str| path.split("::").filter(|name| !name.is_empty()).map(str::to_owned).collect::<Module>();
+    let files = [
+        ("", "mod hub;\n\npub use hub::Hub;\n"),
+        ("hub", "mod calls;\n\npub struct Hub<'a> {\n    n: u64,\n}\n\nimpl<'a> Hub<'a> {\n}\n"),
+        ("hub::calls", "use super::{Config, Hub};\n\nimpl Hub<'_> {\n}\n\nimpl fmt::Debug for Hub<'_> {\n}\n"),
+        ("other", "use crate::Hub;\n\nimpl<F: Fn() -> u64> Hub<F>\nwhere F: Copy {\n}\n"),
+        ("far", "impl crate::hub::Hub {\n}\n"),
+        ("own", "enum Hub {\n    A,\n}\n\nimpl Hub {\n}\n\nimpl From<crate::Hub> for Hub {\n}\n"),
+    ];
+    let files = files.iter().map(|(path, text)| (module(path), (PathBuf::from(path), (*text).to_owned())));
+    let found = Sources::of(files.collect()).scattered_impls();
+    let expected = ["far", "hub::calls", "other"].map(|at| ("Hub".to_owned(), module("hub"), module(at)));
+    assert_eq!(found, BTreeSet::from(expected));
+    assert_eq!(quoted("in `calls::answers`, `a/b.rs` and `c`").collect::<Vec<_>>(), ["answers", "b", "c"]);
+}
+
+#[test]
+fn every_error_code_is_used() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut used = BTreeSet::new();
+    for name in module_roots(root) {
+        for (file, text) in Sources::read(&root.join(name)).0.into_values() {
+            if !file.ends_with("core/workflow/src/error.rs") {
+                used.extend(text.split("::").map(|it| it[..name_end(it)].to_owned()));
+            }
+        }
+    }
+    let unused: Vec<&ErrorCode> = ErrorCode::ALL.iter().filter(|code| !used.contains(&format!("{code:?}"))).collect();
+    assert!(unused.is_empty(), "remove these from the table, or return them where they apply: {unused:?}");
 }
 
 fn path_of(parent: &[String], child: &str) -> String {
     parent.iter().map(String::as_str).chain([child]).collect::<Vec<_>>().join("::")
-}
-
-impl Sources {
-    fn read(folder: &Path) -> Self {
-        let (mut modules, mut open) = (BTreeMap::new(), vec![(Module::new(), folder.to_owned())]);
-        while let Some((parent, folder)) = open.pop() {
-            for entry in std::fs::read_dir(&folder).expect("the folder of a module") {
-                let path = entry.expect("an entry of a folder").path();
-                let name = path.file_stem().and_then(|name| name.to_str()).expect("a name in UTF-8").to_owned();
-                // `bin` holds other crates, and what is generated imports nothing of ours.
-                if ["tests", "bin", "generated"].contains(&name.as_str()) || name.ends_with("_tests") {
-                    continue;
-                }
-                let module: Module = match name.as_str() {
-                    "lib" | "mod" => parent.clone(),
-                    "main" if folder.join("lib.rs").exists() => continue,
-                    "main" => parent.clone(),
-                    _ => parent.iter().cloned().chain([name]).collect(),
-                };
-                if path.is_dir() {
-                    open.push((module, path));
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let text = std::fs::read_to_string(&path).expect("a source file");
-                    modules.insert(module, (path, text));
-                }
-            }
-        }
-        Self::of(modules)
-    }
-
-    /// Leaves out comments, tests, and files that only tests have.
-    fn of(mut modules: BTreeMap<Module, (PathBuf, String)>) -> Self {
-        let mut only_tests = BTreeSet::new();
-        for (module, (_, text)) in &mut modules {
-            let (rest, tests) = without_tests(&without_comments(text));
-            *text = rest;
-            only_tests.extend(tests.into_iter().map(|child| [module.as_slice(), &[child]].concat()));
-        }
-        modules.retain(|module, _| !only_tests.iter().any(|test| module.starts_with(test)));
-        Self(modules)
-    }
-
-    /// By the parent, what its children import of each other. What a child imports from its parent, or a parent from its
-    /// child, makes no edge.
-    fn edges_by_parent(&self, root: &Path) -> BTreeMap<Module, Edges> {
-        let mut edges: BTreeMap<Module, Edges> = BTreeMap::new();
-        for (from, (file, text)) in &self.0 {
-            for path in paths_in(text) {
-                let to = self.module_of(from, &path);
-                let common = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
-                if let (Some(one), Some(other)) = (from.get(common), to.get(common)) {
-                    let file = file.strip_prefix(root).expect("a file of ours").display().to_string();
-                    let edge = edges.entry(from[..common].to_vec()).or_default();
-                    edge.entry((one.clone(), other.clone())).or_default().insert(file);
-                }
-            }
-        }
-        edges
-    }
-
-    /// The innermost module that a path written in `from` leads to. Where the path names something that a module above
-    /// `from` imports or re-exports, that is the module that it is imported from; globs are not followed.
-    fn module_of(&self, from: &[String], path: &[String]) -> Module {
-        let (at, rest) = self.innermost(from, path);
-        let Some(name) = rest.first().filter(|_| from.starts_with(&at)) else { return at };
-        let uses = self.0.get(&at).map(|(_, text)| uses_in(text)).unwrap_or_default();
-        match uses.iter().find(|import| import.last() == Some(name)) {
-            Some(import) => self.innermost(&at, import).0,
-            None => at,
-        }
-    }
-
-    /// The innermost module of a path, and what of the path names things in it.
-    fn innermost<'p>(&self, from: &[String], path: &'p [String]) -> (Module, &'p [String]) {
-        let mut at = if path[0] == "crate" { Module::new() } else { from.to_vec() };
-        for (depth, segment) in path.iter().enumerate() {
-            match segment.as_str() {
-                "crate" | "self" => {}
-                "super" => drop(at.pop()),
-                name => {
-                    let inner = [at.as_slice(), &[name.to_owned()]].concat();
-                    if !self.0.contains_key(&inner) {
-                        return (at, &path[depth..]);
-                    }
-                    at = inner;
-                }
-            }
-        }
-        (at, &[])
-    }
-}
-
-fn without_comments(text: &str) -> String {
-    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    lines.map(|line| line.split(" // ").next().expect("a first part")).collect::<Vec<_>>().join("\n")
-}
-
-/// The text without the items that stand under `#[cfg(test)]`, and the modules of other files among them.
-fn without_tests(text: &str) -> (String, Vec<String>) {
-    const MARK: &str = "#[cfg(test)]";
-    let (mut rest, mut modules, mut lines) = (String::new(), Vec::new(), text.lines());
-    while let Some(line) = lines.next() {
-        if line.trim() != MARK {
-            rest += line;
-            rest.push('\n');
-            continue;
-        }
-        let indent = &line[..line.len() - line.trim_start().len()];
-        let mut item = lines.next().unwrap_or_default();
-        while item.trim_start().starts_with("#[") {
-            item = lines.next().unwrap_or_default();
-        }
-        if let Some(declared) = item.trim().strip_suffix(';')
-            && let Some((_, name)) = declared.rsplit_once("mod ")
-        {
-            modules.push(name.to_owned());
-        }
-        let (end_of_block, end_of_use) = (format!("{indent}}}"), format!("{indent}}};"));
-        while !item.ends_with(';') && !item.ends_with("{}") && item != end_of_block && item != end_of_use {
-            let Some(next) = lines.next() else { break };
-            // Inside a block, statements end with a semicolon as well.
-            item = if next.starts_with(&end_of_block) { next } else { "" };
-        }
-    }
-    (rest, modules)
-}
-
-/// Every path that begins with `crate`, `self` or `super`, in `use` and in code; a `use` of several items gives several.
-fn paths_in(text: &str) -> Vec<Vec<String>> {
-    let mut paths = Vec::new();
-    for start in ["crate::", "self::", "super::"] {
-        for (at, _) in text.match_indices(start) {
-            let before = text[..at].chars().next_back();
-            if !before.is_some_and(|char| is_of_name(char) || char == ':') {
-                read_tree(&text[at..], &[], &mut paths);
-            }
-        }
-    }
-    paths
-}
-
-/// Every path that a `use` names.
-fn uses_in(text: &str) -> Vec<Vec<String>> {
-    let mut paths = Vec::new();
-    for line in text.match_indices("use ").filter(|(at, _)| text[..*at].ends_with(['\n', ' ']) || *at == 0) {
-        read_tree(&text[line.0 + "use ".len()..], &[], &mut paths);
-    }
-    paths
-}
-
-/// Reads `a::b::{c, d::e}`; gives what stands behind it.
-fn read_tree<'t>(mut text: &'t str, above: &[String], paths: &mut Vec<Vec<String>>) -> &'t str {
-    let mut path = above.to_vec();
-    loop {
-        text = text.trim_start();
-        if let Some(mut inner) = text.strip_prefix('{') {
-            loop {
-                inner = read_tree(inner, &path, paths).trim_start();
-                match inner.strip_prefix(',') {
-                    Some(next) => inner = next,
-                    None => return inner.strip_prefix('}').unwrap_or(inner),
-                }
-            }
-        }
-        let end = text.find(|char| !is_of_name(char)).unwrap_or(text.len());
-        if end > 0 {
-            path.push(text[..end].to_owned());
-        }
-        text = &text[end..];
-        match text.strip_prefix("::") {
-            Some(next) => text = next,
-            None => break,
-        }
-    }
-    if path.len() > above.len() {
-        paths.push(path);
-    }
-    let text = text.strip_prefix('*').unwrap_or(text).trim_start();
-    match text.strip_prefix("as ") {
-        Some(renamed) => renamed.trim_start_matches(is_of_name),
-        None => text,
-    }
-}
-
-fn is_of_name(char: char) -> bool {
-    char.is_alphanumeric() || char == '_'
 }
 
 /// The sets of more than one module in which each reaches each other.

@@ -14,6 +14,7 @@ use crate::support::{Cluster, PATIENCE};
 /// Enough for the answers and workflows of the largest workloads.
 const MAX_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
 
+/// A running system to measure. `worst` adds the call that it measures.
 pub(crate) struct Plane {
     pub(crate) client: WorkflowServiceClient<Channel>,
     pub(crate) channel: Channel,

@@ -47,7 +47,8 @@ use crate::connection::Connection;
 use crate::hub::{HubHandle, check_token, token_refusal};
 use crate::journal::{Journal, JournalError, StoreError};
 
-/// What every RPC handler needs. Cheap to clone.
+/// What every RPC handler needs. Cheap to clone. The handlers stand with their subject: `submit`, `runs`, `inspected`,
+/// `explain`, `events`, `watch`, `trace` and `system`.
 #[derive(Clone)]
 pub(crate) struct State(Arc<Inner>);
 

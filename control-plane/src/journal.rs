@@ -16,8 +16,8 @@ mod sqlite;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
-mod work;
 mod writer;
+mod writer_request;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,8 +42,8 @@ pub use sqlite::{Checked, Copied, Holder, Look, SqliteStore, StoreLock, Wrong, b
 pub use store::{
     FORMAT_VERSION, Pruned, PrunedProtocols, ReadLimit, Reader, Replay, Store, StoreError, Tail, Unreadable,
 };
-pub use work::Work;
 pub use writer::{WriterConfig, WriterError, WriterHandle};
+pub use writer_request::Work;
 
 use clock::RunIds;
 use readers::Readers;
@@ -117,7 +117,7 @@ pub struct HubPort {
     pub start: hub::Start,
 }
 
-/// A handle on the journal; cheap to clone.
+/// A handle on the journal; cheap to clone. The one without a writer is made in `read_only`.
 #[derive(Clone, Debug)]
 pub struct Journal {
     shared: Arc<Shared>,

@@ -35,7 +35,7 @@ const MAX_OPEN_STORES: usize = 4;
 /// For how many runs the location is remembered.
 const MAX_REMEMBERED_RUNS: usize = 10_000;
 
-/// The stores and the runs in them. Cheap to clone.
+/// The stores and the runs in them. Cheap to clone. What the API answers from them stands in `answers`.
 #[derive(Clone)]
 pub struct Kept(Arc<Inner>);
 

@@ -4,10 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use gleitzeit_workflow::ErrorCode;
+use gleitzeit_workflow::duration::{self, Bounds};
 use gleitzeit_workflow::suggest::did_you_mean;
 use gleitzeit_workflow::yaml::{self, Limits};
 pub use gleitzeit_workflow::yaml::{FileKind, Kind, Node, Problem, Spot};
 use serde_json::{Map, Value};
+
+/// A year; a longer duration is surely a mistake.
+const DURATIONS: Bounds = Bounds { allows_zero: false, needs_unit: true, max_ms: 365 * 24 * 3_600_000 };
 
 /// Parses a file's text and collects its problems.
 #[derive(Debug)]
@@ -123,7 +127,7 @@ impl Reader {
 
     /// A duration: a number of seconds, or text such as `500ms`, `2m`, `1h`.
     pub fn duration_ms(&mut self, node: &Node, name: &str) -> Option<u64> {
-        let parsed = duration_ms(&node.to_value());
+        let parsed = duration_ms(&node.kind);
         if parsed.is_none() {
             let message = format!("expected a duration for `{name}`, found {}", node.describe());
             self.problem(node.spot, message, Some("write seconds (90) or text (500ms, 2m, 1h)".to_owned()));
@@ -192,28 +196,43 @@ impl<'a> Fields<'a> {
 }
 
 /// The milliseconds of a written duration: a number of seconds, or text such as `500ms`, `1.5s`, `2m`, `1h`.
-pub fn duration_ms(value: &Value) -> Option<u64> {
-    let seconds = match value {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(text) => {
+pub fn duration_ms(value: &Kind) -> Option<u64> {
+    match value {
+        Kind::Number(number) => duration::from_seconds(number.as_f64()?, &DURATIONS).ok(),
+        Kind::Text(text) => {
             let text = text.trim();
-            let unit_at = text.find(|c: char| c.is_ascii_alphabetic())?;
-            let number: f64 = text[..unit_at].trim().parse().ok()?;
-            number
-                * match &text[unit_at..] {
-                    "ms" => 0.001,
-                    "s" => 1.0,
-                    "m" => 60.0,
-                    "h" => 3600.0,
-                    "d" => 86_400.0,
-                    _ => return None,
-                }
+            duration::parse(text.strip_prefix('+').unwrap_or(text), &DURATIONS).ok()
         }
-        _ => return None,
-    };
-    // A year: anything longer is a mistake, and the bound keeps the conversion exact.
-    if !(seconds > 0.0 && seconds <= 31_536_000.0) {
-        return None;
+        _ => None,
     }
-    u64::try_from(std::time::Duration::from_secs_f64(seconds).as_millis()).ok().map(|ms| ms.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_are_above_0_and_at_most_a_year() {
+        let read = |text: &str| duration_ms(&Kind::Text(text.to_owned()));
+        for (text, expected) in [
+            (" 500ms ", Some(500)),
+            ("1.5 s", Some(1_500)),
+            ("+2m", Some(120_000)),
+            ("365d", Some(31_536_000_000)),
+            // Rounded, as in workflows.
+            ("1.6ms", Some(2)),
+            ("0.1ms", Some(1)),
+            ("366d", None),
+            ("0s", None),
+            ("-1s", None),
+            ("+ 2m", None),
+            ("30", None),
+            ("", None),
+        ] {
+            assert_eq!(read(text), expected, "{text:?}");
+        }
+        assert_eq!(duration_ms(&Kind::Number(90.into())), Some(90_000));
+        assert_eq!(duration_ms(&Kind::Number(0.into())), None);
+        assert_eq!(duration_ms(&Kind::Bool(true)), None);
+    }
 }

@@ -1,6 +1,6 @@
 //! Opens files whose names come from others, for reading. The invariant: it never waits for a writer, and reads only
 //! files that are stored on a disk, so neither a pipe nor a device, nor the kernel's view of processes, such as their
-//! environment.
+//! environment. `sdk/rust` has a copy: the one crate below both that may do I/O, `tls`, is only about certificates.
 
 use std::fs::{self, File, FileType};
 use std::io;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use gleitzeit_protocols::yaml::{Kind, duration_ms};
 
 use super::{ClientArgs, DefinitionArgs, InputArgs, OutputArgs, TokenArgs};
 
@@ -282,8 +283,8 @@ fn patience(text: &str) -> Result<Duration, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let value = text.parse::<f64>().map_or_else(|_| serde_json::Value::from(text), serde_json::Value::from);
-    gleitzeit_protocols::yaml::duration_ms(&value)
+    let number = text.parse().ok().and_then(serde_json::Number::from_f64);
+    duration_ms(&number.map_or_else(|| Kind::Text(text.to_owned()), Kind::Number))
         .map(Duration::from_millis)
         .ok_or_else(|| "expected a number of seconds, or text such as 500ms, 30s, 2m, 1h".to_owned())
 }

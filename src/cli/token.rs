@@ -7,7 +7,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
-use gleitzeit_link::{SecretFile, TokenSource};
+use gleitzeit_link::{SecretFile, TokenSource, check_token};
 use gleitzeit_sdk::ClientConfig;
 use gleitzeit_workflow::ErrorCode;
 
@@ -85,22 +85,11 @@ impl FromArgMatches for TokenArgs {
     }
 }
 
-/// The longest token, in bytes, as for a token in a file.
-const MAX_TOKEN_BYTES: usize = 4_096;
-
-/// Checks a token in the same way as [`gleitzeit_link::read_token`] checks one in a file.
 fn checked(token: &str, name: &str) -> Result<String, clap::Error> {
-    let token = token.trim();
-    let problem = if token.is_empty() {
-        "is empty".to_owned()
-    } else if token.len() > MAX_TOKEN_BYTES {
-        format!("is longer than {MAX_TOKEN_BYTES} bytes, the limit of a token")
-    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        "contains spaces or other characters that a token cannot have".to_owned()
-    } else {
-        return Ok(token.to_owned());
-    };
-    Err(clap::Error::raw(ErrorKind::ValueValidation, format!("{name} {problem}\n")))
+    match check_token(token) {
+        Ok(token) => Ok(token.to_owned()),
+        Err(problem) => Err(clap::Error::raw(ErrorKind::ValueValidation, format!("{name} {problem}\n"))),
+    }
 }
 
 impl Args for TokenArgs {
@@ -166,7 +155,7 @@ mod tests {
 
     #[test]
     fn an_invalid_token_is_refused_without_showing_it() {
-        let long = "x".repeat(MAX_TOKEN_BYTES + 1);
+        let long = "x".repeat(4_097);
         for (wrong, why) in [
             ("se cret", "contains spaces"),
             ("sécret", "contains spaces"),

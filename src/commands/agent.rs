@@ -10,21 +10,21 @@ use crate::cli::AgentArgs;
 use crate::error::{CommandResult, Exit};
 use crate::plane::from_agent;
 use crate::signals::{OnSignal, block_on};
-use crate::{memory, service, setup, trust};
+use crate::{definitions, return_memory, service, trust, worker_config};
 
 pub(crate) fn run(args: &AgentArgs) -> CommandResult {
-    let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
+    let registry = Arc::new(definitions::registry_to_serve(&args.definitions)?);
     let hub_url = args.client.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned());
     let config = AgentConfig {
         token: args.client.token.source()?.or_kept(&hub_url, gleitzeit_link::variable),
         unused_proxy: gleitzeit_link::proxy(&hub_url, |name| std::env::var_os(name)),
         hub_url,
         trust: trust::roots(),
-        ..setup::agent(&args.worker, &args.roles, args.name.as_deref(), args.max_payload_bytes, registry)?
+        ..worker_config::from_args(&args.worker, &args.roles, args.name.as_deref(), args.max_payload_bytes, registry)?
     };
     block_on(OnSignal::Finish, |stop| async move {
         let agent = Agent::new(config).map_err(from_agent)?;
-        let _returning = memory::return_when_settled();
+        let _returning = return_memory::when_settled();
         // A worker is ready as soon as it runs: it waits for its control plane, however long that is away.
         let _notifier = service::notify(stop.clone(), async {}, || async { true });
         // A second signal drops the running agent.

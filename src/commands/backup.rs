@@ -10,7 +10,7 @@ use gleitzeit_workflow::ErrorCode;
 use crate::cli::{BackupArgs, RestoreArgs};
 use crate::document::Copy;
 use crate::error::{CommandError, CommandResult, Exit, chain};
-use crate::{output, place};
+use crate::{output, store_url};
 
 pub(crate) fn backup(args: &BackupArgs) -> CommandResult {
     let store = file(args.store.as_deref())?;
@@ -34,7 +34,7 @@ pub(crate) fn restore(args: &RestoreArgs) -> CommandResult {
 }
 
 pub(super) fn file(url: Option<&str>) -> Result<PathBuf, CommandError> {
-    match place::store(url)? {
+    match store_url::parse(url)? {
         StoreConfig::Sqlite(path) => Ok(path),
         StoreConfig::Memory => Err(CommandError::usage("a store in memory cannot be copied")),
     }

@@ -15,10 +15,10 @@ use serde_json::json;
 
 use crate::cli::{ClientArgs, DEFAULT_PORT, DoctorArgs};
 use crate::color::Tone;
+use crate::denied::Denied;
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::place::Denied;
 use crate::signals::{OnSignal, block_on};
-use crate::{client, color, hub_url, output, place, setup, text};
+use crate::{client, color, hub_url, output, store_url, text, workers};
 
 /// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -52,7 +52,7 @@ impl Check {
 pub(crate) fn run(args: DoctorArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let mut checks = vec![Check::new("version", Finding::Ok, env!("CARGO_PKG_VERSION"))];
-        let settings = setup::machine();
+        let settings = workers::machine();
         checks.push(platform(&settings));
         checks.extend(control_plane(&args).await);
         checks.push(store(args.store.as_deref()));
@@ -171,7 +171,7 @@ async fn components(client: &Client, version: &str) -> Check {
 /// Checks whether a journal can be stored.
 fn store(url: Option<&str>) -> Check {
     let failed = |about: String, remedy: String| Check::new("store", Finding::Failed, about).remedy(remedy);
-    let path = match place::store(url) {
+    let path = match store_url::parse(url) {
         Ok(StoreConfig::Sqlite(path)) => path,
         Ok(StoreConfig::Memory) => {
             return Check::new("store", Finding::Warning, "in memory: nothing is kept when the process ends");

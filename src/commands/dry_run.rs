@@ -11,7 +11,7 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::plan::{Plan, Surroundings};
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::Source;
-use crate::{client, hub_url, output, setup};
+use crate::{client, definitions, hub_url, output, worker_config, workers};
 
 /// Shows what a control plane would do with these files. If none was named and none answers, shows what is known here.
 pub(crate) fn there(sources: Vec<Source>, given: &InputArgs, reach: &ClientArgs, format: Format) -> CommandResult {
@@ -21,7 +21,7 @@ pub(crate) fn there(sources: Vec<Source>, given: &InputArgs, reach: &ClientArgs,
             let surroundings = Surroundings::of_control_plane(&client).await?;
             return print(ready.iter().map(|it| Plan::new(it, &surroundings)).collect(), format);
         }
-        let registry = setup::registry_of_environment()?;
+        let registry = definitions::registry_of_environment()?;
         let ready = check_all(&sources, given, Judge::Here(&registry, &Limits::DEFAULT), &AnyVariable).await?;
         let surroundings = Surroundings::of_nobody(&registry);
         print(ready.iter().map(|it| Plan::new(it, &surroundings)).collect(), format)
@@ -44,18 +44,23 @@ async fn connect(reach: &ClientArgs) -> Result<Option<Client>, CommandError> {
 
 /// Shows what `run` would do in this process.
 pub(crate) fn here(args: &RunArgs, source: Source) -> CommandResult {
-    let registry = Arc::new(setup::registry(&args.definitions)?);
+    let registry = Arc::new(definitions::registry(&args.definitions)?);
     let limits = Limits::of(args.limits.max_workflow_bytes, args.limits.max_tasks);
-    let worker =
-        setup::agent(&args.worker, &["all".to_owned()], None, args.limits.max_payload_bytes, registry.clone())?;
+    let worker = worker_config::from_args(
+        &args.worker,
+        &["all".to_owned()],
+        None,
+        args.limits.max_payload_bytes,
+        registry.clone(),
+    )?;
     let sources = [source];
-    let providers = setup::providers_of(&worker);
+    let providers = workers::providers_of(&worker);
     block_on(OnSignal::Drop, |_| async move {
         let known = WithProviders { catalog: &*registry, providers: &providers };
         let ready = check_all(&sources, &args.inputs, Judge::Here(&known, &limits), &Allowed(&args.allow_env)).await?;
         let mut worker = worker;
         for it in &ready {
-            worker = setup::only_for(worker, &it.bound.workflow);
+            worker = worker_config::only_for(worker, &it.bound.workflow);
         }
         let surroundings = Surroundings::of_worker(&worker).await;
         print(ready.iter().map(|it| Plan::new(it, &surroundings)).collect(), args.output.format())

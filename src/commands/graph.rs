@@ -15,7 +15,7 @@ use crate::find_runs::{self, Found};
 use crate::graph::Marks;
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::Source;
-use crate::{client, graph, output, setup};
+use crate::{client, definitions, graph, output};
 
 pub(crate) fn run(args: &GraphArgs) -> CommandResult {
     match run_in(&args.of) {
@@ -38,7 +38,7 @@ fn of_file(args: &GraphArgs) -> CommandResult {
         }
         error
     })?;
-    let registry = setup::registry(&args.definitions)?;
+    let registry = definitions::registry(&args.definitions)?;
     // Methods of providers elsewhere are unknown here, and a drawing does not need them.
     let workflow = match source.check(&registry, &Limits::DEFAULT).workflow {
         Ok(workflow) => workflow,

@@ -9,17 +9,17 @@ use crate::own_token::{OwnToken, publish};
 use crate::plane::from_control_plane;
 use crate::signals::{OnSignal, block_on};
 use crate::telemetry::Telemetry;
-use crate::{memory, service, setup};
+use crate::{definitions, plane_config, return_memory, service};
 
 pub(crate) fn run(args: &HubCommandArgs, telemetry: &Telemetry) -> CommandResult {
-    let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
+    let registry = Arc::new(definitions::registry_to_serve(&args.definitions)?);
     let mut own = OwnToken::of(&args.hub)?;
-    let config = telemetry.of(setup::control_plane(&args.hub, own.as_ref().map(OwnToken::token), registry)?);
+    let config = telemetry.of(plane_config::from_args(&args.hub, own.as_ref().map(OwnToken::token), registry)?);
     block_on(OnSignal::Finish, |stop| async move {
         let app = gleitzeit_control_plane::build(config).await.map_err(from_control_plane)?;
         let _marker = Marker::hold(app.local_addr().port());
         publish(&mut own, app.local_addr())?;
-        let _returning = memory::return_when_settled();
+        let _returning = return_memory::when_settled();
         let _notifier = service::of_control_plane(stop.clone(), app.liveness());
         let announced = background::announce(app.local_addr());
         let mut served = Box::pin(app.run(stop));

@@ -30,9 +30,8 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
     let is_gapless = args.status.is_empty() && args.name.is_none() && args.labels.is_empty();
     let is_everything = is_gapless && args.page_token.is_none() && since.is_none() && until.is_none();
     let also_interrupted = args.status.iter().any(|word| word == states::INTERRUPTED);
-    if also_interrupted && args.watch {
-        let error = CommandError::usage("`--watch` shows the runs of a control plane, and none of them is interrupted");
-        return Err(error.hint("leave `interrupted` out of --status, or list without --watch"));
+    if also_interrupted {
+        check_interrupted(&args)?;
     }
     let plain = args.status.iter().filter(|word| *word != states::INTERRUPTED);
     let filter = RunFilter {
@@ -75,6 +74,20 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
         }
         Ok(Exit::Success)
     })
+}
+
+/// Refuses to look for interrupted runs where there cannot be any.
+fn check_interrupted(args: &ListArgs) -> Result<(), CommandError> {
+    let (what, instead) = match hub_url::named(args.client.hub_url.as_deref()) {
+        Some(url) => (
+            format!("this lists the runs of the control plane at {url}"),
+            "name no control plane: interrupted runs are in stores on this machine",
+        ),
+        None if args.watch => ("`--watch` shows the runs of a control plane".to_owned(), "list without --watch"),
+        None => return Ok(()),
+    };
+    let error = CommandError::usage(format!("{what}, and none of them is interrupted"));
+    Err(error.hint(format!("leave `interrupted` out of --status, or {instead}")))
 }
 
 async fn shown_ids(page: &Page<RunSummary>, is_gapless: bool, names_one: impl AsyncFn(&str) -> bool) -> ids::Shown {

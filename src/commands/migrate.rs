@@ -13,7 +13,7 @@ use similar::TextDiff;
 use crate::cli::{Format, MigrateArgs};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::workflow::{Source, missing_files};
-use crate::{output, setup};
+use crate::{definitions, output};
 
 /// The result for all files.
 #[derive(Serialize)]
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &MigrateArgs) -> CommandResult {
         return Err(CommandError::usage("`--write` has no file to write to: `-` is stdin")
             .hint("leave it out: the new text goes to stdout"));
     }
-    let registry = setup::registry(&args.definitions)?;
+    let registry = definitions::registry(&args.definitions)?;
     let mut files = Vec::new();
     for path in &args.files {
         let mut file = one(path, &registry);

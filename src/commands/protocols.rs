@@ -8,11 +8,11 @@ use crate::cli::ProtocolsArgs;
 use crate::document::{List, ProtocolItem};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, hub_url, method_view, output, setup, view};
+use crate::{client, definitions, hub_url, method_view, output, view};
 
 pub(crate) fn run(args: ProtocolsArgs) -> CommandResult {
     if args.offline {
-        let registry = setup::registry(&args.definitions)?;
+        let registry = definitions::registry(&args.definitions)?;
         return print(&args, registry.iter().cloned().map(ProtocolItem::from).collect());
     }
     block_on(OnSignal::Drop, |_| async move {
@@ -24,7 +24,7 @@ pub(crate) fn run(args: ProtocolsArgs) -> CommandResult {
                 output::note(&format!(
                     "no control plane answers at {DEFAULT_URL}: only locally known protocols are shown"
                 ));
-                let registry = setup::registry(&args.definitions)?;
+                let registry = definitions::registry(&args.definitions)?;
                 return print(&args, registry.iter().cloned().map(ProtocolItem::from).collect());
             }
             connected => connected?,

@@ -18,7 +18,7 @@ use crate::run_stores::{OwnFolder, Reached};
 use crate::signals::{OnSignal, Threads, block_on, block_on_threads};
 use crate::telemetry::Telemetry;
 use crate::workflow::{Prepared, Source};
-use crate::{client, hub_url, output, run_stores, setup, workflow};
+use crate::{client, definitions, hub_url, output, plane_config, run_stores, worker_config, workers, workflow};
 
 pub(crate) fn run(args: RunArgs, telemetry: &Telemetry) -> CommandResult {
     let source = Source::read(&args.file)?;
@@ -52,20 +52,25 @@ fn elsewhere(args: &RunArgs, hub_url: String, source: Source) -> CommandResult {
 }
 
 fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult {
-    let registry = Arc::new(setup::registry(&args.definitions)?);
+    let registry = Arc::new(definitions::registry(&args.definitions)?);
     let limits = Limits::of(args.limits.max_workflow_bytes, args.limits.max_tasks);
-    let worker =
-        setup::agent(&args.worker, &["all".to_owned()], None, args.limits.max_payload_bytes, registry.clone())?;
-    let providers = setup::providers_of(&worker);
+    let worker = worker_config::from_args(
+        &args.worker,
+        &["all".to_owned()],
+        None,
+        args.limits.max_payload_bytes,
+        registry.clone(),
+    )?;
+    let providers = workers::providers_of(&worker);
     let checked = source.check(&WithProviders { catalog: &*registry, providers: &providers }, &limits);
     output::notes(&checked.notes);
     let checked = checked.workflow.map_err(CommandError::problems)?;
     let prepared = workflow::prepare(source, &checked, &args.inputs)?;
     // No other component can connect, because the control plane has a token of its own.
-    let worker = AgentConfig { serves_alone: true, ..setup::only_for(worker, &checked) };
+    let worker = AgentConfig { serves_alone: true, ..worker_config::only_for(worker, &checked) };
     let folder = OwnFolder::new()?;
     let of_tasks = registry.only_with(checked.tasks.iter().map(|task| task.method.as_str()));
-    let config = telemetry.of(setup::own_control_plane(&folder.store(), args, Arc::new(of_tasks)));
+    let config = telemetry.of(plane_config::for_run(&folder.store(), args, Arc::new(of_tasks)));
     let format = args.output.format();
     let reached = Reached::default();
     let result = block_on_threads(Threads::All, OnSignal::Finish, |stop| {
@@ -76,7 +81,7 @@ fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult
             let reach = ClientConfig {
                 token,
                 traceparent: client::caller(),
-                ..ClientConfig::new(setup::local_url(plane.address()))
+                ..ClientConfig::new(hub_url::local_url(plane.address()))
             };
             let result = tokio::select! {
                 result = run_once(reach, prepared, format, &stop, reached) => result,

@@ -10,22 +10,27 @@ use crate::own_token::{OwnToken, publish};
 use crate::plane::Plane;
 use crate::signals::{OnSignal, Threads, block_on, block_on_threads};
 use crate::telemetry::Telemetry;
-use crate::{memory, output, service, setup};
+use crate::{definitions, output, plane_config, return_memory, service, worker_config};
 
 pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
-    let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
-    let worker =
-        setup::agent(&args.worker, &["all".to_owned()], None, args.hub.limits.max_payload_bytes, registry.clone())?;
+    let registry = Arc::new(definitions::registry_to_serve(&args.definitions)?);
+    let worker = worker_config::from_args(
+        &args.worker,
+        &["all".to_owned()],
+        None,
+        args.hub.limits.max_payload_bytes,
+        registry.clone(),
+    )?;
     if args.background && !args.in_background {
         return in_background(args.hub.port);
     }
     let mut own = OwnToken::of(&args.hub)?;
-    let config = telemetry.of(setup::control_plane(&args.hub, own.as_ref().map(OwnToken::token), registry)?);
+    let config = telemetry.of(plane_config::from_args(&args.hub, own.as_ref().map(OwnToken::token), registry)?);
     block_on_threads(Threads::All, OnSignal::Finish, |stop| async move {
         let mut plane = Plane::start(config, worker).await?;
         let _marker = Marker::hold(plane.address().port());
         let ready = plane.ready();
-        let _returning = memory::return_when_settled();
+        let _returning = return_memory::when_settled();
         let _notifier = service::of_control_plane(stop.clone(), plane.liveness());
         publish(&mut own, plane.address())?;
         let address = plane.address();

@@ -12,7 +12,7 @@ use crate::follow::{Followed, OnInterrupt, finish, follow};
 use crate::progress::Progress;
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::{Source, prepare_for};
-use crate::{client, output, setup, workflow};
+use crate::{client, definitions, output, workflow};
 
 pub(crate) fn run(args: SubmitArgs) -> CommandResult {
     let (files, given) = args.files_and_inputs();
@@ -33,7 +33,7 @@ fn one(source: &Source, given: &InputArgs, args: SubmitArgs) -> CommandResult {
     block_on(on_signal, |stop| async move {
         // A control plane is not started for a file that cannot run.
         let can_run = || {
-            let checked = source.check(&setup::registry_of_environment()?, &Limits::DEFAULT);
+            let checked = source.check(&definitions::registry_of_environment()?, &Limits::DEFAULT);
             checked.workflow.map(drop).map_err(CommandError::problems)
         };
         let client = client::connect_or_start(&args.client, can_run).await?;

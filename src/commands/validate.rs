@@ -9,10 +9,10 @@ use crate::cli::{ClientArgs, ValidateArgs};
 use crate::color::Tone;
 use crate::content::{self, Found, Valid};
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::setup::Workers;
 use crate::signals::{OnSignal, block_on};
+use crate::workers::Workers;
 use crate::workflow::{Source, missing_files};
-use crate::{client, color, hub_url, output, setup};
+use crate::{client, color, definitions, hub_url, output};
 
 /// Where workflows are checked.
 enum Checker {
@@ -36,7 +36,7 @@ pub(crate) fn run(args: ValidateArgs) -> CommandResult {
             }
             Some(url) => (there(url, &args).await?, Workers::elsewhere()),
             None => {
-                let registry = setup::registry(&args.definitions)?;
+                let registry = definitions::registry(&args.definitions)?;
                 let workers = Workers::here(args.providers_dir.as_deref(), &args.providers, &registry)?;
                 (Checker::Here(Box::new(Here { registry, providers: workers.providers() })), workers)
             }

@@ -1,3 +1,7 @@
+use std::collections::BTreeMap;
+
+use gleitzeit_sdk::{Failure, Payload, Run, RunStatus, Task, TaskStatus, Timestamp, Waiting};
+
 use super::*;
 
 /// A failed run of two tasks.

@@ -11,7 +11,7 @@ use ratatui::widgets::{Block, Borders, Paragraph};
 use super::keys::{self, Place};
 use super::model::{Model, View};
 use super::paint;
-use super::seen::Detail;
+use super::query::Detail;
 use crate::color::Tone;
 use crate::table::Table;
 use crate::{causes, text, view, width};

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, pending};
 use gleitzeit_sdk::{Client, Events, RecordedEvent, Result, RunEvent, RunFilter, Task, TaskFilter, Watch};
 
-use super::seen::{Act, Detail, Seen, Wanted};
+use super::query::{Act, Detail, Seen, Wanted};
 
 /// The most runs that are shown, the newest.
 const RUNS: u32 = 100;

@@ -10,8 +10,8 @@ use super::filter::Filter;
 use super::keys::{self, Command, Place};
 use super::list::{Cursor, Motion, Scroll};
 use super::look::OpenTaskId;
+use super::query::{Act, Detail, Seen, Wanted};
 use super::recent::{EventLine, Recent};
-use super::seen::{Act, Detail, Seen, Wanted};
 use super::task::{OpenTask, TaskPart};
 
 /// The view that fills the screen.

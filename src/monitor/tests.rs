@@ -16,7 +16,7 @@ use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::model::{Action, Model};
-use super::seen::{Act, Detail, Wanted};
+use super::query::{Act, Detail, Wanted};
 
 fn press(model: &mut Model, code: KeyCode) -> Action {
     model.key(KeyEvent::from(code))

@@ -184,7 +184,13 @@ fn a_run_in_another_process_is_followed_and_one_that_was_killed_is_interrupted()
     assert_eq!(listed["items"][0]["interrupted"], true, "{listed:#}");
     assert_eq!(list(&sandbox, &["--status", "interrupted"]), listed);
     assert_eq!(list(&sandbox, &["--status", "completed,interrupted"]), listed);
-    sandbox.gleitzeit(&["list", "--status", "interrupted", "--watch"]).exits(2);
+    for (elsewhere, remedy) in
+        [(["--watch"].as_slice(), "without --watch"), (&["--hub-url", "http://127.0.0.1:1"], "name no control plane")]
+    {
+        let refused = sandbox.gleitzeit(&[&["list", "--status", "interrupted"], elsewhere].concat()).exits(2);
+        assert!(refused.stderr.contains("none of them is interrupted"), "{refused}");
+        assert!(refused.stderr.contains(remedy), "{refused}");
+    }
     let shown = sandbox.gleitzeit(&["status", "last", "-o", "json"]).exits(0).json();
     assert_eq!((&shown["status"], &shown["interrupted"]), (&json!("running"), &json!(true)));
     assert!(shown["error"]["message"].as_str().is_some_and(|it| it.contains(&store)), "{shown:#}");

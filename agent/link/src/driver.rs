@@ -16,7 +16,7 @@ use crate::backoff::Backoff;
 use crate::cause::{Cause, Speech};
 use crate::config::{ConfigError, LinkConfig, base_url};
 use crate::frame::{self, Packet};
-use crate::outbox::{self, Ends, Frame, Link, LinkEvent, LinkEvents};
+use crate::link::{self, Ends, Frame, Link, LinkEvent, LinkEvents};
 use crate::probe::look;
 use crate::reach::Found;
 use crate::transport::{Connection, Failure};
@@ -32,7 +32,7 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// If the configuration is invalid.
 pub fn connect(config: LinkConfig, token: &CancellationToken) -> Result<(Link, LinkEvents, Driver), ConfigError> {
     config.validate()?;
-    let (link, events, ends) = outbox::link(&config, token);
+    let (link, events, ends) = link::link(&config, token);
     let is_tls = config.address().is_ok_and(|address| address.is_tls);
     let tls = is_tls.then(|| Connector::http1(&config.trust));
     Ok((link, events, Driver { config, tls, ends }))

@@ -17,7 +17,7 @@ mod cause;
 mod config;
 mod driver;
 mod frame;
-mod outbox;
+mod link;
 mod probe;
 mod pulse;
 mod reach;
@@ -29,11 +29,11 @@ pub use cause::{Cause, Speech, proxy, without_secrets};
 pub use config::{ConfigError, LinkConfig, base_url};
 pub use driver::{Driver, connect};
 pub use gleitzeit_tls::Trust;
-pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
+pub use link::{Link, LinkEvent, LinkEvents, SendError};
 pub use probe::{HTTP2, PROBE_LIMIT, ask_ready, front_page, look, probe, probe_tls};
 pub use pulse::Pulse;
 pub use reach::{Found, Lacks};
-pub use secret::{SecretFile, read_token};
+pub use secret::{SecretFile, TokenProblem, check_token, read_token};
 pub use token::{TokenFile, TokenSource, check_private, variable};
 
 /// Reads a frame as a connection does. Public for fuzzing.

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::LinkConfig;
 use crate::frame::{self, Packet};
-use crate::outbox::{self, Ends, Link, LinkEvent, LinkEvents};
+use crate::link::{self, Ends, Link, LinkEvent, LinkEvents};
 
 /// What the hub's end sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Server {
 
 /// Makes a link and its hub's end, not connected yet. Capacities and limits come from the configuration.
 pub fn pair(config: &LinkConfig) -> (Link, LinkEvents, Server) {
-    let (link, events, ends) = outbox::link(config, &CancellationToken::new());
+    let (link, events, ends) = link::link(config, &CancellationToken::new());
     (link, events, Server { ends, generation: 0 })
 }
 

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{info, warn};
 
-/// A longer token is none of ours.
-const MAX_TOKEN_BYTES: u64 = 4_096;
+/// A longer text is not a token.
+const MAX_TOKEN_BYTES: usize = 4_096;
 
 pub(crate) const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
@@ -110,20 +110,59 @@ fn read(path: &Path) -> io::Result<(Stamp, String)> {
 /// The token in a file; `None` if it holds none.
 ///
 /// # Errors
-/// If it cannot be read, is no text or too long, or holds what no header can carry as a token.
+/// If it cannot be read, is not text, or holds a [`TokenProblem`] other than none at all.
 pub fn read_token(mut file: &File) -> io::Result<Option<String>> {
     let mut text = String::new();
-    (&mut file).take(MAX_TOKEN_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_TOKEN_BYTES {
-        let message = format!("it is longer than {MAX_TOKEN_BYTES} bytes, the limit for a token");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    (&mut file).take(MAX_TOKEN_BYTES as u64 + 1).read_to_string(&mut text)?;
+    // What was not read could be spaces, but a file of that size was not meant to hold a token.
+    let checked = if text.len() > MAX_TOKEN_BYTES { Err(TokenProblem::TooLong) } else { check_token(&text) };
+    match checked {
+        Ok(token) => Ok(Some(token.to_owned())),
+        Err(TokenProblem::Empty) => Ok(None),
+        Err(problem) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it {problem}"))),
     }
+}
+
+/// Why a text is not a token. Its text is the end of a sentence about the text's origin, and does not show the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenProblem {
+    /// Nothing is left without the spaces and line ends around it.
+    Empty,
+    /// It has more than 4,096 bytes.
+    TooLong,
+    /// It has a character that no header can carry as part of a token.
+    Characters,
+}
+
+impl fmt::Display for TokenProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("is empty"),
+            Self::TooLong => write!(f, "is longer than {MAX_TOKEN_BYTES} bytes, the limit for a token"),
+            Self::Characters => {
+                f.write_str("contains spaces, more than one line, or characters that are not allowed in a token")
+            }
+        }
+    }
+}
+
+impl std::error::Error for TokenProblem {}
+
+/// The token in a text, without the spaces and line ends around it: 1 to 4,096 visible ASCII characters.
+///
+/// # Errors
+/// If the text holds none, or anything besides one.
+pub fn check_token(text: &str) -> Result<&str, TokenProblem> {
     let token = text.trim();
-    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = "it contains more than one line, or characters that are not allowed in a token";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    if token.is_empty() {
+        Err(TokenProblem::Empty)
+    } else if token.len() > MAX_TOKEN_BYTES {
+        Err(TokenProblem::TooLong)
+    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Err(TokenProblem::Characters)
+    } else {
+        Ok(token)
     }
-    Ok((!token.is_empty()).then(|| token.to_owned()))
 }
 
 /// Never shows the token.
@@ -159,6 +198,23 @@ mod tests {
     impl Drop for Folder {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_token_is_visible_ascii_of_bounded_length_with_any_spaces_around_it() {
+        let longest = "x".repeat(MAX_TOKEN_BYTES);
+        let (too_long, padded) = (format!("{longest}x"), format!("\n {longest} "));
+        for (text, expected) in [
+            (" a~!\r\n", Ok("a~!")),
+            (&padded, Ok(&*longest)),
+            (&too_long, Err(TokenProblem::TooLong)),
+            ("\n", Err(TokenProblem::Empty)),
+            ("a b", Err(TokenProblem::Characters)),
+            ("a\u{7f}", Err(TokenProblem::Characters)),
+            ("t\u{f6}ken", Err(TokenProblem::Characters)),
+        ] {
+            assert_eq!(check_token(text), expected, "{text:?}");
         }
     }
 
@@ -206,8 +262,8 @@ mod tests {
         assert_eq!(refused(&path), "it holds no token");
         for content in ["one\ntwo\n", "one two", "\u{feff}one", "o\x1bne", "t\u{f6}ken"] {
             std::fs::write(&path, content).expect("written");
-            let told = "it contains more than one line, or characters that are not allowed in a token";
-            assert_eq!(refused(&path), told, "{content:?}");
+            let said = "it contains spaces, more than one line, or characters that are not allowed in a token";
+            assert_eq!(refused(&path), said, "{content:?}");
         }
         let pipe = folder.0.join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("it is there").success());

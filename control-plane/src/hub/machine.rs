@@ -34,7 +34,7 @@ const CLOSE_AGAIN: Duration = Duration::from_millis(100);
 /// After this time, a socket that cannot be closed is left to its heartbeat timeout.
 const GIVE_UP_CLOSING: Duration = Duration::from_secs(60);
 
-/// The task that owns the hub's state machine.
+/// The task that owns the hub's state machine. How it learns protocols stands in `learn`.
 #[derive(Debug)]
 pub(crate) struct HubTask {
     machine: Hub,

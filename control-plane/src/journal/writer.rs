@@ -246,6 +246,7 @@ impl Pending {
     }
 }
 
+/// What the thread owns. How it prunes stands in `prune`.
 struct Writer {
     ledger: Ledger,
     store: Box<dyn Store>,

@@ -59,7 +59,7 @@ fn ms_of(id: Uuid) -> u64 {
     u64::try_from(id.as_u128() >> 80).unwrap_or(u64::MAX)
 }
 
-/// A store, and the period in which its runs were submitted.
+/// A store, and the period in which its runs were submitted. What callers see of it is made in `unserved_stores`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) store: PathBuf,

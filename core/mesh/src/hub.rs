@@ -2,10 +2,11 @@
 //! truth: everything durable in it follows from committed entries.
 //!
 //! Like every state machine in this crate it is synchronous: [`Hub::handle`] takes an input and returns what to do.
-//! Files: `session` (sockets), `pending` (requests to the writer), `register`, `protocols` and `presence` (components),
-//! `ownership` (who owns which slice), `stream` (entries to owners and watchers), `leases` (attempts to engines), `calls`
-//! (method calls to providers), `call_ids` (their ids) and `call_lines` (those that no provider has room for), `view` and
-//! `why_waiting` (answers to people's questions).
+//! Files: `session` (sockets), `pending` (requests to the writer), `register`, `binding`, `protocols` and `presence`
+//! (components), `history` (journals that were replaced), `ownership` (who owns which slice), `stream` (entries to
+//! owners and watchers), `leases` (attempts to engines), `calls` (method calls to providers), `calls::answers`,
+//! `calls::resume` (calls of an engine or provider that disconnected), `call_ids` (their ids) and `call_lines` (those
+//! that no provider has room for), `view` and `why_waiting` (answers to people's questions).
 
 mod binding;
 mod call_ids;

@@ -85,23 +85,23 @@ impl Past {
         self.term.clone().map(|term| Seen { term, position: self.position })
     }
 
-    /// Processes the hub's answer to a registration. Returns true if everything from the journal must be forgotten; a
-    /// log message then says why.
+    /// Processes the hub's answer to a registration. If everything from the journal must be forgotten, returns the log
+    /// message that says why.
     #[must_use]
-    fn registered(&mut self, answer: &ComponentRegistered, out: &mut Vec<Output>) -> bool {
-        if answer.starts_anew {
+    fn registered(&mut self, answer: &ComponentRegistered) -> Option<Output> {
+        let starts_anew = answer.starts_anew.then(|| {
             let position = std::mem::take(&mut self.position);
             let term = self.term.as_ref().map_or("?", TermId::as_str);
             let detail = format!("it had seen entry {position} of term {term}");
             let message = "what this component has seen is not in the control plane's journal: a backup was restored, or \
                            the store was removed; it starts anew";
-            out.push(Output::Log { warning: true, message, detail });
-        }
+            Output::Log { warning: true, message, detail }
+        });
         // A hub without terms says nothing about the journal of an earlier hub.
         if answer.term.is_some() {
             self.term.clone_from(&answer.term);
         }
-        answer.starts_anew
+        starts_anew
     }
 }
 
@@ -164,7 +164,6 @@ pub fn may_pass(error: &Failure) -> bool {
                 | ErrorCode::SystemShutdown
                 | ErrorCode::PersistenceWriteFailed
                 | ErrorCode::PersistenceReadFailed
-                | ErrorCode::PersistenceTransactionFailed
         );
         of_the_store || code.is_retryable()
     })
@@ -191,11 +190,10 @@ impl Link {
     }
 
     /// Drops the socket if the registration was not answered in time.
-    fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.deadline().is_some_and(|at| at <= now) {
-            *self = Self::Down;
-            out.push(Output::Reconnect { reason: "the registration was not answered".to_owned() });
-        }
+    fn tick(&mut self, now: Instant) -> Option<Output> {
+        self.deadline().filter(|at| *at <= now)?;
+        *self = Self::Down;
+        Some(Output::Reconnect { reason: "the registration was not answered".to_owned() })
     }
 }
 

@@ -1,4 +1,5 @@
-//! Commands: requests in the imperative. The journal accepts or refuses each of them; a refusal is not recorded.
+//! Commands: requests in the imperative. The journal accepts or refuses each of them; a refusal is not recorded. The
+//! run of a `Command` is told in `ledger::decide`.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! Identifiers of runs, of their entries, and of the components that work on them, as newtypes. The shells, which have
-//! clocks and randomness, create them; here they are only checked.
+//! clocks and randomness, create them; here they are only checked. Whether a component proves its id is checked in
+//! `secret`.
 
 use std::fmt;
 use std::str::FromStr;

@@ -20,8 +20,8 @@ use gleitzeit_workflow::payload::Payload;
 use gleitzeit_workflow::time::Timestamp;
 
 use crate::id::{AttemptRef, ComponentId, Epoch, Position, RunId, Seq, Slice};
-use crate::planted;
-use crate::planted::Bug;
+use crate::planted_bugs;
+use crate::planted_bugs::Bug;
 use crate::{ApplyError, Entry, Event, Lease, Limits, Request, RunStatus, State, TaskStatus, Verdict};
 
 pub use assignment::{Assignment, Effect, OpenLease};
@@ -32,7 +32,9 @@ pub use route::{Audience, audience, without_payload};
 pub use set_aside::SetAsideRun;
 pub use slice::{AttemptEnd, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState, TaskFact};
 
-/// The unfinished runs, the owners of slices and the registered protocols.
+/// The unfinished runs, the owners of slices and the registered protocols. Requests are authorized in `authority` and
+/// decided in `decide`; `derive` tells what follows from the state, and `backlog` what waits; `protocols` and
+/// `set_aside` are about protocols and runs that cannot be replayed.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     limits: Limits,
@@ -222,7 +224,7 @@ impl Ledger {
     /// An engine is no longer connected.
     pub fn engine_gone(&mut self, engine: &ComponentId) {
         self.roster.remove(engine);
-        if planted::is(Bug::ForgottenLeases) {
+        if planted_bugs::is(Bug::ForgottenLeases) {
             self.open.remove(engine);
         }
     }

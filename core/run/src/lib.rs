@@ -55,7 +55,7 @@ mod outstanding;
 mod payload_limit;
 pub mod phase;
 #[doc(hidden)]
-pub mod planted;
+pub mod planted_bugs;
 pub mod retry;
 pub mod route;
 mod scope;

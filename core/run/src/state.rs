@@ -33,7 +33,8 @@ impl RunStatus {
     }
 }
 
-/// What is known of one run.
+/// What is known of one run. Its methods stand with their subject: `decide` and `end`, `apply`, `outstanding`,
+/// `explain`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// The run's id.

@@ -20,6 +20,7 @@
 //! | [`error`] | the table of error codes for the whole system |
 //! | [`suggest`] | what a misspelt word was probably meant to be |
 //! | [`id`] | names of tasks, queues, methods, providers and protocols |
+//! | [`duration`] | durations as people write them |
 //! | [`time`] | instants and durations in the form in which they are stored and shown |
 //!
 //! # How a file is read
@@ -41,6 +42,7 @@
 //!   [`template::Budget`].
 
 pub mod contract;
+pub mod duration;
 pub mod error;
 pub mod graph;
 pub mod id;

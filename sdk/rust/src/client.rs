@@ -1,4 +1,5 @@
-//! The client: one connection, with one method for each call.
+//! The client: one connection, with one method for each call. Methods of `Client` that return a type of their own stand
+//! with it, in `handle`, `watch` and `output`; the client without a socket is made in `in_process`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

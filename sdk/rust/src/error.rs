@@ -257,6 +257,13 @@ mod tests {
     }
 
     #[test]
+    fn a_code_that_this_version_does_not_know_is_still_a_refusal() {
+        let (status, _) = status(Code::ResourceExhausted, "QUEUE_FULL");
+        let error = Error::from(status);
+        assert_eq!((error.name(), error.message(), error.is_refused()), ("RESOURCE_EXHAUSTED", "text", true));
+    }
+
+    #[test]
     fn problems_are_decoded_with_their_places() {
         let (_, mut details) = status(Code::InvalidArgument, "WORKFLOW_VALIDATION_FAILED");
         details.add_bad_request_violation("tasks[0]", "3:5: unknown field: `x`");

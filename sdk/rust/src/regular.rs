@@ -1,6 +1,7 @@
-//! Opens the files that workflows name for reading; others may have written them. A copy of the code in the providers'
-//! crate, which this one does not depend on. The invariant: opening never waits for a writer, and the content is kept
-//! on a disk. That excludes pipes, devices, and what the kernel shows of processes, such as their environment.
+//! Opens the files that workflows name for reading; others may have written them. The invariant: opening never waits
+//! for a writer, and the content is kept on a disk. That excludes pipes, devices, and what the kernel shows of
+//! processes, such as their environment. `providers` has a copy: the one crate below both that may do I/O, `tls`, is
+//! only about certificates.
 
 use std::fs::{self, File, FileType};
 use std::io;

@@ -1,4 +1,4 @@
-//! Runs, their tasks and their events, as a client sees them.
+//! Runs, their tasks and their events, as a client sees them. How a `RunEvent` is read as output stands in `output`.
 
 use std::collections::BTreeMap;
 

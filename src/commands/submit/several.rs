@@ -16,7 +16,7 @@ use crate::document::{RunDocument, Submitted};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::Source;
-use crate::{client, output, setup, states, view, workflow};
+use crate::{client, definitions, output, states, view, workflow};
 
 /// How many runs are waited for concurrently; each takes one open call at the control plane.
 const AT_ONCE: usize = 32;
@@ -40,7 +40,7 @@ pub(super) fn run(sources: &[Source], given: &InputArgs, args: &SubmitArgs) -> C
     block_on(on_signal, |stop| async move {
         // A control plane is not started for files that cannot run.
         let can_run = || {
-            let registry = setup::registry_of_environment()?;
+            let registry = definitions::registry_of_environment()?;
             let checked = sources.iter().map(|source| source.check(&registry, &Limits::DEFAULT).workflow);
             let problems: Vec<_> = checked.filter_map(Result::err).flatten().collect();
             if problems.is_empty() { Ok(()) } else { Err(CommandError::problems(problems)) }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::document;
 use crate::monitor::model::{Looks, Model};
-use crate::monitor::seen::{Detail, Seen};
+use crate::monitor::query::{Detail, Seen};
 
 /// The time at which the samples are viewed.
 const NOW: Timestamp = Timestamp(1_000_000);

@@ -2,7 +2,7 @@
 //! engine's own id, so that an answer to a call of a lost history is never taken for an answer to a current one.
 
 use gleitzeit_run::id::{AttemptRef, Position, TermId};
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_workflow::error::ErrorCode;
 
 use crate::hub::Hub;
@@ -43,7 +43,7 @@ impl Hub {
     /// If the call was made in a history that is lost, or was never made.
     pub(super) fn engine_call_id(&self, alias: &CallId) -> Result<CallId, (ErrorCode, String)> {
         let (tag, id) = parse(alias);
-        if planted::is(Bug::LostCallNames) {
+        if planted_bugs::is(Bug::LostCallNames) {
             return Ok(id);
         }
         if let Some((position, term)) = &tag {

@@ -13,7 +13,7 @@ mod resume;
 use std::collections::{BTreeMap, BTreeSet};
 
 use gleitzeit_run::id::{AttemptRef, ComponentId};
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_run::route::Route;
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::payload::Payload;
@@ -236,7 +236,7 @@ impl Hub {
     fn serves(&self, component: &ComponentId, route: &Route) -> bool {
         let component = self.components.get(component).filter(|component| component.role == Role::Provider);
         component.is_some_and(|component| {
-            let is_admitted = route.admits(&component.name) || planted::is(Bug::AnyName);
+            let is_admitted = route.admits(&component.name) || planted_bugs::is(Bug::AnyName);
             is_admitted && component.methods.binary_search(&route.method).is_ok()
         })
     }

@@ -2,7 +2,7 @@
 //! it may not be. The component must then start anew, and nothing that it did in the lost history counts.
 
 use gleitzeit_run::id::{ComponentId, Position};
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_run::term::Seen;
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 
@@ -27,7 +27,7 @@ impl Hub {
         let Some(term) = self.history.current() else { return Ok(SeenHistory::Current) };
         let head = self.stream.head();
         if let Some(seen) = &register.seen {
-            let is_here = self.history.has(seen, head) || planted::is(Bug::LostSeen);
+            let is_here = self.history.has(seen, head) || planted_bugs::is(Bug::LostSeen);
             return Ok(if is_here { SeenHistory::Current } else { SeenHistory::Lost });
         }
         // Calls carry their own origin in their ids.

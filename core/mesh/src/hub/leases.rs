@@ -7,7 +7,7 @@ use gleitzeit_run::command::StopAttempt;
 use gleitzeit_run::event::StopReason;
 use gleitzeit_run::id::{AttemptRef, ComponentId, Position};
 use gleitzeit_run::ledger::{Assignment, Effect, OpenLease};
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_run::{Request, Verdict};
 use gleitzeit_workflow::id::ProviderName;
 use gleitzeit_workflow::time::Instant;
@@ -269,7 +269,7 @@ impl Hub {
             Stage::Sent { until } | Stage::Cancelling { until } => until <= self.now,
             Stage::Unsent | Stage::Taken | Stage::Stopping => false,
         };
-        if !overdue || planted::is(Bug::NoAcceptTimer) {
+        if !overdue || planted_bugs::is(Bug::NoAcceptTimer) {
             return;
         }
         let engine = lease.engine.clone();

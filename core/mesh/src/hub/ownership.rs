@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gleitzeit_run::Request;
 use gleitzeit_run::event::OwnershipGranted;
 use gleitzeit_run::id::{ComponentId, Epoch, Position, Shard, Slice};
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_workflow::id::QueueName;
 
 use crate::hub::pending::Pending;
@@ -175,7 +175,7 @@ impl Hub {
         let mut goes_on: BTreeMap<Slice, Position> = BTreeMap::new();
         for owned in held {
             if recorded.get(&owned.slice) == Some(&owned.epoch) && there.contains(&owned.position) {
-                let from = if planted::is(Bug::NoResync) { *there.end() } else { owned.position };
+                let from = if planted_bugs::is(Bug::NoResync) { *there.end() } else { owned.position };
                 goes_on.insert(owned.slice, from);
             } else if !recorded.contains_key(&owned.slice) {
                 self.revoke(socket, owned.slice, owned.epoch);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use gleitzeit_run::id::ComponentId;
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_run::secret::Proof;
 use gleitzeit_workflow::id::{MethodName, ProtocolName, QueueName};
 use gleitzeit_workflow::time::Instant;
@@ -154,7 +154,7 @@ impl Hub {
             self.timers.insert((until, Timer::Silence(component_id.clone())));
             return;
         }
-        if component.role == Role::Engine && planted::is(Bug::NoLoss) {
+        if component.role == Role::Engine && planted_bugs::is(Bug::NoLoss) {
             return;
         }
         self.log(true, "component is lost", component_id.to_string());

@@ -39,16 +39,21 @@ impl Hub {
         if let Err(error) = checked {
             return self.reject(socket, error);
         }
-        let named = register.protocols.iter().cloned().chain(self.without_schema(&register));
-        let unknown: Vec<ProtocolDefinition> = named.filter(|it| !self.known.has_exactly(it)).collect();
-        match unknown.is_empty() {
-            true => self.complete_registration(socket, register),
-            false => self.make_known(socket, register, unknown),
-        }
+        self.complete_if_known(socket, register, |hub, it| hub.known.has_exactly(it));
     }
 
-    /// Records the protocols of a registration, which waits until they are recorded.
-    fn make_known(&mut self, socket: SocketId, register: Box<RegisterComponent>, unknown: Vec<ProtocolDefinition>) {
+    /// Completes a registration if all its protocols are known. Otherwise it waits until the others are recorded.
+    fn complete_if_known(
+        &mut self,
+        socket: SocketId,
+        register: Box<RegisterComponent>,
+        is_known: impl Fn(&Self, &ProtocolDefinition) -> bool,
+    ) {
+        let named = register.protocols.iter().cloned().chain(self.without_schema(&register));
+        let unknown: Vec<ProtocolDefinition> = named.filter(|it| !is_known(self, it)).collect();
+        if unknown.is_empty() {
+            return self.complete_registration(socket, register);
+        }
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         session.registering = Some(Registering { register, open: unknown.len() });
         for ProtocolDefinition { name, version, methods } in unknown {
@@ -133,12 +138,7 @@ impl Hub {
                 }
                 let Some(Registering { register, .. }) = session.registering.take() else { return };
                 // A protocol may have been removed while the others were being recorded.
-                let named = register.protocols.iter().cloned().chain(self.without_schema(&register));
-                let unknown: Vec<ProtocolDefinition> = named.filter(|it| !self.known.has(it)).collect();
-                match unknown.is_empty() {
-                    true => self.complete_registration(socket, register),
-                    false => self.make_known(socket, register, unknown),
-                }
+                self.complete_if_known(socket, register, |hub, it| hub.known.has(it));
             }
             Verdict::Invalid(failure) => {
                 session.registering = None;

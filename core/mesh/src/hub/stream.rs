@@ -10,7 +10,7 @@ use std::sync::Arc;
 use gleitzeit_run::event::WorkflowSubmitted;
 use gleitzeit_run::id::{ComponentId, Epoch, Position, Slice};
 use gleitzeit_run::ledger::{Audience, SliceState, audience, without_payload};
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_run::term::Seen;
 use gleitzeit_run::{Entry, Event};
 use gleitzeit_workflow::error::ErrorCode;
@@ -210,7 +210,7 @@ impl Cursor {
 impl Hub {
     pub(super) fn watch(&mut self, socket: SocketId, Watch { from_position: from, term }: Watch) {
         let read = term.map(|term| Seen { term, position: Position(from.0.saturating_sub(1)) });
-        let is_here = |read: &Seen| self.history.has(read, self.stream.head()) || planted::is(Bug::LostRead);
+        let is_here = |read: &Seen| self.history.has(read, self.stream.head()) || planted_bugs::is(Bug::LostRead);
         if let Some(read) = read.filter(|read| !is_here(read)) {
             let message = format!("{}; watch from 0 to begin anew", self.not_of_this_journal(&read));
             return self.refuse(socket, ErrorCode::HistoryLost, message, Some("watch".to_owned()));

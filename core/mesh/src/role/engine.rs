@@ -1,6 +1,7 @@
 //! The engine role: takes attempts, has them validated, names providers, enforces timeouts, reports ends.
 //!
-//! An attempt is kept until the hub acknowledges its end, over reconnects too; the end is reported once.
+//! An attempt is kept until the hub acknowledges its end, over reconnects too; the end is reported once. The steps of
+//! one attempt stand in `attempt`, for `Engine` and for `Work`.
 
 mod attempt;
 
@@ -294,9 +295,7 @@ impl Engine {
     }
 
     fn tick_link(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let mut of_link = Vec::new();
-        self.link.tick(now, &mut of_link);
-        out.extend(of_link.into_iter().map(Output::Hub));
+        out.extend(self.link.tick(now).map(Output::Hub));
         if self.link.is_up() && self.outbox.deadline().is_some_and(|at| at <= now) {
             self.drop_link(now);
             let reason = "reports were not answered".to_owned();
@@ -353,11 +352,10 @@ impl Engine {
     }
 
     fn registered(&mut self, now: Instant, answer: &ComponentRegistered, out: &mut Vec<Output>) {
-        let mut log = Vec::new();
-        if self.past.registered(answer, &mut log) {
+        if let Some(log) = self.past.registered(answer) {
             self.start_anew(out);
+            out.push(Output::Hub(log));
         }
-        out.extend(log.into_iter().map(Output::Hub));
         self.unanswered = self.unanswered.saturating_sub(1);
         if !self.link.is_up() {
             self.begin_session(now, out);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gleitzeit_run::id::{Position, Slice};
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_run::{Command, Fence};
 use gleitzeit_workflow::time::Instant;
 
@@ -100,7 +100,7 @@ impl Outbox {
 
     /// A new socket: everything is to be sent again, except what is known to be recorded or no longer wanted.
     pub(super) fn rewind(&mut self) {
-        self.items.retain(|_, item| !item.applied && !item.dropped && !planted::is(Bug::NoResend));
+        self.items.retain(|_, item| !item.applied && !item.dropped && !planted_bugs::is(Bug::NoResend));
         (self.sent, self.unanswered, self.waiting_since) = (ProposalNumber::default(), 0, None);
     }
 

@@ -155,7 +155,7 @@ impl Owner {
             Input::Connected => self.register(now, &mut facts, out),
             Input::Disconnected => self.drop_link(),
             Input::Tick => {
-                self.link.tick(now, out);
+                out.extend(self.link.tick(now));
                 if self.link.is_up() && self.outbox.deadline().is_some_and(|at| at <= now) {
                     self.reconnect("proposals were not answered", out);
                 }
@@ -259,7 +259,8 @@ impl Owner {
     }
 
     fn registered(&mut self, answer: &ComponentRegistered, facts: &mut Vec<Fact>, out: &mut Vec<Output>) {
-        if self.past.registered(answer, out) {
+        if let Some(log) = self.past.registered(answer) {
+            out.push(log);
             self.start_anew(facts);
         }
         if !self.link.is_up() {

@@ -13,7 +13,7 @@ mod sent;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::id::MethodName;
 use gleitzeit_workflow::payload::Payload;
@@ -195,9 +195,7 @@ impl Provider {
             }
             Input::Hub(role::Input::Disconnected) => self.drop_link(now),
             Input::Hub(role::Input::Tick) => {
-                let mut of_link = Vec::new();
-                self.link.tick(now, &mut of_link);
-                out.extend(of_link.into_iter().map(Output::Hub));
+                out.extend(self.link.tick(now).map(Output::Hub));
             }
             Input::Hub(role::Input::Message(message)) => {
                 if self.link != Link::Down {
@@ -336,11 +334,10 @@ impl Provider {
     fn message(&mut self, now: Instant, message: FromHub, out: &mut Vec<Output>) {
         match message {
             FromHub::ComponentRegistered(answer) => {
-                let mut log = Vec::new();
-                if self.past.registered(&answer, &mut log) {
+                if let Some(log) = self.past.registered(&answer) {
                     self.start_anew(out);
+                    out.push(Output::Hub(log));
                 }
-                out.extend(log.into_iter().map(Output::Hub));
                 self.unanswered = self.unanswered.saturating_sub(1);
                 self.link = Link::Up;
                 self.down_since = None;
@@ -410,7 +407,7 @@ impl Provider {
     /// Gives up its calls after being without a hub for long enough: they may already run elsewhere. This is not done
     /// between a registration and its answer, because the listed calls must be kept.
     fn give_up_if_disconnected(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let is_alone = self.link == Link::Down && !planted::is(Bug::NeverAlone);
+        let is_alone = self.link == Link::Down && !planted_bugs::is(Bug::NeverAlone);
         if is_alone && self.down_since.is_some_and(|since| since.plus_ms(self.config.max_disconnected_ms) <= now) {
             self.answers.clear();
             self.sent.clear();

@@ -1,6 +1,7 @@
 //! The queue role: which ready task goes to which engine, and what follows the end of an attempt.
 //!
-//! All state here is a fold of `state` and `events`. A task with an open proposal waits for the proposal's entry.
+//! All state here is a fold of `state` and `events`. A task with an open proposal waits for the proposal's entry. What
+//! the role does of its own accord stands in `act`, for `Queue` and for `Waiter`.
 
 mod act;
 mod ready;

@@ -13,7 +13,7 @@ use gleitzeit_run::dependencies::{Became, Dependencies};
 use gleitzeit_run::event::{CancelCause, WorkflowSubmitted};
 use gleitzeit_run::id::{Position, RunId, Slice};
 use gleitzeit_run::ledger::{SliceItem, TaskFact};
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_run::{Command, Entry, Event, Read, RunScope, TaskStatus};
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::id::TaskId;
@@ -92,7 +92,7 @@ impl Run {
     fn end(&mut self, at: usize, became: Became) -> Vec<usize> {
         self.settle(at);
         let mut ready = self.dependencies.end(at, became);
-        if planted::is(Bug::EarlyReady) {
+        if planted_bugs::is(Bug::EarlyReady) {
             ready = self.dependencies.graph().dependents(at).to_vec();
         }
         ready.retain(|dependent| self.waiting[*dependent]);

@@ -152,16 +152,17 @@ pub struct MethodStarted {
 // Raw JSON cannot pass through serde's untagged enums, so both shapes are read as one struct of optional fields.
 // `answer` reads the answers.
 
+/// A single item is the body itself; several are an object with them as its only field.
+fn one_or_many<S: Serializer>(field: &'static str, items: &[impl Serialize], to: S) -> Result<S::Ok, S::Error> {
+    match items {
+        [one] => one.serialize(to),
+        many => to.collect_map([(field, many)]),
+    }
+}
+
 impl Serialize for ExecuteMethod {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Many<'a> {
-            calls: &'a [MethodCall],
-        }
-        match self.calls.as_slice() {
-            [one] => one.serialize(serializer),
-            calls => Many { calls }.serialize(serializer),
-        }
+        one_or_many("calls", &self.calls, serializer)
     }
 }
 
@@ -229,13 +230,6 @@ impl Serialize for CallEnd {
 
 impl Serialize for MethodResult {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Many<'a> {
-            results: &'a [CallEnd],
-        }
-        match self.results.as_slice() {
-            [one] => one.serialize(serializer),
-            results => Many { results }.serialize(serializer),
-        }
+        one_or_many("results", &self.results, serializer)
     }
 }

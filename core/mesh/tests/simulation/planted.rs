@@ -1,7 +1,7 @@
 //! The simulation finds bugs: each planted bug breaks a rule in some world. They can be planted because this package's
 //! tests enable the feature `planted` of `gleitzeit-run`.
 
-use gleitzeit_run::planted::{Bug, plant};
+use gleitzeit_run::planted_bugs::{Bug, plant};
 
 use crate::world::{Mistake, simulate};
 

@@ -5,8 +5,8 @@ use gleitzeit_workflow::error::{ErrorCode, Failure};
 use crate::event::CancelCause;
 use crate::id::{ComponentId, Slice};
 use crate::ledger::Ledger;
-use crate::planted;
-use crate::planted::Bug;
+use crate::planted_bugs;
+use crate::planted_bugs::Bug;
 use crate::{Command, Fence, State, Verdict};
 
 impl Ledger {
@@ -48,7 +48,7 @@ impl Ledger {
         }
         match self.owners.get(&slice) {
             Some((owner, epoch)) if owner == component_id && *epoch == fence.epoch => Ok(None),
-            _ if planted::is(Bug::NoFence) => Ok(None),
+            _ if planted_bugs::is(Bug::NoFence) => Ok(None),
             _ => Err(Verdict::Fenced),
         }
     }

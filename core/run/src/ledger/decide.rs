@@ -10,8 +10,8 @@ use crate::command::{CancelWorkflow, Command, Fence};
 use crate::event::{OwnershipGranted, ProtocolRegistered, RequestKey, TaskCompleted, WorkflowSubmitted};
 use crate::id::{ComponentId, Epoch, RunId, Slice};
 use crate::ledger::Ledger;
-use crate::planted;
-use crate::planted::Bug;
+use crate::planted_bugs;
+use crate::planted_bugs::Bug;
 use crate::{Entry, Event, Refusal, Request, RunStatus, State, Verdict};
 
 /// The maximum number of protocol versions: each start reads them all, and each resolver and engine receives them.
@@ -90,7 +90,7 @@ impl Ledger {
     fn check_slot(&self, engine: &ComponentId) -> Result<(), Verdict> {
         let slots = self.roster.get(engine).copied().unwrap_or(0);
         let free = usize::try_from(slots).is_ok_and(|slots| self.used_slots(engine) < slots);
-        if !free && !planted::is(Bug::NoSlotCheck) {
+        if !free && !planted_bugs::is(Bug::NoSlotCheck) {
             return Err(Verdict::NoSlot);
         }
         Ok(())
@@ -110,7 +110,7 @@ impl Ledger {
     fn check_request(&self, request: Option<&RequestKey>, stored: Option<&(RunId, String)>) -> Result<(), Verdict> {
         let Some(request) = request else { return Ok(()) };
         let Some((run_id, hash)) = self.requests.get(&request.request_id).or(stored) else { return Ok(()) };
-        if planted::is(Bug::NoRequestId) {
+        if planted_bugs::is(Bug::NoRequestId) {
             return Ok(());
         }
         if *hash == request.body_hash {

@@ -12,8 +12,8 @@ use crate::ledger::{
 };
 use crate::meaning::ForEngines;
 use crate::phase::{Ending, Phase};
-use crate::planted;
-use crate::planted::Bug;
+use crate::planted_bugs;
+use crate::planted_bugs::Bug;
 use crate::{Entry, Owed, State};
 
 impl Ledger {
@@ -29,7 +29,7 @@ impl Ledger {
                 let of = task.and_then(|at| Some((at, state.tasks[at].engine()?.clone())));
                 effects.extend(of.map(|(at, engine)| Effect::Ended { engine, at: attempt_ref(state, at) }));
             }
-            ForEngines::Cancel if state.open_attempts() == 0 || planted::is(Bug::NoCancel) => {}
+            ForEngines::Cancel if state.open_attempts() == 0 || planted_bugs::is(Bug::NoCancel) => {}
             ForEngines::Cancel => {
                 for at in 0..state.tasks.len() {
                     if let Some(Owed::Stop { engine }) = state.owed(at) {

@@ -10,8 +10,8 @@ use gleitzeit_workflow::time::Timestamp;
 use crate::event::{ProtocolRegistered, ProtocolRemoved, ProtocolsUsed};
 use crate::id::Position;
 use crate::ledger::Ledger;
-use crate::planted;
-use crate::planted::Bug;
+use crate::planted_bugs;
+use crate::planted_bugs::Bug;
 use crate::{Entry, Event, ProtocolUse, State};
 
 /// The maximum number of protocols that one request removes, so that it does not hold up other requests.
@@ -197,7 +197,7 @@ impl Ledger {
             last_use <= before && !protocols.kept.contains(*name) && !served.contains(*name)
         });
         let mut old: BTreeSet<&ProtocolName> = old.map(|(name, _)| name).collect();
-        if !old.is_empty() && !planted::is(Bug::NeededProtocols) {
+        if !old.is_empty() && !planted_bugs::is(Bug::NeededProtocols) {
             let unfinished = self.runs.values().filter(|run| !run.status.is_final());
             let needed: BTreeSet<(&str, &str)> = unfinished.flat_map(needs).collect();
             old.retain(|it| !needed.contains(&(it.name.as_str(), it.version.as_str())));

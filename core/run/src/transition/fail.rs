@@ -4,8 +4,8 @@
 use crate::command::FailTask;
 use crate::event::{Entry, Event, TaskFailed, TaskSkipped};
 use crate::phase::{Outcome, Phase};
-use crate::planted;
-use crate::planted::Bug;
+use crate::planted_bugs;
+use crate::planted_bugs::Bug;
 use crate::state::State;
 use crate::transition::end;
 use crate::transition::refusal::{ApplyError, Decision, Refusal, invalid};
@@ -36,7 +36,7 @@ impl State {
                 .into_iter()
                 .map(|task| TaskSkipped { task_id: self.task(task).id.clone(), because: fail.task_id.clone() }.into()),
         );
-        if left == 0 && !planted::is(Bug::NoEnd) {
+        if left == 0 && !planted_bugs::is(Bug::NoEnd) {
             events.push(end::failed(self, Some((at, &fail.error))));
         }
         Ok(events)

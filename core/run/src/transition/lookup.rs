@@ -8,8 +8,8 @@ use crate::event::Entry;
 use crate::id::{Attempt, AttemptRef, ComponentId};
 use crate::instance::Instance;
 use crate::phase::{Ended, Lease, Outcome, Phase};
-use crate::planted;
-use crate::planted::Bug;
+use crate::planted_bugs;
+use crate::planted_bugs::Bug;
 use crate::state::State;
 use crate::transition::refusal::{ApplyError, Refusal, contradiction};
 
@@ -66,10 +66,10 @@ impl State {
         let Some(lease) = task.latest().filter(|lease| lease.attempt == at.attempt) else {
             return Err(Refusal::Fenced);
         };
-        if engine.is_some_and(|engine| lease.engine != *engine) && !planted::is(Bug::NoLease) {
+        if engine.is_some_and(|engine| lease.engine != *engine) && !planted_bugs::is(Bug::NoLease) {
             return Err(Refusal::Fenced);
         }
-        if task.open().is_some() || planted::is(Bug::NoDuplicateCheck) {
+        if task.open().is_some() || planted_bugs::is(Bug::NoDuplicateCheck) {
             return Ok((index, lease));
         }
         let was_stopped = task.stops().last().is_some_and(|stop| stop.attempt == at.attempt);

@@ -5,8 +5,8 @@ use crate::event::{Entry, TaskReady};
 use crate::instance::Entered;
 use crate::payload_limit::Limits;
 use crate::phase::{Outcome, Phase};
-use crate::planted;
-use crate::planted::Bug;
+use crate::planted_bugs;
+use crate::planted_bugs::Bug;
 use crate::state::State;
 use crate::transition::refusal::{ApplyError, Decision, Refusal, invalid};
 
@@ -20,7 +20,7 @@ impl State {
                 return Err(Refusal::Duplicate);
             }
         }
-        if !self.dependencies.are_met(at) && !planted::is(Bug::EarlyReady) {
+        if !self.dependencies.are_met(at) && !planted_bugs::is(Bug::EarlyReady) {
             return Err(invalid(format!("`{}` has dependencies that are not done", ready.task_id)));
         }
         limits.check("parameters", &ready.parameters).map_err(Refusal::Invalid)?;

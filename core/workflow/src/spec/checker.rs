@@ -6,7 +6,7 @@ use super::scalar;
 use crate::error::ErrorCode;
 use crate::yaml::{At, Fields, Kind, Node, Note, Problem, Spot};
 
-/// What is known while a file is checked.
+/// What is known while a file is checked. `check` runs the whole check; `fields` looks for unknown fields.
 pub(super) struct Checker<'a> {
     pub(super) file: &'a str,
     /// Empty for a value.

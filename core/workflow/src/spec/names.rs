@@ -10,7 +10,7 @@ use super::scalar;
 use super::types::Visits;
 use crate::yaml::{At, Kind, Node, Spot, text_of};
 
-/// Everything that a file declares.
+/// Everything that a file declares. `references` looks it up, `notes` looks for what is declared in vain.
 pub(super) struct Names<'n> {
     /// Task ids to the index of the first task that has it.
     pub(super) tasks: IndexMap<&'n str, usize>,

@@ -1,10 +1,11 @@
 //! Single values of a workflow: durations, priorities, ids.
 
 use super::workflow::Priority;
-use crate::yaml::Kind;
+use crate::duration::{self, Bounds, Fault};
+use crate::yaml::{Kind, shorten};
 
 /// Ten years; a longer duration is surely a mistake.
-const LONGEST_MS: u64 = 10 * 366 * 24 * 3_600_000;
+const DURATIONS: Bounds = Bounds { allows_zero: true, needs_unit: false, max_ms: 10 * 366 * 24 * 3_600_000 };
 
 /// `[A-Za-z_][A-Za-z0-9_-]*`, at most 200 bytes.
 pub(super) fn is_id(text: &str) -> bool {
@@ -35,43 +36,17 @@ pub(super) fn is_queue(text: &str) -> bool {
 
 /// Seconds as a number, or text with a unit; rounded to milliseconds.
 pub(super) fn duration_ms(kind: &Kind) -> Result<u64, String> {
-    match kind {
-        Kind::Number(number) => scaled(&number.to_string(), 1_000.0).ok_or_else(|| out_of_range(&number.to_string())),
-        Kind::Text(text) => {
-            let text = text.trim();
-            let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-            let factor = match &text[digits.len()..] {
-                "" | "s" => 1_000.0,
-                "ms" => 1.0,
-                "m" => 60_000.0,
-                "h" => 3_600_000.0,
-                "d" => 86_400_000.0,
-                _ => return Err(format!("`{}` is not a duration", crate::yaml::shorten(text))),
-            };
-            let number = digits.trim_end();
-            if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-                return Err(format!("`{}` is not a duration", crate::yaml::shorten(text)));
-            }
-            scaled(number, factor).ok_or_else(|| out_of_range(text))
+    let (text, read) = match kind {
+        Kind::Number(number) => {
+            (number.to_string(), duration::from_seconds(number.as_f64().unwrap_or(f64::NAN), &DURATIONS))
         }
-        _ => Err("a duration must be a number of seconds or text".to_owned()),
-    }
-}
-
-fn out_of_range(text: &str) -> String {
-    format!("`{}` is not a duration from 0 to 10 years", crate::yaml::shorten(text))
-}
-
-fn scaled(number: &str, factor: f64) -> Option<u64> {
-    let ms = (number.parse::<f64>().ok()? * factor).round();
-    // Exact up to 2^53, and the bound is far below that.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked just here"
-    )]
-    (ms >= 0.0 && ms <= LONGEST_MS as f64).then_some(ms as u64)
+        Kind::Text(text) => (text.trim().to_owned(), duration::parse(text.trim(), &DURATIONS)),
+        _ => return Err("a duration must be a number of seconds or text".to_owned()),
+    };
+    read.map_err(|fault| match fault {
+        Fault::Unreadable => format!("`{}` is not a duration", shorten(&text)),
+        Fault::OutOfBounds => format!("`{}` is not a duration from 0 to 10 years", shorten(&text)),
+    })
 }
 
 /// An integer, or one of four words.

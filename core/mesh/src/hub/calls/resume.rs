@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use gleitzeit_run::id::ComponentId;
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_workflow::error::ErrorCode;
 use gleitzeit_workflow::time::Instant;
 
@@ -139,7 +139,7 @@ impl Hub {
         self.give_back();
         for id in held {
             if let Some(call) = self.calls.finish(&id)
-                && !planted::is(Bug::LostCalls)
+                && !planted_bugs::is(Bug::LostCalls)
             {
                 self.deliver(&call.engine, lost(id, "the provider was lost"));
             }

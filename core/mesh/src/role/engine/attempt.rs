@@ -7,7 +7,7 @@ use gleitzeit_run::command::{CompleteAttempt, FailAttempt, StartAttempt, StopAtt
 use gleitzeit_run::event::StopReason;
 use gleitzeit_run::id::{AttemptRef, ComponentId};
 use gleitzeit_run::ledger::Assignment;
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_run::route::Route;
 use gleitzeit_run::trace;
 use gleitzeit_workflow::error::{ErrorCode, Failure};
@@ -139,7 +139,7 @@ impl Engine {
         let Some(work) = self.work.get(&at).filter(|work| work.stage == Stage::Calling) else { return };
         // A repeated message does not restart the time.
         let is_news = match began {
-            None => !planted::is(Bug::TimeInLine),
+            None => !planted_bugs::is(Bug::TimeInLine),
             Some(now) => work.began.is_none_or(|began| began > now),
         };
         if is_news {

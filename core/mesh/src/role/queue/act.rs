@@ -6,7 +6,7 @@ use gleitzeit_run::command::{DispatchTask, FailTask, RequeueTask, ScheduleRetry}
 use gleitzeit_run::event::TaskReady;
 use gleitzeit_run::id::{AttemptRef, ComponentId, Position, RunId, Slice};
 use gleitzeit_run::ledger::AttemptEnd;
-use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_run::route::Route;
 use gleitzeit_run::{Command, Entry, Event, MAX_LOSSES, retry};
 use gleitzeit_workflow::error::{ErrorCode, Failure};
@@ -284,11 +284,11 @@ impl Queue {
         let (run_id, task_id, attempt) = (key.0, key.1.clone(), task.attempt);
         let fail = |error| Command::FailTask(FailTask { run_id, task_id: key.1.clone(), attempt, error });
         let command = match end {
-            AttemptEnd::Stopped { .. } if planted::is(Bug::NoRequeue) => return,
+            AttemptEnd::Stopped { .. } if planted_bugs::is(Bug::NoRequeue) => return,
             AttemptEnd::Stopped { .. } if task.losses >= MAX_LOSSES => fail(lost_too_often(key, task)),
             AttemptEnd::Stopped { .. } => Command::RequeueTask(RequeueTask { run_id, task_id, attempt }),
             AttemptEnd::Failed { retryable: true, retry_after_ms, .. }
-                if task.failures < task.retry.max_attempts || planted::is(Bug::NoMaxAttempts) =>
+                if task.failures < task.retry.max_attempts || planted_bugs::is(Bug::NoMaxAttempts) =>
             {
                 let delay_ms = retry::delay_ms(&task.retry, task.failures, *retry_after_ms, run_id, &task_id, attempt);
                 Command::ScheduleRetry(ScheduleRetry { run_id, task_id, attempt, delay_ms })

@@ -18,7 +18,7 @@ const WORTH_IT_BYTES: i64 = 64 << 20;
 const UNREST_BYTES: i64 = 4 << 20;
 
 /// Returns memory in the background until the handle is dropped.
-pub(crate) fn return_when_settled() -> AbortOnDropHandle<()> {
+pub(crate) fn when_settled() -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async {
         let mut level = Level::default();
         while let Some(bytes) = platform::resident() {
