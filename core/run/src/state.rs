@@ -33,8 +33,7 @@ impl RunStatus {
     }
 }
 
-/// What is known of one run. Its methods stand with their subject: `decide` and `end`, `apply`, `outstanding`,
-/// `explain`.
+/// What is known of one run. Its methods stand with their subject: `transition`, `outstanding`, `explain`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// The run's id.
