@@ -206,7 +206,7 @@ fn a_type_names_the_other_files_that_have_methods_of_it() {
         for (declared, home, at) in sources.scattered_impls() {
             let docs = sources.docs_of(&home, &declared);
             // A folder stands for the files in it.
-            let shared = at.iter().zip(&home).take_while(|(one, other)| one == other).count();
+            let shared = at.iter().zip(&home).take_while(|(one, other)| one == other).count().min(at.len() - 1);
             if !quoted(&docs).any(|it| at[shared..].iter().any(|part| part == it)) {
                 let file = |module: &Module| sources.0[module].0.strip_prefix(root).expect("a file of ours").display();
                 unnamed.push(format!("{}: `{declared}` has methods in {}", file(&home), file(&at)));
