@@ -93,9 +93,9 @@ fuzz: (_tool "cargo-fuzz")
     #!/usr/bin/env bash
     set -euo pipefail
     cd fuzz
-    # The stable toolchain is enough; cargo-fuzz passes flags that it guards. Little optimization: compiling takes longer than 3,000 inputs.
+    # The stable toolchain is enough; cargo-fuzz passes flags that it guards. No optimization: compiling takes longer than 3,000 inputs.
     # No sanitizer: what is fuzzed are parsers without unsafe code, and a sanitizer doubles both.
-    export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR='{{ target }}/fuzz' CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+    export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR='{{ target }}/fuzz' CARGO_PROFILE_RELEASE_OPT_LEVEL=0
     cargo fuzz build --sanitizer none
     run() {
       mkdir -p "corpus/$1"

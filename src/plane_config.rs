@@ -12,7 +12,7 @@ use crate::cli::{HubArgs, PatienceArgs, RunArgs};
 use crate::error::CommandError;
 use crate::{output, store_url};
 
-/// The control plane's configuration for `hub` and `start`; `own` is the generated token, if there is one.
+/// The control plane's configuration for `hub` and `start`; `own_token` is the generated one, if there is one.
 ///
 /// # Errors
 /// If the store cannot be used.

@@ -15,14 +15,15 @@ fn variants(file: &str) -> BTreeSet<String> {
 fn wildcards(text: &str, of: &str, variants: &BTreeSet<String>) -> Vec<usize> {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let names_one = |line: &str| {
-        let arm = line.trim_start().trim_start_matches("| ").trim_start_matches('(');
+        let arm = line.trim_start().trim_start_matches("| ").trim_start_matches(['(', '&']);
+        let arm = arm.strip_prefix("Some(").or(arm.strip_prefix("Ok(")).unwrap_or(arm);
         let name = arm.strip_prefix(of).and_then(|rest| rest.strip_prefix("::"));
         name.is_some_and(|name| variants.contains(name.split(['(', ' ']).next().unwrap_or_default()))
     };
     let is_any = |line: &str| {
-        let pattern = line.trim_start().split([' ', ',']).next().unwrap_or_default();
+        let pattern = line.trim_start().trim_start_matches('(').split([' ', ',', ')']).next().unwrap_or_default();
         let is_name = !pattern.is_empty() && pattern.chars().all(|it| it == '_' || it.is_ascii_lowercase());
-        is_name && (line.contains(&format!("{pattern} =>")) || line.contains(&format!("{pattern} if ")))
+        is_name && [" =>", " if ", ", "].iter().any(|after| line.contains(&format!("{pattern}{after}")))
     };
     let lines: Vec<&str> = text.lines().collect();
     let mut found = BTreeSet::new();
@@ -83,5 +84,7 @@ fn arms_for_everything_else_are_found() {
     assert_eq!(wildcards(&matched("        _ => {}\n"), "Event", &events), [5]);
     assert_eq!(wildcards(&matched("        other => other.clone(),\n"), "Event", &events), [5]);
     assert_eq!(wildcards(&matched("        _ if late => {}\n"), "Event", &events), [5]);
+    let of_pairs = "        (Event::TaskReady(it), Some(id)) => f(it),\n        (_, None) => {}\n";
+    assert_eq!(wildcards(of_pairs, "Event", &events), [2]);
     assert_eq!(wildcards(&matched("        _ => {}\n"), "Key", &events), [0_usize; 0], "of another type");
 }

@@ -81,7 +81,7 @@ fn check_interrupted(args: &ListArgs) -> Result<(), CommandError> {
     let (what, instead) = match hub_url::named(args.client.hub_url.as_deref()) {
         Some(url) => (
             format!("this lists the runs of the control plane at {url}"),
-            "name no control plane: interrupted runs are in stores on this machine",
+            "name no control plane, also not by GLEITZEIT_HUB_URL: interrupted runs are in stores on this machine",
         ),
         None if args.watch => ("`--watch` shows the runs of a control plane".to_owned(), "list without --watch"),
         None => return Ok(()),

@@ -53,15 +53,15 @@ fn entries(reader: &dyn Reader, run_id: RunId) -> Result<State, StoreError> {
                 return Err(broken(format!("run {run_id} has no entry {next} before it")));
             }
             next = next.next();
-            match (&mut state, &entry.event) {
-                (None, Event::WorkflowSubmitted(submitted)) => {
-                    let new = state.insert(State::new(run_id, submitted.clone(), entry.recorded_at));
-                    new.seq = entry.seq;
-                }
-                (None, _) => return Err(broken(format!("run {run_id} does not begin with its submission"))),
-                (Some(state), _) => guarded(|| state.apply(&entry))
+            if let Some(state) = &mut state {
+                guarded(|| state.apply(&entry))
                     .and_then(|applied| applied.map_err(|error| error.to_string()))
-                    .map_err(broken)?,
+                    .map_err(broken)?;
+            } else if let Event::WorkflowSubmitted(submitted) = &entry.event {
+                let new = state.insert(State::new(run_id, submitted.clone(), entry.recorded_at));
+                new.seq = entry.seq;
+            } else {
+                return Err(broken(format!("run {run_id} does not begin with its submission")));
             }
         }
     }

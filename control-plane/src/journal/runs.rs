@@ -61,14 +61,7 @@ impl RunRow {
 
 /// How a run ended and, if it did not complete, why; `None` if the event does not end a run.
 pub(super) fn ending(event: &Event) -> Option<(RunStatus, Option<Failure>)> {
-    let error = if let Event::WorkflowFailed(failed) = event {
-        Some(failed.error.clone())
-    } else if let Event::WorkflowCancelled(cancelled) = event {
-        Some(cancelled.failure())
-    } else {
-        None
-    };
-    event.meaning().ends.map(|status| (status, error))
+    event.meaning().ends.map(|end| (end.status(), end.error()))
 }
 
 /// Selects runs: a run must pass every criterion that is set.

@@ -1,5 +1,5 @@
-//! A list in chunks that copies share. Copying the state of 100,000 tasks for a reader costs the writer one pointer for
-//! each chunk, and a later change copies only the chunk that it is in.
+//! A list in chunks that copies share. Copying 100,000 items for a reader costs the writer one pointer for each chunk, and a
+//! later change copies only the chunk that it is in.
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! Commands: requests in the imperative. The journal accepts or refuses each of them; a refusal is not recorded. The
-//! run of a `Command` is told in `ledger::decide`.
+//! Commands: requests in the imperative. The journal accepts or refuses each of them; a refusal is not recorded.
 
 use std::sync::Arc;
 

@@ -32,7 +32,7 @@ impl Became {
         }
     }
 
-    /// Its name, as traces and the API say it.
+    /// Its name in traces.
     pub fn name(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -53,7 +53,7 @@ pub struct Dependencies {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Count {
     /// How many of its dependencies are not final.
-    open: u32,
+    unfinished: u32,
     /// Whether one of them ended without a result, so that it cannot run.
     is_doomed: bool,
     became: Option<Became>,
@@ -63,8 +63,9 @@ impl Dependencies {
     /// The count at the beginning of a run.
     pub fn new(graph: Arc<Graph>) -> Self {
         // A checked workflow has far fewer tasks than the number can count.
-        let open = |at: usize| u32::try_from(graph.dependencies(at).len()).unwrap_or(u32::MAX);
-        let tasks = (0..graph.len()).map(|at| Count { open: open(at), is_doomed: false, became: None }).collect();
+        let unfinished = |at: usize| u32::try_from(graph.dependencies(at).len()).unwrap_or(u32::MAX);
+        let tasks =
+            (0..graph.len()).map(|at| Count { unfinished: unfinished(at), is_doomed: false, became: None }).collect();
         Self { graph, tasks }
     }
 
@@ -80,26 +81,35 @@ impl Dependencies {
 
     /// Whether all dependencies of a task have completed.
     pub fn are_met(&self, at: usize) -> bool {
-        self.tasks[at].open == 0 && !self.tasks[at].is_doomed
+        self.tasks[at].unfinished == 0 && !self.tasks[at].is_doomed
     }
 
     /// Records that a task is final. Returns the tasks whose dependencies are all met by that, ascending, unless they are
     /// final already. A repetition changes nothing.
     pub fn end(&mut self, at: usize, became: Became) -> Vec<usize> {
         let mut met = Vec::new();
+        self.count(at, became, |task| met.push(task));
+        met
+    }
+
+    /// Records that a task is final, like [`Self::end`], for those who do not ask what follows.
+    pub fn note(&mut self, at: usize, became: Became) {
+        self.count(at, became, |_| {});
+    }
+
+    fn count(&mut self, at: usize, became: Became, mut met: impl FnMut(usize)) {
         if self.tasks[at].became.is_some() {
-            return met;
+            return;
         }
         self.tasks[at].became = Some(became);
         for &dependent in self.graph.dependents(at) {
             let count = &mut self.tasks[dependent];
-            count.open = count.open.saturating_sub(1);
+            count.unfinished = count.unfinished.saturating_sub(1);
             count.is_doomed |= became != Became::Completed;
-            if count.open == 0 && !count.is_doomed && count.became.is_none() {
-                met.push(dependent);
+            if count.unfinished == 0 && !count.is_doomed && count.became.is_none() {
+                met(dependent);
             }
         }
-        met
     }
 
     /// The tasks that cannot run if this one fails: all behind it that are not final, each once, nearest first.

@@ -1,6 +1,6 @@
 //! The events of the journal, in the past tense. Their JSON is stored for years: fields are only ever added, with
-//! defaults, and for each released form a golden JSON file stays in the tree. What an `Event` means to whom
-//! says `meaning`.
+//! defaults, and for each released form a golden JSON file stays in the tree. The table `meaning` says
+//! what each `Event` means to whom.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

@@ -1,5 +1,7 @@
 //! One instance of a task: the phase that it is in, and what happened to it before.
 
+use std::sync::Arc;
+
 use gleitzeit_workflow::error::Failure;
 use gleitzeit_workflow::id::QueueName;
 use gleitzeit_workflow::payload::Payload;
@@ -14,7 +16,8 @@ use crate::phase::{Ended, Ending, Lease, Outcome, Phase, TaskStatus};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instance {
     phase: Phase,
-    history: Option<Box<History>>,
+    /// Shared with copies, which readers take of a run while it goes on.
+    history: Option<Arc<History>>,
 }
 
 /// What happened to a task so far. It stays when the task is final.
@@ -199,7 +202,7 @@ impl Ending {
 /// What happens to it. Whether it may happen is checked before, where events are applied.
 impl Instance {
     fn history(&mut self) -> &mut History {
-        self.history.get_or_insert_default()
+        Arc::make_mut(self.history.get_or_insert_default())
     }
 
     /// Enters a phase, and keeps of the one before what stays known.
@@ -223,7 +226,7 @@ impl Instance {
         self.enter(Phase::Queued { not_before: None });
     }
 
-    /// It returns to its queue, after a delay if one is named. If it never was in one, it goes on waiting.
+    /// It returns to its queue, after a delay if one is named. Nothing changes if it never was in one.
     pub(crate) fn requeue(&mut self, not_before: Option<Timestamp>) {
         if self.entered().is_some() {
             self.enter(Phase::Queued { not_before });
@@ -262,10 +265,16 @@ impl Instance {
 
     /// It is final. What only an unfinished task needs is dropped.
     pub(crate) fn finish(&mut self, outcome: Outcome, at: Timestamp) {
+        let needs_last_error = matches!(outcome, Outcome::Skipped { .. } | Outcome::Cancelled);
         self.enter(Phase::Final { outcome, at });
-        if let Some(history) = &mut self.history
-            && let Some(entered) = &mut history.entered
-        {
+        if self.history.is_none() {
+            return;
+        }
+        let history = self.history();
+        if !needs_last_error {
+            history.last_error = None;
+        }
+        if let Some(entered) = &mut history.entered {
             entered.parameters = None;
         }
     }
@@ -277,6 +286,7 @@ mod tests {
 
     #[test]
     fn a_task_that_waits_takes_little_memory() {
+        // Without what they point to.
         let (waiting, in_queue) = (size_of::<Instance>(), size_of::<Instance>() + size_of::<History>());
         assert!(waiting <= 72 && in_queue <= 264, "{waiting} bytes, and {in_queue} in a queue");
     }

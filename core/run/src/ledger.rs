@@ -122,50 +122,64 @@ impl Ledger {
     pub fn apply(&mut self, entry: &Entry) -> Result<(), ApplyError> {
         self.position = self.position.max(entry.position);
         self.recorded_at = self.recorded_at.max(entry.recorded_at);
-        match (&entry.event, entry.run_id) {
-            (Event::OwnershipGranted(granted), _) => {
+        match entry.run_id {
+            Some(run_id) => self.apply_to_run(run_id, entry),
+            None => self.apply_to_all(entry),
+        }
+    }
+
+    fn apply_to_all(&mut self, entry: &Entry) -> Result<(), ApplyError> {
+        match &entry.event {
+            Event::OwnershipGranted(granted) => {
                 self.owners.insert(granted.slice.clone(), (granted.component_id.clone(), granted.epoch));
             }
-            (Event::ProtocolRegistered(protocol), _) => self.protocols.registered(entry, protocol),
-            (Event::ProtocolsUsed(used), _) => self.protocols.used(entry, used),
-            (Event::ProtocolRemoved(removed), _) => self.protocols.removed(entry, removed),
-            (Event::WorkflowSubmitted(_), Some(run_id)) if self.runs.contains_key(&run_id) => {
-                return Err(ApplyError::Contradiction {
-                    position: entry.position,
-                    kind: entry.event.kind(),
-                    why: format!("run {run_id} was submitted before"),
-                });
-            }
-            (Event::WorkflowSubmitted(submitted), Some(run_id)) => {
-                let mut state = State::new(run_id, submitted.clone(), entry.recorded_at);
-                state.seq = entry.seq;
-                if let Some(request) = &submitted.request {
-                    self.requests.insert(request.request_id.clone(), (run_id, request.body_hash.clone()));
-                }
-                self.runs.insert(run_id, state);
-            }
-            (Event::WorkflowCancelled(cancelled), Some(run_id)) if cancelled.set_aside => {
-                self.aside.remove(&run_id);
-            }
-            (_, Some(run_id)) => {
-                let Some(state) = self.runs.get_mut(&run_id) else {
-                    return Err(ApplyError::Contradiction {
-                        position: entry.position,
-                        kind: entry.event.kind(),
-                        why: format!("run {run_id} is not known"),
-                    });
-                };
-                state.apply(entry)?;
-                self.index(run_id, &entry.event);
-            }
-            (_, None) => {
-                return Err(ApplyError::Contradiction {
-                    position: entry.position,
-                    kind: entry.event.kind(),
-                    why: "it names no run".to_owned(),
-                });
-            }
+            Event::ProtocolRegistered(protocol) => self.protocols.registered(entry, protocol),
+            Event::ProtocolsUsed(used) => self.protocols.used(entry, used),
+            Event::ProtocolRemoved(removed) => self.protocols.removed(entry, removed),
+            Event::WorkflowSubmitted(_)
+            | Event::WorkflowCancelRequested(_)
+            | Event::TaskReady(_)
+            | Event::TaskDispatched(_)
+            | Event::TaskStarted(_)
+            | Event::TaskCompleted(_)
+            | Event::TaskAttemptFailed(_)
+            | Event::TaskAttemptStopped(_)
+            | Event::TaskRequeued(_)
+            | Event::TaskRetryScheduled(_)
+            | Event::TaskFailed(_)
+            | Event::TaskSkipped(_)
+            | Event::TaskCancelled(_)
+            | Event::WorkflowCompleted(_)
+            | Event::WorkflowFailed(_)
+            | Event::WorkflowCancelled(_) => return Err(contradiction(entry, "it names no run".to_owned())),
         }
+        Ok(())
+    }
+
+    fn apply_to_run(&mut self, run_id: RunId, entry: &Entry) -> Result<(), ApplyError> {
+        if let Event::WorkflowSubmitted(submitted) = &entry.event {
+            if self.runs.contains_key(&run_id) {
+                return Err(contradiction(entry, format!("run {run_id} was submitted before")));
+            }
+            let mut state = State::new(run_id, submitted.clone(), entry.recorded_at);
+            state.seq = entry.seq;
+            if let Some(request) = &submitted.request {
+                self.requests.insert(request.request_id.clone(), (run_id, request.body_hash.clone()));
+            }
+            self.runs.insert(run_id, state);
+            return Ok(());
+        }
+        if let Event::WorkflowCancelled(cancelled) = &entry.event
+            && cancelled.set_aside
+        {
+            self.aside.remove(&run_id);
+            return Ok(());
+        }
+        let Some(state) = self.runs.get_mut(&run_id) else {
+            return Err(contradiction(entry, format!("run {run_id} is not known")));
+        };
+        state.apply(entry)?;
+        self.index(run_id, &entry.event);
         Ok(())
     }
 
@@ -293,4 +307,8 @@ impl Ledger {
     pub fn count(&self, status: RunStatus) -> usize {
         self.runs.values().filter(|run| run.status == status).count()
     }
+}
+
+fn contradiction(entry: &Entry, why: String) -> ApplyError {
+    ApplyError::Contradiction { position: entry.position, kind: entry.event.kind(), why }
 }

@@ -1,10 +1,11 @@
 //! What each event means to those who hear of it: one table. Whoever adds an event decides here who is told of it; what
 //! they make of it, they say themselves, in matches that name every event.
 
+use gleitzeit_workflow::error::Failure;
 use gleitzeit_workflow::id::TaskId;
 use gleitzeit_workflow::payload::Payload;
 
-use crate::event::Event;
+use crate::event::{Event, WorkflowCancelled};
 use crate::id::Attempt;
 use crate::state::RunStatus;
 
@@ -13,7 +14,7 @@ use crate::state::RunStatus;
 pub struct Meaning<'a> {
     /// The task that it is about, and its attempt; 0 if it is about none in particular.
     pub task: Option<(&'a TaskId, Attempt)>,
-    /// Whether the resolver of the run's shard is sent it: it makes tasks ready or ends the run.
+    /// Whether the resolver of the run's shard is sent it.
     pub is_for_resolver: bool,
     /// Whether all queue owners are sent it, so that they count the same slots: it opens or ends an attempt. The owner of
     /// the task's own queue is sent it in any case.
@@ -21,8 +22,8 @@ pub struct Meaning<'a> {
     /// What engines are told because of it.
     pub for_engines: ForEngines,
     /// How the run ends with it, if it does.
-    pub ends: Option<RunStatus>,
-    /// The parameters, result, outputs or schemas that it carries.
+    pub ends: Option<RunEnd<'a>>,
+    /// The inputs, parameters, result, outputs or schemas that it carries.
     pub payload: Option<&'a Payload>,
 }
 
@@ -39,7 +40,38 @@ pub enum ForEngines {
     Cancel,
 }
 
-/// An event that only those are told who read the journal.
+/// How a run ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RunEnd<'a> {
+    /// All tasks completed.
+    Completed,
+    /// It failed with this error.
+    Failed(&'a Failure),
+    /// It was cancelled.
+    Cancelled(&'a WorkflowCancelled),
+}
+
+impl RunEnd<'_> {
+    /// The status of the run from then on.
+    pub fn status(&self) -> RunStatus {
+        match self {
+            Self::Completed => RunStatus::Completed,
+            Self::Failed(_) => RunStatus::Failed,
+            Self::Cancelled(_) => RunStatus::Cancelled,
+        }
+    }
+
+    /// The error that the run shows.
+    pub fn error(&self) -> Option<Failure> {
+        match self {
+            Self::Completed => None,
+            Self::Failed(error) => Some((*error).clone()),
+            Self::Cancelled(cancelled) => Some(cancelled.failure()),
+        }
+    }
+}
+
+/// An event of which at most the hub, and the owner of its task's queue, are told.
 const UNTOLD: Meaning<'static> = Meaning {
     task: None,
     is_for_resolver: false,
@@ -84,10 +116,10 @@ impl Event {
             Self::TaskSkipped(it) => Meaning { task: Some((&it.task_id, 0)), ..FOR_RESOLVER },
             Self::TaskCancelled(it) => Meaning { task: Some((&it.task_id, 0)), ..UNTOLD },
             Self::WorkflowCompleted(it) => {
-                Meaning { ends: Some(RunStatus::Completed), payload: Some(&it.outputs), ..FOR_RESOLVER }
+                Meaning { ends: Some(RunEnd::Completed), payload: Some(&it.outputs), ..FOR_RESOLVER }
             }
-            Self::WorkflowFailed(_) => Meaning { ends: Some(RunStatus::Failed), ..FOR_RESOLVER },
-            Self::WorkflowCancelled(_) => Meaning { ends: Some(RunStatus::Cancelled), ..FOR_RESOLVER },
+            Self::WorkflowFailed(it) => Meaning { ends: Some(RunEnd::Failed(&it.error)), ..FOR_RESOLVER },
+            Self::WorkflowCancelled(it) => Meaning { ends: Some(RunEnd::Cancelled(it)), ..FOR_RESOLVER },
             Self::ProtocolRegistered(it) => Meaning { payload: Some(&it.methods), ..UNTOLD },
             Self::OwnershipGranted(_) | Self::ProtocolsUsed(_) | Self::ProtocolRemoved(_) => UNTOLD,
         }

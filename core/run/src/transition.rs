@@ -9,15 +9,15 @@
 //! | `ready` | `ready_task` | `task_ready` |
 //! | `dispatch` | `dispatch_task` | `task_dispatched` |
 //! | `start` | `start_attempt` | `task_started` |
-//! | `complete` | `complete_attempt` | `task_completed` |
-//! | `fail_attempt` | `fail_attempt` | `task_attempt_failed` |
-//! | `stop` | `stop_attempt` | `task_attempt_stopped` |
+//! | `complete` | `complete_attempt` | `task_completed`; what a stop leads to, if the run is to end |
+//! | `fail_attempt` | `fail_attempt` | `task_attempt_failed`; what a stop leads to, if the run is to end |
+//! | `stop` | `stop_attempt` | `task_attempt_stopped`, and `task_cancelled` if the run is to end |
 //! | `requeue` | `requeue_task` | `task_requeued` |
 //! | `schedule_retry` | `schedule_retry` | `task_retry_scheduled` |
 //! | `fail` | `fail_task` | `task_failed`, `task_skipped` |
 //! | `end` | the last of the others | `workflow_completed`, `workflow_failed`, `workflow_cancelled` |
 //!
-//! `lookup` finds the task that a transition is about, and `refusal` says why there is none.
+//! `lookup` finds the task that a transition is about, and `refusal` says why a command is refused or an entry not applied.
 
 mod cancel;
 mod complete;

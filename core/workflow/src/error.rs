@@ -81,7 +81,18 @@ macro_rules! codes {
     };
 }
 
-// The numbers and names of removed codes (`RETIRED` in the tests) are not given out again.
+/// Codes that were documented once, and that nothing in Gleitzeit returned: number, name, and whether a provider that
+/// answered with it wanted another attempt. Journals and providers may know them; they are not given out again.
+const RETIRED: [(i32, &str, bool); 7] = [
+    (-30001, "PROTOCOL_NOT_FOUND", false),
+    (-27001, "QUEUE_NOT_FOUND", false),
+    (-27002, "QUEUE_FULL", true),
+    (-27003, "QUEUE_EMPTY", false),
+    (-27004, "SCHEDULING_FAILED", false),
+    (-27005, "SCHEDULER_NOT_RUNNING", false),
+    (-26004, "PERSISTENCE_TRANSACTION_FAILED", false),
+];
+
 codes! {
     ParseError = -32700, "PARSE_ERROR", false, InvalidArgument, "the text is not valid JSON or YAML", "fix the syntax at the place named";
     InvalidRequest = -32600, "INVALID_REQUEST", false, InvalidArgument, "the message is not a valid request", "compare it with the documented shape";
@@ -177,7 +188,8 @@ impl Advice {
     /// Whether another attempt may succeed: as the data says, or else by the code of the failure that carried it.
     pub fn is_retryable(&self, error: &Failure) -> bool {
         let by_code = || match error.known() {
-            None | Some(ErrorCode::TaskExecutionFailed) => true,
+            None => RETIRED.iter().find(|(code, ..)| *code == error.code).is_none_or(|(.., retryable)| *retryable),
+            Some(ErrorCode::TaskExecutionFailed) => true,
             Some(code) => code.is_retryable(),
         };
         self.retryable.unwrap_or_else(|| self.retry_after_ms.is_some() || by_code())
@@ -293,23 +305,12 @@ mod tests {
 
     use super::*;
 
-    /// Codes that were documented once. Journals, clients and other versions may know them by their old meaning.
-    const RETIRED: [(i32, &str); 7] = [
-        (-30001, "PROTOCOL_NOT_FOUND"),
-        (-27001, "QUEUE_NOT_FOUND"),
-        (-27002, "QUEUE_FULL"),
-        (-27003, "QUEUE_EMPTY"),
-        (-27004, "SCHEDULING_FAILED"),
-        (-27005, "SCHEDULER_NOT_RUNNING"),
-        (-26004, "PERSISTENCE_TRANSACTION_FAILED"),
-    ];
-
     #[test]
     fn numbers_and_names_are_unique_and_read_back() {
-        let mut seen = BTreeSet::from(RETIRED.map(|(number, _)| number));
+        let mut seen = BTreeSet::from(RETIRED.map(|(number, ..)| number));
         for code in ErrorCode::ALL {
             assert!(seen.insert(code.code()), "{code} has the number of another");
-            assert!(RETIRED.iter().all(|(_, name)| *name != code.name()), "{code} has the name of a removed code");
+            assert!(RETIRED.iter().all(|(_, name, _)| *name != code.name()), "{code} has the name of a removed code");
             assert_eq!(ErrorCode::from_code(code.code()), Some(*code));
             assert_eq!(ErrorCode::from_name(code.name()), Some(*code));
         }
@@ -325,11 +326,12 @@ mod tests {
 
     #[test]
     fn a_failure_with_a_removed_code_is_read_and_passed_on() {
-        for (number, name) in RETIRED {
+        for (number, name, retryable) in RETIRED {
             let json = format!(r#"{{"code":{number},"name":"{name}","message":"why","data":{{"n":1}}}}"#);
             let failure: Failure = serde_json::from_str(&json).expect("readable");
             assert_eq!((failure.code, failure.known(), failure.name()), (number, None, "ERROR"));
             assert_eq!((failure.message.as_str(), failure.data.is_some()), ("why", true));
+            assert_eq!(Advice::default().is_retryable(&failure), retryable, "as the table said");
             let again = serde_json::to_string(&failure).expect("serializable");
             assert_eq!(serde_json::from_str::<Failure>(&again).expect("readable"), failure);
         }

@@ -21,12 +21,12 @@ impl Ledger {
     pub(super) fn derive_effects(&self, entry: &Entry, effects: &mut Vec<Effect>) {
         let Some(state) = entry.run_id.and_then(|id| self.runs.get(&id)) else { return };
         let meaning = entry.event.meaning();
-        let task = meaning.task.and_then(|(id, _)| state.index_of(id.as_str()));
+        let task = || meaning.task.and_then(|(id, _)| state.index_of(id.as_str()));
         match meaning.for_engines {
             ForEngines::Nothing => {}
-            ForEngines::Execute => effects.extend(task.and_then(|at| execute(state, at, entry.recorded_at))),
+            ForEngines::Execute => effects.extend(task().and_then(|at| execute(state, at, entry.recorded_at))),
             ForEngines::Ended => {
-                let of = task.and_then(|at| Some((at, state.tasks[at].engine()?.clone())));
+                let of = task().and_then(|at| Some((at, state.tasks[at].engine()?.clone())));
                 effects.extend(of.map(|(at, engine)| Effect::Ended { engine, at: attempt_ref(state, at) }));
             }
             ForEngines::Cancel if state.open_attempts() == 0 || planted_bugs::is(Bug::NoCancel) => {}

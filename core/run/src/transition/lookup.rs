@@ -129,7 +129,7 @@ impl State {
         if self.tasks[at].open().is_some() {
             self.open -= 1;
         }
-        self.dependencies.end(at, Became::of(&outcome));
+        self.dependencies.note(at, Became::of(&outcome));
         self.tasks[at].finish(outcome, entry.recorded_at);
         self.unfinished -= 1;
         Ok(at)
