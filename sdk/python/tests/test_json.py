@@ -45,3 +45,28 @@ def test_a_cyclic_value_is_too_deep() -> None:
     value.append(value)
     with pytest.raises(ValueError, match="128 levels"):
         _json.dumps(value)
+
+
+def test_lists_that_hold_each_other_often_are_refused_at_once() -> None:
+    value: list[object] = []
+    for _ in range(100):
+        value = [value, value]
+    with pytest.raises(ValueError, match="more than 67108864 values, each counted wherever it occurs"):
+        _json.dumps(value)
+    # Not because something occurs twice.
+    part = {"n": [1, 2]}
+    assert _json.dumps([part, {"deeper": part}]) == '[{"n": [1, 2]}, {"deeper": {"n": [1, 2]}}]'
+
+
+def test_what_occurs_twice_is_too_deep_where_it_lies_deepest() -> None:
+    part: list[object] = []
+    for _ in range(100):
+        part = [part]
+    deep: list[object] = [part]
+    for _ in range(30):
+        deep = [deep]
+    assert _json.dumps([part, 1])
+    with pytest.raises(ValueError, match="nested deeper than the limit of 128 levels"):
+        _json.dumps([part, deep])
+    with pytest.raises(ValueError, match="nested deeper than the limit of 128 levels"):
+        _json.dumps([deep, part])

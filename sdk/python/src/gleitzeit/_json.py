@@ -9,6 +9,8 @@ from typing import Any, Optional
 
 #: How deeply lists and objects may be nested.
 MAX_DEPTH = 128
+#: How many values there may be, each counted wherever it occurs. Each takes at least a byte, and no control plane takes so many.
+MAX_VALUES = 64 * 1024 * 1024
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+\Z")
 #: How many characters of a path messages show.
 _SHOWN_PATH = 120
@@ -18,20 +20,28 @@ def dumps(value: Any) -> str:
     """The JSON text of a value.
 
     Raises ValueError or TypeError, which names the place, for what JSON cannot hold or a control plane refuses: numbers
-    that are not finite, whole numbers beyond 64 bits, half of a surrogate pair, and more than 128 levels.
+    that are not finite, whole numbers beyond 64 bits, half of a surrogate pair, more than 128 levels, and lists that hold each
+    other so often that their text would have no end (`x = [x, x]`, thirty times).
     """
     _check(value)
+    if _count(value, {}) > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES} values, each counted wherever it occurs")
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _check(value: Any) -> None:
     # Without recursion, for values of any depth; places are only formatted for messages.
+    # What occurs several times is looked into once, and again only where it lies deeper.
     pending: list[tuple[Any, tuple[Any, ...], int]] = [(value, (), 0)]
+    depths: dict[int, int] = {}
     while pending:
         item, path, depth = pending.pop()
-        if isinstance(item, dict) or isinstance(item, (list, tuple)):
+        if isinstance(item, (dict, list, tuple)):
             if depth == MAX_DEPTH:
                 raise ValueError(f"{_place(path)}nested deeper than the limit of {MAX_DEPTH} levels")
+            if depths.get(id(item), -1) >= depth:
+                continue
+            depths[id(item)] = depth
             inner = item.items() if isinstance(item, dict) else enumerate(item)
             for key, field in inner:
                 if isinstance(key, str) and (problem := _text_problem(key)) is not None:
@@ -41,6 +51,16 @@ def _check(value: Any) -> None:
         problem = _problem(item)
         if problem is not None:
             raise ValueError(f"{_place(path)}{problem}")
+
+
+def _count(value: Any, counts: dict[int, int]) -> int:
+    """The number of values in one that `_check` accepted, so that it is nowhere deep."""
+    if not isinstance(value, (dict, list, tuple)):
+        return 1
+    if id(value) not in counts:
+        inner = value.values() if isinstance(value, dict) else value
+        counts[id(value)] = 1 + sum(_count(item, counts) for item in inner)
+    return counts[id(value)]
 
 
 def _problem(item: Any) -> Optional[str]:
