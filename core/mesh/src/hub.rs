@@ -2,6 +2,9 @@
 //! truth: everything durable in it follows from committed entries.
 //!
 //! Like every state machine in this crate it is synchronous: [`Hub::handle`] takes an input and returns what to do.
+//! The hub routes each input to its parts and turns what they return into outputs. A part's fields are private to a file
+//! of its own, such as `stream::state`; the file above it (`stream`) has the hub's side.
+//!
 //! Files: `session` (sockets), `pending` (requests to the writer), `register`, `binding`, `protocols` and `presence`
 //! (components), `history` (journals that were replaced), `ownership` (who owns which slice), `stream` (entries to
 //! owners and watchers), `leases` (attempts to engines), `calls` (method calls to providers), `calls::answers`,
@@ -93,8 +96,6 @@ pub struct Hub {
     calls: Calls,
     known: Known,
     timers: BTreeSet<(Instant, Timer)>,
-    /// Sessions whose cursor may have something to send.
-    dirty: BTreeSet<SocketId>,
     /// Whether ownership must be planned again because a component came or went, or a slice appeared.
     replan: bool,
 }
@@ -124,7 +125,6 @@ impl Hub {
             calls: Calls::default(),
             known: Known::new(start.protocols),
             timers: BTreeSet::new(),
-            dirty: BTreeSet::new(),
             replan: true,
         };
         for lease in start.open {
@@ -232,7 +232,7 @@ impl Hub {
         }
         self.flush_leases();
         self.flush_calls();
-        for socket in std::mem::take(&mut self.dirty) {
+        for socket in self.stream.take_due() {
             self.pump(socket);
         }
         out.append(&mut self.out);
@@ -370,8 +370,7 @@ impl Hub {
         for (token, verdict) in &batch.answers {
             self.answered(*token, verdict);
         }
-        let cursors = self.sessions.iter().filter(|(_, session)| session.cursor.is_some());
-        self.dirty.extend(cursors.map(|(socket, _)| *socket));
+        self.stream.set_all_due();
     }
 
     fn answered(&mut self, token: Token, verdict: &Verdict) {
@@ -379,8 +378,8 @@ impl Hub {
             Some(Pending::Proposal { socket, proposal_id }) => {
                 let Some(session) = self.sessions.get_mut(&socket) else { return };
                 session.unanswered = session.unanswered.saturating_sub(1);
-                if let (Verdict::Ok { position }, Some(cursor)) = (verdict, session.cursor.as_mut()) {
-                    cursor.recorded(*position, proposal_id.clone());
+                if let Verdict::Ok { position } = verdict {
+                    self.stream.recorded(socket, *position, proposal_id.clone());
                 }
                 let result = proposal_result(proposal_id, verdict);
                 self.answer(socket, self.stream.head(), result);
@@ -404,7 +403,7 @@ impl Hub {
     fn answer(&mut self, socket: SocketId, after: Position, result: ProposalResult) {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         session.answers.push_back((after, result));
-        self.dirty.insert(socket);
+        self.stream.set_due(socket);
     }
 
     fn request(&mut self, pending: Pending, request: Request) {
@@ -444,6 +443,12 @@ impl Hub {
             self.out.push(Output::Close { socket, for_good: false, reason: reason.to_owned() });
             self.disconnected(socket, false, None);
         }
+    }
+
+    /// Forgets a socket.
+    fn end_session(&mut self, socket: SocketId) -> Option<Session> {
+        self.stream.forget(socket);
+        self.sessions.remove(&socket)
     }
 
     fn log(&mut self, warning: bool, message: &'static str, detail: String) {

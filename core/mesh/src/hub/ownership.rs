@@ -156,7 +156,7 @@ impl Hub {
     }
 
     fn revoke(&mut self, socket: SocketId, slice: Slice, epoch: Epoch) {
-        self.disown_slice(socket, &slice);
+        self.stream.disown(socket, &slice);
         let (status, position) = (OwnershipStatus::Revoked, self.stream.head());
         self.send(socket, FromHub::Ownership(Ownership { status, slice, epoch, position, state_follows: false }));
     }

@@ -105,7 +105,7 @@ impl Hub {
     }
 
     pub(super) fn disconnected(&mut self, socket: SocketId, clean: bool, reason: Option<&str>) {
-        let Some(Session { component, .. }) = self.sessions.remove(&socket) else { return };
+        let Some(Session { component, .. }) = self.end_session(socket) else { return };
         let Some(component_id) = component else { return };
         let Some(component) = self.components.get_mut(&component_id) else { return };
         if component.socket != Some(socket) {
@@ -173,7 +173,7 @@ impl Hub {
         self.departures.note(&component, self.now);
         self.known.left(component.served.clone(), self.now);
         if let Some(socket) = component.socket {
-            self.sessions.remove(&socket);
+            self.end_session(socket);
             self.out.push(Output::Close {
                 socket,
                 for_good: false,
@@ -228,7 +228,7 @@ impl Hub {
     /// Closes a socket that was admitted but neither registers nor watches.
     pub(super) fn check_unregistered(&mut self, socket: SocketId) {
         let Some(session) = self.sessions.get(&socket) else { return };
-        if session.component.is_none() && session.registering.is_none() && session.cursor.is_none() {
+        if session.component.is_none() && session.registering.is_none() && !self.stream.is_reader(socket) {
             self.close(socket, "it neither registered nor watched in time");
         }
     }

@@ -211,7 +211,7 @@ impl Hub {
         let again = session.is_some_and(|session| session.component.replace(component_id.clone()).is_some());
         let before = self.components.get(component_id).and_then(|component| component.socket);
         if let Some(before) = before.filter(|before| *before != socket) {
-            self.sessions.remove(&before);
+            self.end_session(before);
             let reason = "its component connected again".to_owned();
             self.out.push(Output::Close { socket: before, for_good: true, reason });
         }

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use gleitzeit_run::id::{ComponentId, Position};
 use gleitzeit_workflow::time::Instant;
 
-use crate::hub::stream::Cursor;
 use crate::wire::{ProposalResult, RegisterComponent};
 
 /// The maximum number of a component's unanswered proposals.
@@ -23,8 +22,6 @@ pub(super) struct Session {
     pub(super) component: Option<ComponentId>,
     /// A registration that waits for its protocols to be recorded.
     pub(super) registering: Option<Registering>,
-    /// Owners and watchers: how far the journal was sent to it.
-    pub(super) cursor: Option<Cursor>,
     /// Answers to its proposals, each to be sent after the entries up to a position.
     pub(super) answers: VecDeque<(Position, ProposalResult)>,
     /// How many of its proposals are unanswered.
