@@ -53,7 +53,7 @@ use calls::Calls;
 use leases::Leases;
 use ownership::Ownerships;
 use pending::Pending;
-use presence::Component;
+use presence::Presence;
 use protocols::Known;
 use session::{MAX_REFUSALS, MAX_UNANSWERED, Session};
 use stream::Stream;
@@ -88,7 +88,7 @@ pub struct Hub {
     last_token: Token,
     pending: BTreeMap<Token, Pending>,
     sessions: BTreeMap<SocketId, Session>,
-    components: BTreeMap<ComponentId, Component>,
+    presence: Presence,
     departures: Departures,
     ownerships: Ownerships,
     stream: Stream,
@@ -105,6 +105,7 @@ impl Hub {
     /// the process of an earlier hub: that process has ended, and they with it.
     pub fn new(config: Config, start: Start, now: Instant) -> Self {
         let mut hub = Self {
+            presence: Presence::new(&config),
             stream: Stream::new(start.position, start.pruned, config.kept_bytes),
             history: start.history,
             seed: start.seed,
@@ -118,7 +119,6 @@ impl Hub {
             last_token: Token(0),
             pending: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            components: BTreeMap::new(),
             departures: Departures::default(),
             ownerships: Ownerships::new(start.owners, start.queues),
             leases: Leases::default(),
@@ -246,7 +246,7 @@ impl Hub {
             self.mark_connected(component_id);
         }
         let in_reply_to = message_id.or_else(|| Some(message.kind().to_owned()));
-        let role = component.as_ref().and_then(|id| self.components.get(id)).map(|component| component.role);
+        let role = component.as_ref().and_then(|id| self.presence.get(id)).map(|component| component.role);
         match (message, component, role) {
             (ToHub::RegisterComponent(register), _, _) => self.register(socket, register),
             (ToHub::HeartbeatResponse(response), component, _) => self.heartbeat_answered(socket, component, response),
@@ -461,7 +461,7 @@ impl Hub {
 
     /// The socket of a component that may be given work.
     fn socket_of(&self, component_id: &ComponentId) -> Option<SocketId> {
-        self.components.get(component_id).filter(|component| component.is_connected())?.socket
+        self.presence.socket_of(component_id)
     }
 }
 

@@ -41,7 +41,7 @@ impl Hub {
 
     /// The proof that identifies a component; `None` if it has not registered since the hub started.
     fn bound(&self, id: &ComponentId) -> Option<Proof> {
-        self.components.get(id)?.proof
+        self.presence.get(id)?.proof
     }
 
     /// The proof that an admitted component is bound to, and the secret if the component has yet to receive it.

@@ -229,12 +229,12 @@ impl Hub {
     fn roomiest(&self, route: &Route, named: &[ComponentId]) -> Option<ComponentId> {
         let may_take = |id: &&ComponentId| self.serves(id, route) && self.has_room(id);
         let named = named.iter().filter(may_take).min_by_key(|id| self.calls.count(id));
-        let any = || self.components.keys().filter(may_take).min_by_key(|id| self.calls.count(id));
+        let any = || self.presence.iter().map(|(id, _)| id).filter(may_take).min_by_key(|id| self.calls.count(id));
         named.or_else(any).cloned()
     }
 
     fn serves(&self, component: &ComponentId, route: &Route) -> bool {
-        let component = self.components.get(component).filter(|component| component.role == Role::Provider);
+        let component = self.presence.get(component).filter(|component| component.role == Role::Provider);
         component.is_some_and(|component| {
             let is_admitted = route.admits(&component.name) || planted_bugs::is(Bug::AnyName);
             is_admitted && component.methods.binary_search(&route.method).is_ok()
@@ -242,7 +242,7 @@ impl Hub {
     }
 
     fn has_room(&self, provider: &ComponentId) -> bool {
-        self.components.get(provider).is_some_and(|component| {
+        self.presence.get(provider).is_some_and(|component| {
             let capacity = usize::try_from(component.capacity).unwrap_or(usize::MAX);
             let well = component.health.state.works();
             component.is_connected() && well && self.calls.count(provider) < capacity
@@ -252,9 +252,9 @@ impl Hub {
     /// Whether a provider may serve a route, now or soon.
     fn is_served(&self, route: &Route) -> bool {
         let is_fit = |id: &ComponentId| {
-            self.components.get(id).is_some_and(|it| it.capacity > 0 && it.health.state != HealthState::Unhealthy)
+            self.presence.get(id).is_some_and(|it| it.capacity > 0 && it.health.state != HealthState::Unhealthy)
         };
-        self.components.keys().any(|id| self.serves(id, route) && is_fit(id))
+        self.presence.iter().map(|(id, _)| id).any(|id| self.serves(id, route) && is_fit(id))
     }
 
     /// A provider's health, capacity or methods may have changed.
@@ -368,7 +368,7 @@ impl Hub {
                 return;
             }
         }
-        if let Some(socket) = self.components.get(provider).and_then(|component| component.socket) {
+        if let Some(socket) = self.presence.socket(provider) {
             self.send(socket, FromHub::CancelMethod(CancelMethod { id: alias }));
         }
     }
@@ -376,7 +376,7 @@ impl Hub {
     /// Sends what has gathered.
     pub(super) fn flush_calls(&mut self) {
         for (provider, calls) in std::mem::take(&mut self.calls.to_providers) {
-            let Some(component) = self.components.get(&provider) else { continue };
+            let Some(component) = self.presence.get(&provider) else { continue };
             let (Some(socket), batch) = (component.socket, component.batch) else { continue };
             let with_alias = |call: MethodCall| match self.calls.calls.get(&call.id) {
                 Some(known) => MethodCall { id: known.alias.clone(), ..call },
@@ -393,7 +393,7 @@ impl Hub {
             }
         }
         for (engine, ends) in std::mem::take(&mut self.calls.to_engines) {
-            let Some(socket) = self.components.get(&engine).and_then(|component| component.socket) else {
+            let Some(socket) = self.presence.socket(&engine) else {
                 ends.into_iter().for_each(|end| self.deliver(&engine, end));
                 continue;
             };
@@ -413,7 +413,7 @@ impl Hub {
                 continue;
             };
             // An engine without a socket is told when it registers.
-            if let Some(socket) = self.components.get(&call.engine).and_then(|component| component.socket) {
+            if let Some(socket) = self.presence.socket(&call.engine) {
                 call.said_waiting = !call.said_waiting;
                 turned.entry((socket, call.said_waiting)).or_default().push(id);
             }

@@ -144,7 +144,7 @@ impl Hub {
                 });
                 if self.socket_of(engine).is_some() {
                     self.leases.execute.entry(engine.clone()).or_default().push(assignment.clone());
-                } else if !self.components.contains_key(engine) {
+                } else if !self.presence.contains(engine) {
                     // The attempt was dispatched before the journal recorded that the engine is lost.
                     self.stop_lease(assignment.at.clone(), StopReason::EngineLost);
                 }
@@ -275,7 +275,7 @@ impl Hub {
         let engine = lease.engine.clone();
         self.log(true, "an attempt was not taken or stopped in time", format!("{at} on {engine}"));
         self.stop_lease(at.clone(), StopReason::NotTaken);
-        if let Some(socket) = self.components.get(&engine).and_then(|component| component.socket) {
+        if let Some(socket) = self.presence.socket(&engine) {
             self.close(socket, "it did not take or stop an attempt in time");
         }
     }

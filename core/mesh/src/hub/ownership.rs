@@ -80,9 +80,7 @@ impl Hub {
     /// Requests owners for slices that have none, and a fair share for owners that have less.
     pub(super) fn plan(&mut self) {
         for role in [Role::Resolver, Role::Queue] {
-            let live =
-                self.components.iter().filter(|(_, component)| component.role == role && component.is_connected());
-            let live: BTreeSet<ComponentId> = live.map(|(id, _)| id.clone()).collect();
+            let live: BTreeSet<ComponentId> = self.presence.connected(role).cloned().collect();
             if live.is_empty() {
                 continue;
             }
@@ -110,7 +108,7 @@ impl Hub {
                     }
                 }
                 // A silent owner may reconnect.
-                Some((owner, _)) if self.components.contains_key(owner) => {}
+                Some((owner, _)) if self.presence.contains(owner) => {}
                 _ => free.push(slice),
             }
         }
@@ -145,11 +143,11 @@ impl Hub {
         let OwnershipGranted { slice, component_id, epoch } = granted.clone();
         self.ownerships.grant_answered(&slice);
         let before = self.ownerships.owners.insert(slice.clone(), (component_id.clone(), epoch));
-        let socket = before.as_ref().and_then(|(before, _)| self.components.get(before)?.socket);
+        let socket = before.as_ref().and_then(|(before, _)| self.presence.socket(before));
         if let (Some((_, epoch)), Some(socket)) = (before, socket) {
             self.revoke(socket, slice.clone(), epoch);
         }
-        match self.components.get(&component_id).and_then(|component| component.socket) {
+        match self.presence.socket(&component_id) {
             Some(socket) => self.query_slice(socket, slice, component_id, epoch),
             None => self.replan = true,
         }

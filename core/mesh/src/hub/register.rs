@@ -90,7 +90,8 @@ impl Hub {
             return Err(invalid(format!("this socket is registered as `{registered}`")));
         }
         self.check_binding(socket, register)?;
-        let other_role = self.components.get(id).filter(|component| component.role != register.component_type);
+        let other_role =
+            self.presence.get(&ComponentId::from(id)).filter(|component| component.role != register.component_type);
         match other_role {
             Some(component) => Err(invalid(format!("component `{id}` is a {}", component.role))),
             None => Ok(()),
@@ -209,7 +210,7 @@ impl Hub {
     fn take_over_id(&mut self, socket: SocketId, component_id: &ComponentId) -> bool {
         let session = self.sessions.get_mut(&socket);
         let again = session.is_some_and(|session| session.component.replace(component_id.clone()).is_some());
-        let before = self.components.get(component_id).and_then(|component| component.socket);
+        let before = self.presence.socket(component_id);
         if let Some(before) = before.filter(|before| *before != socket) {
             self.end_session(before);
             let reason = "its component connected again".to_owned();
@@ -226,12 +227,12 @@ impl Hub {
         register: &RegisterComponent,
         again: bool,
     ) -> Option<Secret> {
-        let connected_at = self.components.get(component_id).filter(|_| again).and_then(|it| it.connected_at);
+        let connected_at = self.presence.get(component_id).filter(|_| again).and_then(|it| it.connected_at);
         let (proof, secret) = self.bind(component_id, register.secret.as_ref());
         let served = self.known.served_by(register);
         let component =
             Component { proof: Some(proof), served, ..component(register, socket, connected_at.or(Some(self.now))) };
-        if let Some(before) = self.components.insert(component_id.clone(), component) {
+        if let Some(before) = self.presence.insert(component_id.clone(), component) {
             self.known.left(before.served, self.now);
         }
         secret

@@ -151,7 +151,7 @@ impl Hub {
 
     fn role_of(&self, socket: SocketId) -> Option<Role> {
         let component_id = self.sessions.get(&socket)?.component.as_ref()?;
-        self.components.get(component_id).map(|component| component.role)
+        self.presence.get(component_id).map(|component| component.role)
     }
 
     pub(super) fn label(&self, socket: SocketId) -> String {

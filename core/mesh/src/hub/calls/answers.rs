@@ -58,7 +58,7 @@ impl Hub {
                 format!("call `{alias}` was assigned to another provider or is not assigned yet"),
             ))
         };
-        let role = component.and_then(|component| self.components.get(component)).map(|it| it.role);
+        let role = component.and_then(|component| self.presence.get(component)).map(|it| it.role);
         if role.is_some_and(|role| role != Role::Provider) {
             return not_yours();
         }
