@@ -96,8 +96,6 @@ pub struct Hub {
     calls: Calls,
     known: Known,
     timers: BTreeSet<(Instant, Timer)>,
-    /// Whether ownership must be planned again because a component came or went, or a slice appeared.
-    replan: bool,
 }
 
 impl Hub {
@@ -125,7 +123,6 @@ impl Hub {
             calls: Calls::default(),
             known: Known::new(start.protocols),
             timers: BTreeSet::new(),
-            replan: true,
         };
         for lease in start.open {
             let (at, engine) = (lease.at.clone(), lease.engine.clone());
@@ -227,9 +224,7 @@ impl Hub {
 
     /// Returns what to do about all accepted inputs.
     pub fn flush(&mut self, out: &mut Vec<Output>) {
-        if std::mem::take(&mut self.replan) {
-            self.plan();
-        }
+        self.plan();
         self.flush_leases();
         self.flush_calls();
         for socket in self.stream.take_due() {
@@ -268,7 +263,7 @@ impl Hub {
                 }
                 self.append(socket, &component_id, append.proposals, in_reply_to);
             }
-            (ToHub::TaskTaken(taken), Some(engine), Some(Role::Engine)) => self.taken(socket, &engine, taken.attempts),
+            (ToHub::TaskTaken(taken), Some(engine), Some(Role::Engine)) => self.taken(&engine, taken.attempts),
             (ToHub::ExecuteMethod(execute), Some(engine), Some(Role::Engine)) => {
                 for call in execute.calls {
                     self.call(socket, &engine, call, in_reply_to.clone());
@@ -344,7 +339,7 @@ impl Hub {
                 Event::OwnershipGranted(granted) => self.granted(granted),
                 Event::ProtocolRegistered(protocol) => self.protocol_registered(protocol),
                 Event::ProtocolRemoved(protocol) => self.protocol_removed(protocol),
-                Event::TaskReady(ready) => self.name_queue(&ready.queue),
+                Event::TaskReady(ready) => self.ownerships.name_queue(&ready.queue),
                 Event::WorkflowSubmitted(_)
                 | Event::WorkflowCancelRequested(_)
                 | Event::TaskDispatched(_)
@@ -386,7 +381,6 @@ impl Hub {
             }
             Some(Pending::Grant { slice }) => {
                 self.ownerships.grant_answered(&slice);
-                self.replan = true;
             }
             Some(Pending::Protocol { socket }) => self.protocol_answered(socket, verdict),
             Some(Pending::Restored) => self.protocol_restored(verdict),

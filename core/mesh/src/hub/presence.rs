@@ -59,7 +59,7 @@ impl Hub {
         if role == Role::Engine {
             self.out.push(Output::EngineGone { engine: component_id.clone() });
         }
-        self.replan = true;
+        self.ownerships.plan_again();
     }
 
     pub(super) fn check_silence(&mut self, component_id: &ComponentId) {
@@ -103,7 +103,7 @@ impl Hub {
             Role::Provider => self.provider_lost(component_id),
             Role::Queue | Role::Resolver => {}
         }
-        self.replan = true;
+        self.ownerships.plan_again();
     }
 
     /// Sends a component's status to queues and engines.
@@ -173,7 +173,7 @@ impl Hub {
         let Some(Back { role, capacity, socket }) = self.presence.hear(component_id) else { return };
         self.log(false, "component is back", component_id.to_string());
         self.announce(component_id);
-        self.replan = true;
+        self.ownerships.plan_again();
         match (role, socket) {
             (Role::Engine, Some(socket)) => {
                 self.engine_is_there(socket, component_id, capacity, None);

@@ -202,7 +202,7 @@ impl Hub {
             // Sent at once: a missing answer counts only after the component has answered a heartbeat.
             self.heartbeat(socket);
         }
-        self.replan = true;
+        self.ownerships.plan_again();
     }
 
     /// Gives a component id to a socket and closes the socket that had it. Returns whether the socket was registered
@@ -265,9 +265,9 @@ impl Hub {
             Role::Queue | Role::Resolver => {}
             Role::Engine => {
                 for queue in register.queues.iter().flatten() {
-                    self.name_queue(queue);
+                    self.ownerships.name_queue(queue);
                 }
-                self.resume_leases(component_id, register.attempts);
+                self.leases.resume(component_id, register.attempts);
                 self.engine_is_there(socket, component_id, register.slots.unwrap_or(1), answer);
                 self.resume_engine_calls(component_id, register.calls.unwrap_or_default());
             }
