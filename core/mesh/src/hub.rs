@@ -78,7 +78,6 @@ pub struct Hub {
     /// The seed of the secrets that the hub gives out.
     seed: [u8; 32],
     secrets_given: u64,
-    started_at: Instant,
     now: Instant,
     /// Whether the hub is about to stop: nothing new is begun.
     is_stopping: bool,
@@ -104,12 +103,12 @@ impl Hub {
     pub fn new(config: Config, start: Start, now: Instant) -> Self {
         let mut hub = Self {
             presence: Presence::new(&config),
+            calls: Calls::new(now, config.orphan_timeout_ms),
             stream: Stream::new(start.position, start.pruned, config.kept_bytes),
             history: start.history,
             seed: start.seed,
             secrets_given: 0,
             config,
-            started_at: now,
             now,
             is_stopping: false,
             out: Vec::new(),
@@ -120,7 +119,6 @@ impl Hub {
             departures: Departures::default(),
             ownerships: Ownerships::new(start.owners, start.queues),
             leases: Leases::default(),
-            calls: Calls::default(),
             known: Known::new(start.protocols),
             timers: BTreeSet::new(),
         };
