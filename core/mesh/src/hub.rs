@@ -55,7 +55,7 @@ use ownership::Ownerships;
 use pending::Pending;
 use presence::Presence;
 use protocols::Known;
-use session::{MAX_REFUSALS, MAX_UNANSWERED, Session};
+use session::{MAX_UNANSWERED, Sessions};
 use stream::Stream;
 
 /// What a deadline was set for. When the deadline passes, the state decides whether it still matters.
@@ -86,7 +86,7 @@ pub struct Hub {
     refused: Option<MeshError>,
     last_token: Token,
     pending: BTreeMap<Token, Pending>,
-    sessions: BTreeMap<SocketId, Session>,
+    sessions: Sessions,
     presence: Presence,
     departures: Departures,
     ownerships: Ownerships,
@@ -115,7 +115,7 @@ impl Hub {
             refused: None,
             last_token: Token(0),
             pending: BTreeMap::new(),
-            sessions: BTreeMap::new(),
+            sessions: Sessions::default(),
             departures: Departures::default(),
             ownerships: Ownerships::new(start.owners, start.queues),
             leases: Leases::default(),
@@ -152,14 +152,14 @@ impl Hub {
         self.refused = None;
         match input {
             Input::Connected { socket, is_within } => {
-                self.sessions.insert(socket, Session { is_within, ..Session::default() });
+                self.sessions.open(socket, is_within);
                 let welcome = Welcome { version: self.config.version.clone(), term: self.term() };
                 self.send(socket, FromHub::Welcome(welcome));
                 self.set_timer(self.config.unregistered_ms, Timer::Unregistered(socket));
             }
             Input::Received { socket, message, message_id } => self.received(socket, message, message_id),
             Input::Malformed { socket, in_reply_to, message } => {
-                if self.sessions.contains_key(&socket) {
+                if self.sessions.contains(socket) {
                     self.log(true, "an event could not be read", format!("{}: {message}", self.label(socket)));
                     self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
                 }
@@ -232,9 +232,10 @@ impl Hub {
     }
 
     fn received(&mut self, socket: SocketId, message: ToHub, message_id: Option<String>) {
-        let Some(session) = self.sessions.get_mut(&socket) else { return };
-        session.unanswered_heartbeat = None;
-        let component = session.component.clone();
+        if !self.sessions.hear(socket) {
+            return;
+        }
+        let component = self.sessions.component(socket).cloned();
         if let Some(component_id) = &component {
             self.mark_connected(component_id);
         }
@@ -296,8 +297,7 @@ impl Hub {
         proposals: Vec<crate::wire::ProposalItem>,
         in_reply_to: Option<String>,
     ) {
-        let unanswered = self.sessions.get(&socket).map_or(0, |session| session.unanswered);
-        if unanswered + proposals.len() > MAX_UNANSWERED {
+        if self.sessions.unanswered(socket) + proposals.len() > MAX_UNANSWERED {
             let text = format!("more than {MAX_UNANSWERED} proposals are unanswered");
             self.refuse(socket, ErrorCode::RateLimitExceeded, text, in_reply_to);
             return self.close(socket, "too many unanswered proposals");
@@ -317,10 +317,8 @@ impl Hub {
             let component_id = component_id.clone();
             let request =
                 Request::Component { component_id, fence: proposal.fence, command: bounded(proposal.command) };
-            if let Some(session) = self.sessions.get_mut(&socket) {
-                session.unanswered += 1;
-            }
-            self.request(Pending::Proposal { socket, proposal_id }, request);
+            let token = self.request(Pending::Proposal { socket, proposal_id }, request);
+            self.sessions.proposed(socket, token);
         }
     }
 
@@ -369,8 +367,9 @@ impl Hub {
     fn answered(&mut self, token: Token, verdict: &Verdict) {
         match self.pending.remove(&token) {
             Some(Pending::Proposal { socket, proposal_id }) => {
-                let Some(session) = self.sessions.get_mut(&socket) else { return };
-                session.unanswered = session.unanswered.saturating_sub(1);
+                if !self.sessions.decided(socket, token) {
+                    return;
+                }
                 if let Verdict::Ok { position } = verdict {
                     self.stream.recorded(socket, *position, proposal_id.clone());
                 }
@@ -393,14 +392,15 @@ impl Hub {
 
     /// Answers a proposal. If the socket receives entries, the answer follows the entries up to `after`.
     fn answer(&mut self, socket: SocketId, after: Position, result: ProposalResult) {
-        let Some(session) = self.sessions.get_mut(&socket) else { return };
-        session.answers.push_back((after, result));
-        self.stream.set_due(socket);
+        if self.sessions.answer(socket, after, result) {
+            self.stream.set_due(socket);
+        }
     }
 
-    fn request(&mut self, pending: Pending, request: Request) {
+    fn request(&mut self, pending: Pending, request: Request) -> Token {
         let token = self.token(pending);
         self.out.push(Output::Request { token, request });
+        token
     }
 
     fn token(&mut self, pending: Pending) -> Token {
@@ -422,25 +422,23 @@ impl Hub {
 
     /// Counts a refused event. A socket that sends only refused events is closed.
     fn count_refusal(&mut self, socket: SocketId) {
-        let Some(session) = self.sessions.get_mut(&socket) else { return };
-        session.refusals += 1;
-        if session.refusals > MAX_REFUSALS {
+        if self.sessions.count_refusal(socket) {
             self.close(socket, "it keeps sending events that are refused");
         }
     }
 
     /// Closes a socket on the hub's initiative: its component is silent from now on.
     fn close(&mut self, socket: SocketId, reason: &str) {
-        if self.sessions.contains_key(&socket) {
+        if self.sessions.contains(socket) {
             self.out.push(Output::Close { socket, for_good: false, reason: reason.to_owned() });
             self.disconnected(socket, false, None);
         }
     }
 
-    /// Forgets a socket.
-    fn end_session(&mut self, socket: SocketId) -> Option<Session> {
+    /// Forgets a socket. Returns the component that had registered on it.
+    fn end_session(&mut self, socket: SocketId) -> Option<ComponentId> {
         self.stream.forget(socket);
-        self.sessions.remove(&socket)
+        self.sessions.close(socket)
     }
 
     fn log(&mut self, warning: bool, message: &'static str, detail: String) {

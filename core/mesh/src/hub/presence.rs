@@ -9,7 +9,6 @@ use gleitzeit_run::id::ComponentId;
 use gleitzeit_run::planted_bugs::{self, Bug};
 use gleitzeit_workflow::time::Instant;
 
-use crate::hub::session::Session;
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::wire::{ComponentStatus, FromHub, Heartbeat, HeartbeatResponse, PresenceStatus, Role};
 
@@ -26,8 +25,7 @@ impl Hub {
     }
 
     pub(super) fn disconnected(&mut self, socket: SocketId, clean: bool, reason: Option<&str>) {
-        let Some(Session { component, .. }) = self.end_session(socket) else { return };
-        let Some(component_id) = component else { return };
+        let Some(component_id) = self.end_session(socket) else { return };
         if !self.presence.unplug(&component_id, socket) {
             return;
         }
@@ -132,19 +130,15 @@ impl Hub {
 
     /// Closes a socket that was admitted but neither registers nor watches.
     pub(super) fn check_unregistered(&mut self, socket: SocketId) {
-        let Some(session) = self.sessions.get(&socket) else { return };
-        if session.component.is_none() && session.registering.is_none() && !self.stream.is_reader(socket) {
+        let is_idle = self.sessions.component(socket).is_none() && !self.sessions.is_registering(socket);
+        if is_idle && !self.stream.is_reader(socket) {
             self.close(socket, "it neither registered nor watched in time");
         }
     }
 
     /// Sends a heartbeat, after checking that the previous one was answered.
     pub(super) fn heartbeat(&mut self, socket: SocketId) {
-        let Some(session) = self.sessions.get_mut(&socket) else { return };
-        let Some(component_id) = session.component.clone() else { return };
-        let missed = session.unanswered_heartbeat.filter(|_| session.answers_heartbeats);
-        session.unanswered_heartbeat.get_or_insert(self.now);
-        session.refusals = 0;
+        let Some((component_id, missed)) = self.sessions.heartbeat(socket, self.now) else { return };
         if let Some(asked) = missed {
             self.missed_heartbeat(&component_id, asked);
         }
@@ -158,9 +152,7 @@ impl Hub {
         component_id: Option<ComponentId>,
         response: HeartbeatResponse,
     ) {
-        if let Some(session) = self.sessions.get_mut(&socket) {
-            session.answers_heartbeats = true;
-        }
+        self.sessions.heartbeat_answered(socket);
         let (Some(component_id), Some(health)) = (component_id, response.health) else { return };
         if self.presence.set_health(&component_id, health) {
             self.announce(&component_id);

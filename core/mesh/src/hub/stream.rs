@@ -24,7 +24,7 @@ use gleitzeit_workflow::error::ErrorCode;
 
 use crate::hub::pending::Pending;
 use crate::hub::{Hub, Output, SocketId, Timer, Token, append_result};
-use crate::wire::{FromHub, Ownership, OwnershipStatus, ProposalResult, Role, Watch};
+use crate::wire::{FromHub, Ownership, OwnershipStatus, Role, Watch};
 
 pub(super) use state::Stream;
 
@@ -52,7 +52,7 @@ impl Hub {
             return self.refuse(socket, ErrorCode::InvalidParams, message, None);
         }
         let sent = Position(from.0.saturating_sub(1)).max(pruned).min(self.stream.head());
-        if self.sessions.contains_key(&socket) {
+        if self.sessions.contains(socket) {
             self.stream.watch(socket, sent, self.now);
         }
     }
@@ -77,7 +77,7 @@ impl Hub {
 
     /// The session owns a slice whose state has everything up to a position; it continues from there.
     pub(super) fn own_slice(&mut self, socket: SocketId, slice: Slice, from: Position) {
-        if self.sessions.contains_key(&socket) {
+        if self.sessions.contains(socket) {
             self.stream.own(socket, slice, from, self.now);
         }
     }
@@ -86,7 +86,7 @@ impl Hub {
     pub(super) fn slice_state(&mut self, token: Token, state: &SliceState) {
         let Some(Pending::Slice { slice, component_id, epoch, socket }) = self.pending.remove(&token) else { return };
         let current = self.ownerships.owner(&slice).is_some_and(|(owner, now)| *owner == component_id && now == epoch);
-        if !current || !self.sessions.contains_key(&socket) {
+        if !current || !self.sessions.contains(socket) {
             return;
         }
         let (status, position) = (OwnershipStatus::Granted, state.position);
@@ -111,13 +111,12 @@ impl Hub {
     /// Sends a session what is due: entries up to the end of its window, then answers.
     pub(super) fn pump(&mut self, socket: SocketId) {
         let role = self.role_of(socket);
-        let Some(session) = self.sessions.get_mut(&socket) else { return };
-        let reader = Reader { role, is_within: session.is_within };
+        let Some(is_within) = self.sessions.is_within(socket) else { return };
+        let reader = Reader { role, is_within };
         let advanced = self.stream.advance(socket, reader, &self.config, self.now);
         // Without a cursor, no answer waits for entries.
         let sent = advanced.as_ref().map_or(Position(u64::MAX), |advanced| advanced.sent);
-        let due = session.answers.iter().take_while(|(after, _)| *after <= sent).count();
-        let answers: Vec<ProposalResult> = session.answers.drain(..due).map(|(_, result)| result).collect();
+        let answers = self.sessions.take_answers(socket, sent);
         let read_from = advanced.and_then(|Advanced { messages, check_at, read_from, .. }| {
             self.timers.extend(check_at.map(|at| (at, Timer::Slow(socket))));
             messages.into_iter().for_each(|message| self.send(socket, message));
@@ -150,12 +149,12 @@ impl Hub {
     }
 
     fn role_of(&self, socket: SocketId) -> Option<Role> {
-        let component_id = self.sessions.get(&socket)?.component.as_ref()?;
+        let component_id = self.sessions.component(socket)?;
         self.presence.get(component_id).map(|component| component.role)
     }
 
     pub(super) fn label(&self, socket: SocketId) -> String {
-        let component = self.sessions.get(&socket).and_then(|session| session.component.as_ref());
+        let component = self.sessions.component(socket);
         component.map_or_else(|| format!("socket {socket}"), ComponentId::to_string)
     }
 }
