@@ -5,7 +5,7 @@
 //! The hub routes each input to its parts and turns what they return into outputs. A part's fields are private to a file
 //! of its own, such as `stream::state`; the file above it (`stream`) has the hub's side.
 //!
-//! Files: `session` (sockets), `pending` (requests to the writer), `register`, `binding`, `protocols` and `presence`
+//! Files: `session` (sockets), `pending` (requests to the writer), `timers` (deadlines), `register`, `binding`, `protocols` and `presence`
 //! (components), `history` (journals that were replaced), `ownership` (who owns which slice), `stream` (entries to
 //! owners and watchers), `leases` (attempts to engines), `calls` (method calls to providers), `calls::answers`,
 //! `calls::resume` (calls of an engine or provider that disconnected), `call_ids` (their ids) and `call_lines` (those
@@ -26,21 +26,20 @@ mod protocols;
 mod register;
 mod session;
 mod stream;
+mod timers;
 mod view;
 mod why_waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gleitzeit_run::command::{FailAttempt, FailTask};
 use gleitzeit_run::event::StopReason;
-use gleitzeit_run::id::{AttemptRef, ComponentId, Position, TermId};
+use gleitzeit_run::id::{ComponentId, Position, TermId};
 use gleitzeit_run::term::History;
 use gleitzeit_run::{Command, Event, Request, Verdict};
 use gleitzeit_workflow::error::ErrorCode;
 use gleitzeit_workflow::time::Instant;
 
-use crate::id::CallId;
 use crate::wire::{AppendResult, FromHub, MeshError, ProposalResult, ProposalVerdict, Role, ToHub, Welcome};
 
 pub use config::{Config, Start};
@@ -52,22 +51,12 @@ pub use why_waiting::Present;
 use calls::Calls;
 use leases::Leases;
 use ownership::Ownerships;
-use pending::Pending;
+use pending::{Pending, Requests};
 use presence::Presence;
 use protocols::Known;
 use session::{MAX_UNANSWERED, Sessions};
 use stream::Stream;
-
-/// What a deadline was set for. When the deadline passes, the state decides whether it still matters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    Silence(ComponentId),
-    Heartbeat(SocketId),
-    Accept(AttemptRef),
-    Orphan(CallId),
-    Slow(SocketId),
-    Unregistered(SocketId),
-}
+use timers::{Timer, Timers};
 
 /// The hub's state machine.
 #[derive(Debug)]
@@ -84,8 +73,7 @@ pub struct Hub {
     out: Vec<Output>,
     /// The error with which the current input was refused, if it was.
     refused: Option<MeshError>,
-    last_token: Token,
-    pending: BTreeMap<Token, Pending>,
+    pending: Requests,
     sessions: Sessions,
     presence: Presence,
     departures: Departures,
@@ -94,7 +82,7 @@ pub struct Hub {
     leases: Leases,
     calls: Calls,
     known: Known,
-    timers: BTreeSet<(Instant, Timer)>,
+    timers: Timers,
 }
 
 impl Hub {
@@ -113,14 +101,13 @@ impl Hub {
             is_stopping: false,
             out: Vec::new(),
             refused: None,
-            last_token: Token(0),
-            pending: BTreeMap::new(),
+            pending: Requests::default(),
             sessions: Sessions::default(),
             departures: Departures::default(),
             ownerships: Ownerships::new(start.owners, start.queues),
             leases: Leases::default(),
             known: Known::new(start.protocols),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
         };
         for lease in start.open {
             let (at, engine) = (lease.at.clone(), lease.engine.clone());
@@ -183,11 +170,7 @@ impl Hub {
     /// Must be called at the time that [`Hub::next_deadline`] gives.
     pub fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.now = self.now.max(now);
-        while let Some((at, _)) = self.timers.first() {
-            if *at > self.now {
-                break;
-            }
-            let Some((_, timer)) = self.timers.pop_first() else { break };
+        while let Some(timer) = self.timers.take_due(self.now) {
             match timer {
                 Timer::Silence(component) => self.check_silence(&component),
                 Timer::Heartbeat(socket) => self.heartbeat(socket),
@@ -202,7 +185,7 @@ impl Hub {
 
     /// When [`Hub::tick`] must be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.next()
     }
 
     /// Whether attempts are open, so that calls and answers may be in transit.
@@ -365,7 +348,7 @@ impl Hub {
     }
 
     fn answered(&mut self, token: Token, verdict: &Verdict) {
-        match self.pending.remove(&token) {
+        match self.pending.take_verdict(token) {
             Some(Pending::Proposal { socket, proposal_id }) => {
                 if !self.sessions.decided(socket, token) {
                     return;
@@ -382,11 +365,8 @@ impl Hub {
             Some(Pending::Protocol { socket }) => self.protocol_answered(socket, verdict),
             Some(Pending::Restored) => self.protocol_restored(verdict),
             Some(Pending::Stop { at }) => self.stop_answered(&at, verdict),
-            // These answers arrive as inputs of their own.
-            Some(other) => {
-                self.pending.insert(token, other);
-            }
-            None => {}
+            // The others are answered by inputs of their own.
+            Some(Pending::Slice { .. } | Pending::Engine { .. } | Pending::Read { .. }) | None => {}
         }
     }
 
@@ -404,9 +384,7 @@ impl Hub {
     }
 
     fn token(&mut self, pending: Pending) -> Token {
-        self.last_token = Token(self.last_token.0 + 1);
-        self.pending.insert(self.last_token, pending);
-        self.last_token
+        self.pending.add(pending)
     }
 
     fn send(&mut self, socket: SocketId, message: FromHub) {
@@ -446,7 +424,7 @@ impl Hub {
     }
 
     fn set_timer(&mut self, after_ms: u64, timer: Timer) {
-        self.timers.insert((self.now.plus_ms(after_ms), timer));
+        self.timers.set(self.now.plus_ms(after_ms), timer);
     }
 
     /// The socket of a component that may be given work.

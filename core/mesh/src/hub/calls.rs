@@ -77,7 +77,7 @@ impl Hub {
         let alias = self.provider_call_id(&id, &at);
         let new = NewCall { engine: engine.clone(), alias, route, wanted, priority, call };
         if let Some(check_at) = self.calls.call(new, around!(self)) {
-            self.timers.insert((check_at, Timer::Orphan(id)));
+            self.timers.set(check_at, Timer::Orphan(id));
         }
     }
 
@@ -90,7 +90,9 @@ impl Hub {
     /// Answers the waiting calls of routes that no provider serves any more, so that their tasks are requeued.
     fn give_back(&mut self) {
         let later = self.calls.give_back(around!(self));
-        self.timers.extend(later.into_iter().map(|(at, id)| (at, Timer::Orphan(id))));
+        for (at, id) in later {
+            self.timers.set(at, Timer::Orphan(id));
+        }
     }
 
     /// A provider reports whether it could begin some of its calls.

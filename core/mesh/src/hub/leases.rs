@@ -71,7 +71,7 @@ impl Hub {
 
     /// The writer's answer: the messages that an engine is owed.
     pub(super) fn engine_state(&mut self, token: Token, effects: Vec<Effect>) {
-        let Some(Pending::Engine { engine, socket, answer }) = self.pending.remove(&token) else { return };
+        let Some(Pending::Engine { engine, socket, answer }) = self.pending.take(token) else { return };
         if self.socket_of(&engine) != Some(socket) {
             return;
         }
@@ -97,7 +97,7 @@ impl Hub {
             let Some(socket) = self.socket_of(&engine) else { continue };
             for assignment in &assignments {
                 self.leases.sent(&assignment.at, until);
-                self.timers.insert((until, Timer::Accept(assignment.at.clone())));
+                self.timers.set(until, Timer::Accept(assignment.at.clone()));
             }
             for tasks in frames(assignments, |it| it.parameters.size_bytes()) {
                 self.send(socket, FromHub::ExecuteTask(ExecuteTask { tasks }));
@@ -107,7 +107,7 @@ impl Hub {
             let Some(socket) = self.socket_of(&engine) else { continue };
             for at in &attempts {
                 if self.leases.cancel_sent(&engine, at, until) {
-                    self.timers.insert((until, Timer::Accept(at.clone())));
+                    self.timers.set(until, Timer::Accept(at.clone()));
                 }
             }
             self.send(socket, FromHub::CancelTask(CancelTask { attempts }));

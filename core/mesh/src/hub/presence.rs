@@ -20,7 +20,7 @@ impl Hub {
     /// Adds a component that the journal names and that has not connected since the hub started.
     pub(super) fn await_reconnect(&mut self, component_id: &ComponentId, role: Role) {
         if let Some(until) = self.presence.expect(component_id, role, self.now) {
-            self.timers.insert((until, Timer::Silence(component_id.clone())));
+            self.timers.set(until, Timer::Silence(component_id.clone()));
         }
     }
 
@@ -51,7 +51,7 @@ impl Hub {
     fn mark_silent(&mut self, component_id: &ComponentId, since: Instant) {
         let Some(Fell { role, until }) = self.presence.fall_silent(component_id, since) else { return };
         if let Some(until) = until {
-            self.timers.insert((until, Timer::Silence(component_id.clone())));
+            self.timers.set(until, Timer::Silence(component_id.clone()));
             self.announce(component_id);
         }
         if role == Role::Engine {
@@ -63,7 +63,7 @@ impl Hub {
     pub(super) fn check_silence(&mut self, component_id: &ComponentId) {
         match self.presence.silence(component_id, self.now) {
             Some(Silence::Until(until)) => {
-                self.timers.insert((until, Timer::Silence(component_id.clone())));
+                self.timers.set(until, Timer::Silence(component_id.clone()));
                 return;
             }
             Some(Silence::Over(Role::Engine)) if planted_bugs::is(Bug::NoLoss) => return,

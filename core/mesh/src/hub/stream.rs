@@ -69,7 +69,7 @@ impl Hub {
                 self.close(socket, "it confirmed no entries");
             }
             Some(Slowness::At(at)) => {
-                self.timers.insert((at, Timer::Slow(socket)));
+                self.timers.set(at, Timer::Slow(socket));
             }
             None => {}
         }
@@ -84,7 +84,7 @@ impl Hub {
 
     /// The writer's answer: a slice's state goes to its new owner.
     pub(super) fn slice_state(&mut self, token: Token, state: &SliceState) {
-        let Some(Pending::Slice { slice, component_id, epoch, socket }) = self.pending.remove(&token) else { return };
+        let Some(Pending::Slice { slice, component_id, epoch, socket }) = self.pending.take(token) else { return };
         let current = self.ownerships.owner(&slice).is_some_and(|(owner, now)| *owner == component_id && now == epoch);
         if !current || !self.sessions.contains(socket) {
             return;
@@ -99,7 +99,7 @@ impl Hub {
     }
 
     pub(super) fn entries(&mut self, token: Token, entries: Vec<Arc<Entry>>) {
-        let Some(Pending::Read { socket }) = self.pending.remove(&token) else { return };
+        let Some(Pending::Read { socket }) = self.pending.take(token) else { return };
         if self.stream.read(socket, token, entries) == Read::Missing {
             // Only pruned entries are missing, and this cursor would not have asked for those.
             let message = "entries that the journal should have could not be read";
@@ -118,7 +118,9 @@ impl Hub {
         let sent = advanced.as_ref().map_or(Position(u64::MAX), |advanced| advanced.sent);
         let answers = self.sessions.take_answers(socket, sent);
         let read_from = advanced.and_then(|Advanced { messages, check_at, read_from, .. }| {
-            self.timers.extend(check_at.map(|at| (at, Timer::Slow(socket))));
+            if let Some(at) = check_at {
+                self.timers.set(at, Timer::Slow(socket));
+            }
             messages.into_iter().for_each(|message| self.send(socket, message));
             read_from
         });

@@ -28,7 +28,7 @@ impl Hub {
             {
                 let alias = self.provider_call_id(&id, &at);
                 let until = self.calls.orphan(id.clone(), engine.clone(), alias, self.now);
-                self.timers.insert((until, Timer::Orphan(id)));
+                self.timers.set(until, Timer::Orphan(id));
             }
         }
     }
@@ -77,7 +77,9 @@ impl Hub {
             return;
         }
         let abandoned = self.calls.abandon(provider, &listed_ids, self.now);
-        self.timers.extend(abandoned.into_iter().map(|(until, id)| (until, Timer::Orphan(id))));
+        for (until, id) in abandoned {
+            self.timers.set(until, Timer::Orphan(id));
+        }
     }
 
     fn cancel_listed(&mut self, socket: SocketId, alias: CallId) {
