@@ -2,7 +2,10 @@
 //! truth: everything durable in it follows from committed entries.
 //!
 //! Like every state machine in this crate it is synchronous: [`Hub::handle`] takes an input and returns what to do.
-//! Files: `session` (sockets), `pending` (requests to the writer), `register`, `binding`, `protocols` and `presence`
+//! The hub routes each input to its parts and turns what they return into outputs. A part's fields are private to a file
+//! of its own, such as `stream::state`; the file above it (`stream`) has the hub's side.
+//!
+//! Files: `session` (sockets), `pending` (requests to the writer), `timers` (deadlines), `register`, `binding`, `protocols` and `presence`
 //! (components), `history` (journals that were replaced), `ownership` (who owns which slice), `stream` (entries to
 //! owners and watchers), `leases` (attempts to engines), `calls` (method calls to providers), `calls::answers`,
 //! `calls::resume` (calls of an engine or provider that disconnected), `call_ids` (their ids) and `call_lines` (those
@@ -23,21 +26,20 @@ mod protocols;
 mod register;
 mod session;
 mod stream;
+mod timers;
 mod view;
 mod why_waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gleitzeit_run::command::{FailAttempt, FailTask};
 use gleitzeit_run::event::StopReason;
-use gleitzeit_run::id::{AttemptRef, ComponentId, Position, TermId};
+use gleitzeit_run::id::{ComponentId, Position, TermId};
 use gleitzeit_run::term::History;
 use gleitzeit_run::{Command, Event, Request, Verdict};
 use gleitzeit_workflow::error::ErrorCode;
 use gleitzeit_workflow::time::Instant;
 
-use crate::id::CallId;
 use crate::wire::{AppendResult, FromHub, MeshError, ProposalResult, ProposalVerdict, Role, ToHub, Welcome};
 
 pub use config::{Config, Start};
@@ -49,22 +51,12 @@ pub use why_waiting::Present;
 use calls::Calls;
 use leases::Leases;
 use ownership::Ownerships;
-use pending::Pending;
-use presence::Component;
+use pending::{Pending, Requests};
+use presence::Presence;
 use protocols::Known;
-use session::{MAX_REFUSALS, MAX_UNANSWERED, Session};
+use session::{MAX_UNANSWERED, Sessions};
 use stream::Stream;
-
-/// What a deadline was set for. When the deadline passes, the state decides whether it still matters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    Silence(ComponentId),
-    Heartbeat(SocketId),
-    Accept(AttemptRef),
-    Orphan(CallId),
-    Slow(SocketId),
-    Unregistered(SocketId),
-}
+use timers::{Timer, Timers};
 
 /// The hub's state machine.
 #[derive(Debug)]
@@ -75,28 +67,22 @@ pub struct Hub {
     /// The seed of the secrets that the hub gives out.
     seed: [u8; 32],
     secrets_given: u64,
-    started_at: Instant,
     now: Instant,
     /// Whether the hub is about to stop: nothing new is begun.
     is_stopping: bool,
     out: Vec<Output>,
     /// The error with which the current input was refused, if it was.
     refused: Option<MeshError>,
-    last_token: Token,
-    pending: BTreeMap<Token, Pending>,
-    sessions: BTreeMap<SocketId, Session>,
-    components: BTreeMap<ComponentId, Component>,
+    pending: Requests,
+    sessions: Sessions,
+    presence: Presence,
     departures: Departures,
     ownerships: Ownerships,
     stream: Stream,
     leases: Leases,
     calls: Calls,
     known: Known,
-    timers: BTreeSet<(Instant, Timer)>,
-    /// Sessions whose cursor may have something to send.
-    dirty: BTreeSet<SocketId>,
-    /// Whether ownership must be planned again because a component came or went, or a slice appeared.
-    replan: bool,
+    timers: Timers,
 }
 
 impl Hub {
@@ -104,28 +90,24 @@ impl Hub {
     /// the process of an earlier hub: that process has ended, and they with it.
     pub fn new(config: Config, start: Start, now: Instant) -> Self {
         let mut hub = Self {
+            presence: Presence::new(&config),
+            calls: Calls::new(now, config.orphan_timeout_ms),
             stream: Stream::new(start.position, start.pruned, config.kept_bytes),
             history: start.history,
             seed: start.seed,
             secrets_given: 0,
             config,
-            started_at: now,
             now,
             is_stopping: false,
             out: Vec::new(),
             refused: None,
-            last_token: Token(0),
-            pending: BTreeMap::new(),
-            sessions: BTreeMap::new(),
-            components: BTreeMap::new(),
+            pending: Requests::default(),
+            sessions: Sessions::default(),
             departures: Departures::default(),
             ownerships: Ownerships::new(start.owners, start.queues),
             leases: Leases::default(),
-            calls: Calls::default(),
             known: Known::new(start.protocols),
-            timers: BTreeSet::new(),
-            dirty: BTreeSet::new(),
-            replan: true,
+            timers: Timers::default(),
         };
         for lease in start.open {
             let (at, engine) = (lease.at.clone(), lease.engine.clone());
@@ -157,14 +139,14 @@ impl Hub {
         self.refused = None;
         match input {
             Input::Connected { socket, is_within } => {
-                self.sessions.insert(socket, Session { is_within, ..Session::default() });
+                self.sessions.open(socket, is_within);
                 let welcome = Welcome { version: self.config.version.clone(), term: self.term() };
                 self.send(socket, FromHub::Welcome(welcome));
                 self.set_timer(self.config.unregistered_ms, Timer::Unregistered(socket));
             }
             Input::Received { socket, message, message_id } => self.received(socket, message, message_id),
             Input::Malformed { socket, in_reply_to, message } => {
-                if self.sessions.contains_key(&socket) {
+                if self.sessions.contains(socket) {
                     self.log(true, "an event could not be read", format!("{}: {message}", self.label(socket)));
                     self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
                 }
@@ -188,11 +170,7 @@ impl Hub {
     /// Must be called at the time that [`Hub::next_deadline`] gives.
     pub fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.now = self.now.max(now);
-        while let Some((at, _)) = self.timers.first() {
-            if *at > self.now {
-                break;
-            }
-            let Some((_, timer)) = self.timers.pop_first() else { break };
+        while let Some(timer) = self.timers.take_due(self.now) {
             match timer {
                 Timer::Silence(component) => self.check_silence(&component),
                 Timer::Heartbeat(socket) => self.heartbeat(socket),
@@ -207,7 +185,7 @@ impl Hub {
 
     /// When [`Hub::tick`] must be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.next()
     }
 
     /// Whether attempts are open, so that calls and answers may be in transit.
@@ -227,26 +205,25 @@ impl Hub {
 
     /// Returns what to do about all accepted inputs.
     pub fn flush(&mut self, out: &mut Vec<Output>) {
-        if std::mem::take(&mut self.replan) {
-            self.plan();
-        }
+        self.plan();
         self.flush_leases();
         self.flush_calls();
-        for socket in std::mem::take(&mut self.dirty) {
+        for socket in self.stream.take_due() {
             self.pump(socket);
         }
         out.append(&mut self.out);
     }
 
     fn received(&mut self, socket: SocketId, message: ToHub, message_id: Option<String>) {
-        let Some(session) = self.sessions.get_mut(&socket) else { return };
-        session.unanswered_heartbeat = None;
-        let component = session.component.clone();
+        if !self.sessions.hear(socket) {
+            return;
+        }
+        let component = self.sessions.component(socket).cloned();
         if let Some(component_id) = &component {
             self.mark_connected(component_id);
         }
         let in_reply_to = message_id.or_else(|| Some(message.kind().to_owned()));
-        let role = component.as_ref().and_then(|id| self.components.get(id)).map(|component| component.role);
+        let role = component.as_ref().and_then(|id| self.presence.get(id)).map(|component| component.role);
         match (message, component, role) {
             (ToHub::RegisterComponent(register), _, _) => self.register(socket, register),
             (ToHub::HeartbeatResponse(response), component, _) => self.heartbeat_answered(socket, component, response),
@@ -268,7 +245,7 @@ impl Hub {
                 }
                 self.append(socket, &component_id, append.proposals, in_reply_to);
             }
-            (ToHub::TaskTaken(taken), Some(engine), Some(Role::Engine)) => self.taken(socket, &engine, taken.attempts),
+            (ToHub::TaskTaken(taken), Some(engine), Some(Role::Engine)) => self.taken(&engine, taken.attempts),
             (ToHub::ExecuteMethod(execute), Some(engine), Some(Role::Engine)) => {
                 for call in execute.calls {
                     self.call(socket, &engine, call, in_reply_to.clone());
@@ -303,8 +280,7 @@ impl Hub {
         proposals: Vec<crate::wire::ProposalItem>,
         in_reply_to: Option<String>,
     ) {
-        let unanswered = self.sessions.get(&socket).map_or(0, |session| session.unanswered);
-        if unanswered + proposals.len() > MAX_UNANSWERED {
+        if self.sessions.unanswered(socket) + proposals.len() > MAX_UNANSWERED {
             let text = format!("more than {MAX_UNANSWERED} proposals are unanswered");
             self.refuse(socket, ErrorCode::RateLimitExceeded, text, in_reply_to);
             return self.close(socket, "too many unanswered proposals");
@@ -324,10 +300,8 @@ impl Hub {
             let component_id = component_id.clone();
             let request =
                 Request::Component { component_id, fence: proposal.fence, command: bounded(proposal.command) };
-            if let Some(session) = self.sessions.get_mut(&socket) {
-                session.unanswered += 1;
-            }
-            self.request(Pending::Proposal { socket, proposal_id }, request);
+            let token = self.request(Pending::Proposal { socket, proposal_id }, request);
+            self.sessions.proposed(socket, token);
         }
     }
 
@@ -344,7 +318,7 @@ impl Hub {
                 Event::OwnershipGranted(granted) => self.granted(granted),
                 Event::ProtocolRegistered(protocol) => self.protocol_registered(protocol),
                 Event::ProtocolRemoved(protocol) => self.protocol_removed(protocol),
-                Event::TaskReady(ready) => self.name_queue(&ready.queue),
+                Event::TaskReady(ready) => self.ownerships.name_queue(&ready.queue),
                 Event::WorkflowSubmitted(_)
                 | Event::WorkflowCancelRequested(_)
                 | Event::TaskDispatched(_)
@@ -370,52 +344,47 @@ impl Hub {
         for (token, verdict) in &batch.answers {
             self.answered(*token, verdict);
         }
-        let cursors = self.sessions.iter().filter(|(_, session)| session.cursor.is_some());
-        self.dirty.extend(cursors.map(|(socket, _)| *socket));
+        self.stream.set_all_due();
     }
 
     fn answered(&mut self, token: Token, verdict: &Verdict) {
-        match self.pending.remove(&token) {
+        match self.pending.take_verdict(token) {
             Some(Pending::Proposal { socket, proposal_id }) => {
-                let Some(session) = self.sessions.get_mut(&socket) else { return };
-                session.unanswered = session.unanswered.saturating_sub(1);
-                if let (Verdict::Ok { position }, Some(cursor)) = (verdict, session.cursor.as_mut()) {
-                    cursor.recorded(*position, proposal_id.clone());
+                if !self.sessions.decided(socket, token) {
+                    return;
+                }
+                if let Verdict::Ok { position } = verdict {
+                    self.stream.recorded(socket, *position, proposal_id.clone());
                 }
                 let result = proposal_result(proposal_id, verdict);
                 self.answer(socket, self.stream.head(), result);
             }
             Some(Pending::Grant { slice }) => {
                 self.ownerships.grant_answered(&slice);
-                self.replan = true;
             }
             Some(Pending::Protocol { socket }) => self.protocol_answered(socket, verdict),
             Some(Pending::Restored) => self.protocol_restored(verdict),
             Some(Pending::Stop { at }) => self.stop_answered(&at, verdict),
-            // These answers arrive as inputs of their own.
-            Some(other) => {
-                self.pending.insert(token, other);
-            }
-            None => {}
+            // The others are answered by inputs of their own.
+            Some(Pending::Slice { .. } | Pending::Engine { .. } | Pending::Read { .. }) | None => {}
         }
     }
 
     /// Answers a proposal. If the socket receives entries, the answer follows the entries up to `after`.
     fn answer(&mut self, socket: SocketId, after: Position, result: ProposalResult) {
-        let Some(session) = self.sessions.get_mut(&socket) else { return };
-        session.answers.push_back((after, result));
-        self.dirty.insert(socket);
+        if self.sessions.answer(socket, after, result) {
+            self.stream.set_due(socket);
+        }
     }
 
-    fn request(&mut self, pending: Pending, request: Request) {
+    fn request(&mut self, pending: Pending, request: Request) -> Token {
         let token = self.token(pending);
         self.out.push(Output::Request { token, request });
+        token
     }
 
     fn token(&mut self, pending: Pending) -> Token {
-        self.last_token = Token(self.last_token.0 + 1);
-        self.pending.insert(self.last_token, pending);
-        self.last_token
+        self.pending.add(pending)
     }
 
     fn send(&mut self, socket: SocketId, message: FromHub) {
@@ -431,19 +400,23 @@ impl Hub {
 
     /// Counts a refused event. A socket that sends only refused events is closed.
     fn count_refusal(&mut self, socket: SocketId) {
-        let Some(session) = self.sessions.get_mut(&socket) else { return };
-        session.refusals += 1;
-        if session.refusals > MAX_REFUSALS {
+        if self.sessions.count_refusal(socket) {
             self.close(socket, "it keeps sending events that are refused");
         }
     }
 
     /// Closes a socket on the hub's initiative: its component is silent from now on.
     fn close(&mut self, socket: SocketId, reason: &str) {
-        if self.sessions.contains_key(&socket) {
+        if self.sessions.contains(socket) {
             self.out.push(Output::Close { socket, for_good: false, reason: reason.to_owned() });
             self.disconnected(socket, false, None);
         }
+    }
+
+    /// Forgets a socket. Returns the component that had registered on it.
+    fn end_session(&mut self, socket: SocketId) -> Option<ComponentId> {
+        self.stream.forget(socket);
+        self.sessions.close(socket)
     }
 
     fn log(&mut self, warning: bool, message: &'static str, detail: String) {
@@ -451,12 +424,12 @@ impl Hub {
     }
 
     fn set_timer(&mut self, after_ms: u64, timer: Timer) {
-        self.timers.insert((self.now.plus_ms(after_ms), timer));
+        self.timers.set(self.now.plus_ms(after_ms), timer);
     }
 
     /// The socket of a component that may be given work.
     fn socket_of(&self, component_id: &ComponentId) -> Option<SocketId> {
-        self.components.get(component_id).filter(|component| component.is_connected())?.socket
+        self.presence.socket_of(component_id)
     }
 }
 

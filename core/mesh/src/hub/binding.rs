@@ -21,7 +21,7 @@ impl Hub {
         let Some(id) = &register.component_id else { return Ok(()) };
         let given = register.secret.as_ref().map(Secret::proof);
         // A socket that is registered need not present its secret again, but may not present another one.
-        let is_again = self.sessions.get(&socket).is_some_and(|session| session.component.as_ref() == Some(id));
+        let is_again = self.sessions.component(socket) == Some(id);
         let is_proven = match self.bound(id) {
             Some(bound) => given.map_or(is_again, |given| given == bound),
             None => id.check_proof(given.as_ref()).unwrap_or(true),
@@ -41,7 +41,7 @@ impl Hub {
 
     /// The proof that identifies a component; `None` if it has not registered since the hub started.
     fn bound(&self, id: &ComponentId) -> Option<Proof> {
-        self.components.get(id)?.proof
+        self.presence.get(id)?.proof
     }
 
     /// The proof that an admitted component is bound to, and the secret if the component has yet to receive it.

@@ -47,10 +47,9 @@ impl Hub {
 
     /// Whether a component has registered since this hub started: the journal is never replaced under a running hub.
     fn has_registered(&self, socket: SocketId, component_id: Option<&ComponentId>) -> bool {
-        let is_registered = self.sessions.get(&socket).is_some_and(|session| session.component.is_some());
-        let is_known = component_id
-            .and_then(|id| self.components.get(id))
-            .is_some_and(|component| component.connected_at.is_some());
+        let is_registered = self.sessions.component(socket).is_some();
+        let is_known =
+            component_id.and_then(|id| self.presence.get(id)).is_some_and(|component| component.connected_at.is_some());
         is_registered || is_known
     }
 

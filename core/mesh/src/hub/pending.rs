@@ -1,8 +1,10 @@
 //! Requests to the writer that are not answered yet.
 
+use std::collections::BTreeMap;
+
 use gleitzeit_run::id::{AttemptRef, ComponentId, Epoch, Slice};
 
-use crate::hub::SocketId;
+use crate::hub::{SocketId, Token};
 use crate::id::ProposalId;
 use crate::wire::ComponentRegistered;
 
@@ -17,4 +19,53 @@ pub(super) enum Pending {
     Slice { slice: Slice, component_id: ComponentId, epoch: Epoch, socket: SocketId },
     Engine { engine: ComponentId, socket: SocketId, answer: Option<ComponentRegistered> },
     Read { socket: SocketId },
+}
+
+/// The requests that are not answered yet.
+#[derive(Debug)]
+pub(super) struct Requests {
+    last: Token,
+    open: BTreeMap<Token, Pending>,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self { last: Token(0), open: BTreeMap::new() }
+    }
+}
+
+impl Requests {
+    /// Adds a request. Returns the token that its answer will have.
+    pub(super) fn add(&mut self, pending: Pending) -> Token {
+        self.last = Token(self.last.0 + 1);
+        self.open.insert(self.last, pending);
+        self.last
+    }
+
+    /// Takes the request that is answered.
+    pub(super) fn take(&mut self, token: Token) -> Option<Pending> {
+        self.open.remove(&token)
+    }
+
+    /// Takes the request that a verdict answers; queries and reads have answers of their own.
+    pub(super) fn take_verdict(&mut self, token: Token) -> Option<Pending> {
+        let has_own =
+            |it: &Pending| matches!(it, Pending::Slice { .. } | Pending::Engine { .. } | Pending::Read { .. });
+        self.open.get(&token).filter(|pending| !has_own(pending))?;
+        self.open.remove(&token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_answered_once_and_a_read_not_by_a_verdict() {
+        let mut requests = Requests::default();
+        let (restored, read) = (requests.add(Pending::Restored), requests.add(Pending::Read { socket: SocketId(1) }));
+        assert_ne!(restored, read);
+        assert!(requests.take_verdict(restored).is_some() && requests.take_verdict(restored).is_none());
+        assert!(requests.take_verdict(read).is_none() && requests.take(read).is_some());
+    }
 }

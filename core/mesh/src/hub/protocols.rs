@@ -102,7 +102,7 @@ impl Hub {
     pub fn served(&self, now: Instant) -> Vec<ProtocolUse> {
         let mut ago: BTreeMap<&ProtocolName, u64> =
             self.known.left.iter().map(|(name, at)| (name, now.ms_since(*at).max(1))).collect();
-        let there = self.components.values().flat_map(|component| &component.served);
+        let there = self.presence.iter().map(|(_, it)| it).flat_map(|component| &component.served);
         ago.extend(there.map(|name| (name, 0)));
         ago.into_iter().map(|(name, ago_ms)| ProtocolUse { protocol: name.clone(), ago_ms }).collect()
     }
@@ -119,7 +119,7 @@ impl Hub {
         let Some(methods) = self.known.remove(&name) else { return };
         self.broadcast_protocols(&Protocols { protocols: Vec::new(), removed: vec![name.clone()] });
         // A component that serves it registered while it was being removed.
-        if self.components.values().any(|component| component.served.contains(&name)) {
+        if self.presence.iter().map(|(_, it)| it).any(|component| component.served.contains(&name)) {
             let ProtocolName { name, version } = name;
             let protocol = ProtocolRegistered { name, version, methods };
             self.request(Pending::Restored, Request::RegisterProtocol { protocol });
@@ -134,7 +134,8 @@ impl Hub {
     }
 
     fn broadcast_protocols(&mut self, protocols: &Protocols) {
-        let listeners = self.components.values().filter(|it| matches!(it.role, Role::Resolver | Role::Engine));
+        let listeners =
+            self.presence.iter().map(|(_, it)| it).filter(|it| matches!(it.role, Role::Resolver | Role::Engine));
         let listeners: Vec<SocketId> = listeners.filter_map(|it| it.socket).collect();
         for socket in listeners {
             self.send(socket, FromHub::Protocols(protocols.clone()));

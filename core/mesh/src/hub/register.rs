@@ -13,7 +13,6 @@ use crate::frames::frames;
 use crate::hub::history::SeenHistory;
 use crate::hub::pending::Pending;
 use crate::hub::presence::Component;
-use crate::hub::session::Registering;
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::wire::{
     ComponentRegistered, FromHub, MeshError, ProtocolDefinition, Protocols, RegisterComponent, RegistrationRejected,
@@ -54,8 +53,9 @@ impl Hub {
         if unknown.is_empty() {
             return self.complete_registration(socket, register);
         }
-        let Some(session) = self.sessions.get_mut(&socket) else { return };
-        session.registering = Some(Registering { register, open: unknown.len() });
+        if !self.sessions.await_protocols(socket, register, unknown.len()) {
+            return;
+        }
         for ProtocolDefinition { name, version, methods } in unknown {
             let protocol = ProtocolRegistered { name, version, methods };
             self.request(Pending::Protocol { socket }, Request::RegisterProtocol { protocol });
@@ -81,16 +81,15 @@ impl Hub {
     /// Checks that this socket may register the component under its id, in its role, now.
     fn check_identity(&self, socket: SocketId, register: &RegisterComponent) -> Result<(), Failure> {
         let id = written_id(register);
-        let session = self.sessions.get(&socket);
-        if session.is_some_and(|session| session.registering.is_some()) {
+        if self.sessions.is_registering(socket) {
             return Err(invalid("the previous registration is not answered yet"));
         }
-        let registered = session.and_then(|session| session.component.as_ref());
-        if let Some(registered) = registered.filter(|registered| registered.as_str() != id) {
+        if let Some(registered) = self.sessions.component(socket).filter(|registered| registered.as_str() != id) {
             return Err(invalid(format!("this socket is registered as `{registered}`")));
         }
         self.check_binding(socket, register)?;
-        let other_role = self.components.get(id).filter(|component| component.role != register.component_type);
+        let other_role =
+            self.presence.get(&ComponentId::from(id)).filter(|component| component.role != register.component_type);
         match other_role {
             Some(component) => Err(invalid(format!("component `{id}` is a {}", component.role))),
             None => Ok(()),
@@ -128,32 +127,26 @@ impl Hub {
     }
 
     pub(super) fn protocol_answered(&mut self, socket: SocketId, verdict: &Verdict) {
-        let Some(session) = self.sessions.get_mut(&socket) else { return };
-        let Some(registering) = session.registering.as_mut() else { return };
-        match verdict {
+        let failure = match verdict {
             Verdict::Ok { .. } | Verdict::Duplicate { .. } => {
-                registering.open -= 1;
-                if registering.open > 0 {
-                    return;
+                if let Some(register) = self.sessions.protocol_recorded(socket) {
+                    // A protocol may have been removed while the others were being recorded.
+                    self.complete_if_known(socket, register, |hub, it| hub.known.has(it));
                 }
-                let Some(Registering { register, .. }) = session.registering.take() else { return };
-                // A protocol may have been removed while the others were being recorded.
-                self.complete_if_known(socket, register, |hub, it| hub.known.has(it));
+                return;
             }
-            Verdict::Invalid(failure) => {
-                session.registering = None;
-                self.reject(socket, failure.clone());
-            }
+            Verdict::Invalid(failure) => failure.clone(),
             Verdict::Fenced | Verdict::NoSlot => {
-                session.registering = None;
-                let failure = Failure::new(ErrorCode::InternalError, "the protocol could not be recorded");
-                self.reject(socket, failure);
+                Failure::new(ErrorCode::InternalError, "the protocol could not be recorded")
             }
+        };
+        if self.sessions.stop_registering(socket) {
+            self.reject(socket, failure);
         }
     }
 
     fn complete_registration(&mut self, socket: SocketId, mut register: Box<RegisterComponent>) {
-        if !self.sessions.contains_key(&socket) {
+        if !self.sessions.contains(socket) {
             return;
         }
         // Another component may have taken the id while the protocols were being recorded.
@@ -201,17 +194,16 @@ impl Hub {
             // Sent at once: a missing answer counts only after the component has answered a heartbeat.
             self.heartbeat(socket);
         }
-        self.replan = true;
+        self.ownerships.plan_again();
     }
 
     /// Gives a component id to a socket and closes the socket that had it. Returns whether the socket was registered
     /// before.
     fn take_over_id(&mut self, socket: SocketId, component_id: &ComponentId) -> bool {
-        let session = self.sessions.get_mut(&socket);
-        let again = session.is_some_and(|session| session.component.replace(component_id.clone()).is_some());
-        let before = self.components.get(component_id).and_then(|component| component.socket);
+        let again = self.sessions.register(socket, component_id.clone());
+        let before = self.presence.socket(component_id);
         if let Some(before) = before.filter(|before| *before != socket) {
-            self.sessions.remove(&before);
+            self.end_session(before);
             let reason = "its component connected again".to_owned();
             self.out.push(Output::Close { socket: before, for_good: true, reason });
         }
@@ -226,12 +218,12 @@ impl Hub {
         register: &RegisterComponent,
         again: bool,
     ) -> Option<Secret> {
-        let connected_at = self.components.get(component_id).filter(|_| again).and_then(|it| it.connected_at);
+        let connected_at = self.presence.get(component_id).filter(|_| again).and_then(|it| it.connected_at);
         let (proof, secret) = self.bind(component_id, register.secret.as_ref());
         let served = self.known.served_by(register);
         let component =
             Component { proof: Some(proof), served, ..component(register, socket, connected_at.or(Some(self.now))) };
-        if let Some(before) = self.components.insert(component_id.clone(), component) {
+        if let Some(before) = self.presence.insert(component_id.clone(), component) {
             self.known.left(before.served, self.now);
         }
         secret
@@ -264,9 +256,9 @@ impl Hub {
             Role::Queue | Role::Resolver => {}
             Role::Engine => {
                 for queue in register.queues.iter().flatten() {
-                    self.name_queue(queue);
+                    self.ownerships.name_queue(queue);
                 }
-                self.resume_leases(component_id, register.attempts);
+                self.leases.resume(component_id, register.attempts);
                 self.engine_is_there(socket, component_id, register.slots.unwrap_or(1), answer);
                 self.resume_engine_calls(component_id, register.calls.unwrap_or_default());
             }

@@ -45,7 +45,7 @@ pub struct ComponentView {
 impl Hub {
     /// All connected and silent components, by role, then name, then id.
     pub fn components(&self) -> Vec<ComponentView> {
-        let mut views: Vec<ComponentView> = self.components.iter().map(|(id, it)| self.view(id, it)).collect();
+        let mut views: Vec<ComponentView> = self.presence.iter().map(|(id, it)| self.view(id, it)).collect();
         views.sort_by(|a, b| (a.role, &a.name, &a.component_id).cmp(&(b.role, &b.name, &b.component_id)));
         views
     }

@@ -93,7 +93,7 @@ impl Hub {
     /// A snapshot of the connected components and of where these attempts are; `clock` is the wall-clock time.
     pub fn present(&self, attempts: &[AttemptRef], clock: Timestamp) -> Present {
         let mut present = Present { now: self.now, clock, ..Present::default() };
-        for (id, component) in &self.components {
+        for (id, component) in self.presence.iter() {
             present.names.insert(id.clone(), component.name.clone());
             if let Some(left_ms) = self.lost_in_ms(component) {
                 present.silent.insert(id.clone(), left_ms);

@@ -9,6 +9,7 @@ mod ready;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use act::size;
 use gleitzeit_run::event::StopReason;
 use gleitzeit_run::id::{Attempt, AttemptRef, ComponentId, Position, RunId, Slice};
 use gleitzeit_run::ledger::{AttemptEnd, QueueTask, QueueTaskStatus, SliceItem};
@@ -101,8 +102,10 @@ pub struct Queue {
     undecided: BTreeSet<Key>,
     /// Open attempts of all queues, and this role's own dispatches that are not recorded yet.
     open: BTreeMap<AttemptRef, (ComponentId, Route)>,
-    used: BTreeMap<ComponentId, u32>,
-    calling: BTreeMap<Route, u32>,
+    /// The same by engine: its used slots are the size of the set.
+    used: BTreeMap<ComponentId, BTreeSet<AttemptRef>>,
+    /// The same by route.
+    calling: BTreeMap<Route, BTreeSet<AttemptRef>>,
     components: BTreeMap<ComponentId, ComponentStatus>,
     /// The connected providers of each route that do not drain.
     serving: BTreeMap<Route, BTreeSet<ComponentId>>,
@@ -185,7 +188,7 @@ impl Queue {
 
     /// Open attempts on an engine as this role counts them, its own unrecorded dispatches included.
     pub fn used_slots(&self, engine: &ComponentId) -> u32 {
-        self.used.get(engine).copied().unwrap_or(0)
+        self.used.get(engine).map_or(0, size)
     }
 
     /// Why a task is not dispatched; `None` if it is not in an owned queue or nothing holds it back.

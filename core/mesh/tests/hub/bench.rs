@@ -17,6 +17,8 @@ pub(crate) struct Bench {
     /// Events sent since the last look: the socket, the event's name and its body.
     pub(crate) sent: Vec<(SocketId, &'static str, Value)>,
     pub(crate) closed: Vec<SocketId>,
+    /// The kinds of what the hub requested since the last look, a list for each input in the order of the inputs.
+    outputs: Vec<Vec<String>>,
     /// Whether the writer holds back its work.
     pub(crate) is_held: bool,
     held: Vec<Output>,
@@ -37,6 +39,7 @@ impl Bench {
             now: Instant(0),
             sent: Vec::new(),
             closed: Vec::new(),
+            outputs: Vec::new(),
             is_held: false,
             held: Vec::new(),
             sockets: 0,
@@ -51,6 +54,7 @@ impl Bench {
     }
 
     fn act(&mut self, out: Vec<Output>) {
+        self.outputs.push(out.iter().map(kind).collect());
         for output in out {
             match output {
                 Output::Send { socket, message } => self.note(socket, &message),
@@ -207,7 +211,35 @@ impl Bench {
         self.sent.iter().filter(|(to, ..)| *to == socket).map(|(_, kind, _)| *kind).collect()
     }
 
+    /// What the hub requested since the last look, a list for each input that led to something.
+    pub(crate) fn take_outputs(&mut self) -> Vec<Vec<String>> {
+        let outputs = std::mem::take(&mut self.outputs);
+        outputs.into_iter().filter(|of_input| !of_input.is_empty()).collect()
+    }
+
     pub(crate) fn head(&self) -> Position {
         self.journal.last().map_or(Position(0), |entry| entry.position)
+    }
+}
+
+/// An output in a few words.
+fn kind(output: &Output) -> String {
+    match output {
+        Output::Send { socket, message } => format!("{socket} < {}", message.kind()),
+        Output::Close { socket, for_good, .. } => {
+            format!("{socket} closed{}", if *for_good { " for good" } else { "" })
+        }
+        Output::Request { request, .. } => {
+            let request = format!("{request:?}");
+            let end = request.find(|c: char| !c.is_alphanumeric()).unwrap_or(request.len());
+            format!("request {}", &request[..end])
+        }
+        Output::QuerySlice { .. } => "query slice".to_owned(),
+        Output::QueryEngine { engine, .. } => format!("query engine {engine}"),
+        Output::EngineConnected { engine, slots } => format!("engine {engine} has {slots} slots"),
+        Output::EngineGone { engine } => format!("engine {engine} is gone"),
+        Output::ReadEntries { from, .. } => format!("read from {from}"),
+        Output::Progress { .. } => "progress".to_owned(),
+        Output::Log { message, .. } => format!("log: {message}"),
     }
 }

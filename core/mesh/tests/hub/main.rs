@@ -6,6 +6,7 @@ mod binding;
 mod calls;
 mod leases;
 mod named;
+mod order;
 mod owners;
 mod protocols;
 mod sockets;

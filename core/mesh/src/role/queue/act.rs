@@ -77,25 +77,15 @@ impl Queue {
 
     pub(super) fn opened(&mut self, at: AttemptRef, engine: ComponentId, route: Route) {
         self.closed(&at);
-        *self.used.entry(engine.clone()).or_default() += 1;
-        *self.calling.entry(route.clone()).or_default() += 1;
+        self.used.entry(engine.clone()).or_default().insert(at.clone());
+        self.calling.entry(route.clone()).or_default().insert(at.clone());
         self.open.insert(at, (engine, route));
     }
 
     pub(super) fn closed(&mut self, at: &AttemptRef) {
         let Some((engine, route)) = self.open.remove(at) else { return };
-        if let Some(used) = self.used.get_mut(&engine) {
-            *used = used.saturating_sub(1);
-            if *used == 0 {
-                self.used.remove(&engine);
-            }
-        }
-        if let Some(calling) = self.calling.get_mut(&route) {
-            *calling = calling.saturating_sub(1);
-            if *calling == 0 {
-                self.calling.remove(&route);
-            }
-        }
+        remove_from(&mut self.used, &engine, at);
+        remove_from(&mut self.calling, &route, at);
     }
 
     pub(super) fn entry(&mut self, now: Instant, entry: &Entry, owned: bool) {
@@ -368,10 +358,11 @@ impl Queue {
     fn calling(&self, route: &Route) -> u32 {
         let serving = self.serving.get(route);
         let (mut own, mut narrower) = (0_u32, BTreeMap::<&BTreeSet<ComponentId>, u32>::new());
-        for (other, calling) in &self.calling {
+        for (other, attempts) in &self.calling {
+            let calling = size(attempts);
             match self.serving.get(other).zip(serving) {
-                _ if other == route => own = own.saturating_add(*calling),
-                Some((others, serving)) if others == serving => own = own.saturating_add(*calling),
+                _ if other == route => own = own.saturating_add(calling),
+                Some((others, serving)) if others == serving => own = own.saturating_add(calling),
                 Some((others, serving)) if others.is_subset(serving) => *narrower.entry(others).or_default() += calling,
                 _ => {}
             }
@@ -431,6 +422,21 @@ impl Waiter {
     /// The place where it waits while it is ready.
     fn place(&self, run_id: RunId) -> Place {
         Place { run_id, priority: self.priority, since_ms: self.since_ms }
+    }
+}
+
+/// How many attempts a set has.
+pub(super) fn size(attempts: &BTreeSet<AttemptRef>) -> u32 {
+    u32::try_from(attempts.len()).unwrap_or(u32::MAX)
+}
+
+/// Removes an attempt from one of the sets, and the set once it is empty.
+fn remove_from<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<AttemptRef>>, key: &K, at: &AttemptRef) {
+    if let Some(attempts) = sets.get_mut(key) {
+        attempts.remove(at);
+        if attempts.is_empty() {
+            sets.remove(key);
+        }
     }
 }
 
