@@ -50,16 +50,29 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+fn find_files(path: PathBuf, into: &mut Vec<PathBuf>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("readable") {
+            find_files(entry.expect("readable").path(), into);
+        }
+    } else {
+        into.push(path);
+    }
+}
+
 /// The lines of the code without tests.
 fn lines(place: &str) -> Vec<String> {
-    let path = root().join(place);
-    let files: Vec<PathBuf> = if path.is_dir() {
-        fs::read_dir(path).expect("readable").map(|entry| entry.expect("readable").path()).collect()
-    } else {
-        vec![path]
+    let mut files = Vec::new();
+    find_files(root().join(place), &mut files);
+    let is_of_tests = |path: &PathBuf| {
+        path.strip_prefix(root())
+            .expect("of ours")
+            .iter()
+            .any(|part| part == "tests" || part == "tests.rs" || part == "fixtures.rs")
     };
-    let files = files.into_iter().filter(|path| !path.ends_with("tests.rs") && path.extension().is_some());
     files
+        .into_iter()
+        .filter(|path| !is_of_tests(path))
         .flat_map(|path| {
             let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
