@@ -2,11 +2,12 @@
 //! truth: everything durable in it follows from committed entries.
 //!
 //! Like every state machine in this crate it is synchronous: [`Hub::handle`] takes an input and returns what to do.
-//! The hub routes each input to its parts and turns what they return into outputs. A part's fields are private to a file
-//! of its own, such as `stream::state`; the file above it (`stream`) has the hub's side.
+//! The hub routes each input to its parts and turns what they return into outputs. A part's fields are private to it:
+//! `session`, `pending` and `timers` are files; of `stream`, `presence`, `leases`, `ownership` and `calls`, the module
+//! `state` is the part, and the file above it has the hub's side.
 //!
-//! Files: `session` (sockets), `pending` (requests to the writer), `timers` (deadlines), `register`, `binding`, `protocols` and `presence`
-//! (components), `history` (journals that were replaced), `ownership` (who owns which slice), `stream` (entries to
+//! Files: `session` (sockets), `pending` (requests to the writer), `timers` (deadlines), `register`, `binding`,
+//! `protocols` and `presence` (components), `history` (journals that were replaced), `ownership` (who owns which slice), `stream` (entries to
 //! owners and watchers), `leases` (attempts to engines), `calls` (method calls to providers), `calls::answers`,
 //! `calls::resume` (calls of an engine or provider that disconnected), `call_ids` (their ids) and `call_lines` (those
 //! that no provider has room for), `view` and `why_waiting` (answers to people's questions).

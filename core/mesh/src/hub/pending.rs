@@ -1,6 +1,7 @@
 //! Requests to the writer that are not answered yet.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use gleitzeit_run::id::{AttemptRef, ComponentId, Epoch, Slice};
 
@@ -19,6 +20,17 @@ pub(super) enum Pending {
     Slice { slice: Slice, component_id: ComponentId, epoch: Epoch, socket: SocketId },
     Engine { engine: ComponentId, socket: SocketId, answer: Option<ComponentRegistered> },
     Read { socket: SocketId },
+}
+
+impl Pending {
+    fn is_answered_by_verdict(&self) -> bool {
+        match self {
+            Self::Proposal { .. } | Self::Grant { .. } | Self::Protocol { .. } | Self::Restored | Self::Stop { .. } => {
+                true
+            }
+            Self::Slice { .. } | Self::Engine { .. } | Self::Read { .. } => false,
+        }
+    }
 }
 
 /// The requests that are not answered yet.
@@ -49,10 +61,10 @@ impl Requests {
 
     /// Takes the request that a verdict answers; queries and reads have answers of their own.
     pub(super) fn take_verdict(&mut self, token: Token) -> Option<Pending> {
-        let has_own =
-            |it: &Pending| matches!(it, Pending::Slice { .. } | Pending::Engine { .. } | Pending::Read { .. });
-        self.open.get(&token).filter(|pending| !has_own(pending))?;
-        self.open.remove(&token)
+        match self.open.entry(token) {
+            Entry::Occupied(request) if request.get().is_answered_by_verdict() => Some(request.remove()),
+            Entry::Occupied(_) | Entry::Vacant(_) => None,
+        }
     }
 }
 

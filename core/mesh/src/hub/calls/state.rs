@@ -219,6 +219,7 @@ impl Calls {
         self.ended.insert(id.clone());
         Some(call)
     }
+
     pub(in crate::hub) fn contains(&self, id: &CallId) -> bool {
         self.calls.contains_key(id)
     }

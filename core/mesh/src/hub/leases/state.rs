@@ -124,6 +124,7 @@ impl Leases {
     fn stage(&self, at: &AttemptRef) -> Option<Stage> {
         self.leases.get(at).map(|lease| lease.stage)
     }
+
     fn is_stopping(&self, at: &AttemptRef) -> bool {
         self.stage(at) == Some(Stage::Stopping)
     }

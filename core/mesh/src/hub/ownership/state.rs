@@ -140,6 +140,7 @@ impl Ownerships {
             _ => self.queues.iter().cloned().map(Slice::Queue).collect(),
         }
     }
+
     /// Which slices should move to which component.
     fn moves(&self, slices: &[Slice], live: &BTreeSet<ComponentId>, presence: &Presence) -> Vec<(Slice, ComponentId)> {
         let mut shares: BTreeMap<&ComponentId, Vec<&Slice>> = live.iter().map(|id| (id, Vec::new())).collect();

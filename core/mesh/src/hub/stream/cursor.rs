@@ -132,6 +132,7 @@ impl Cursor {
         }
         Some(if in_full { kept.full() } else { kept.slim() }.clone())
     }
+
     /// Everything up to a position is confirmed.
     pub(super) fn confirm(&mut self, position: Position, now: Instant) {
         while let Some((at, bytes)) = self.in_flight.front() {
